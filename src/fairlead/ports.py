@@ -1,0 +1,128 @@
+"""The small interfaces between the services and the world. Data lives in `model`, doing lives behind these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fairlead.model.launch import Launch
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """Why a link ended. `expected` is true after our own `close`.
+
+    `reason` is for a person ("exited with code 1", "killed by SIGKILL", "memory 612 MiB over the limit
+    of 512 MiB", "connection refused"); `detail` holds the last lines of stderr, or is empty.
+    """
+
+    reason: str
+    detail: str = ""
+    expected: bool = False
+    exit_code: int | None = None  # negative: the signal's number
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """What a link can say of itself, from memory alone (no system calls)."""
+
+    pid: int | None
+    queued_bytes: int  # accepted by `send`, not yet taken by the other side
+    memory_bytes: int | None = None  # resident, whole tree, as last sampled
+    cpu_seconds: float | None = None  # whole tree, as last sampled
+
+
+class LinkListener(Protocol):
+    """Gets what a link brings in. Called from the event loop; must neither block nor raise."""
+
+    def frame_received(self, frame: bytes) -> None:
+        """One whole JSON-RPC message: neither newline nor padding, not yet parsed or trusted."""
+        ...
+
+    def request_failed(self, request_id: int, reason: str, retry_after: float | None) -> None:
+        """The transport could not deliver this one request (HTTP 502, broken stream); the link lives on."""
+        ...
+
+    def writable_changed(self, writable: bool) -> None:
+        """Backpressure: while False, send no new requests."""
+        ...
+
+    def link_lost(self, lost: LinkLost) -> None:
+        """The link is gone; called exactly once, after the last frame."""
+        ...
+
+
+class Link(Protocol):
+    """A transport to one running MCP server, at the level of whole messages."""
+
+    def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
+        """Queue one message, in order; never blocks.
+
+        `frame` is one JSON-RPC message without CR or LF. `request_id` is None for a notification or an
+        answer, `name` is what `Mcp-Name` carries (HTTP, modern era). A lost link drops it: the listener
+        was or will be told through `link_lost`.
+        """
+        ...
+
+    def abandon(self, request_id: int) -> bool:
+        """Cancel by closing the request's own stream (HTTP, modern era). False: send a notification instead."""
+        ...
+
+    def negotiated(self, version: str) -> None:
+        """The era is settled: later messages carry what this protocol version wants in headers."""
+        ...
+
+    def pause_reading(self) -> None:
+        """Stop bringing in frames until `resume_reading` (bounded buffering)."""
+        ...
+
+    def resume_reading(self) -> None: ...
+
+    async def close(self) -> None:
+        """Stop gracefully, then by force. Afterwards nothing of it is left: no process, descriptor or task."""
+        ...
+
+    def statistics(self) -> LinkStatistics: ...
+
+
+class Driver(Protocol):
+    """Starts instances somewhere. One driver object serves all instances of its kind."""
+
+    async def open(self, launch: Launch, listener: LinkListener) -> Link:
+        """Start it and return as soon as messages can be sent; no MCP is spoken here.
+
+        Raises `ProblemError` (fault UPSTREAM) with what is missing: no such command, not executable,
+        connection refused.
+        """
+        ...
+
+    async def sweep(self) -> list[str]:
+        """End what an earlier, killed orchestrator with the same state folder left running.
+
+        Returns a line for each thing that was ended. Called once, before the first `open`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End every link that is still open, and the driver's own tasks."""
+        ...
+
+
+class SecretSource(Protocol):
+    """Where `${NAME}` in a fleet spec comes from."""
+
+    def get(self, name: str) -> str | None:
+        """The value, or None when it is not set. Never logged."""
+        ...
+
+
+class PackageInstaller(Protocol):
+    """Resolves, pins and installs the packages that servers come in."""
+
+    async def ensure(self, package: str, entry: str | None) -> tuple[str, ...]:
+        """Install what `npm:...` or `pypi:...` names, unless it is there, and return the argv that runs it.
+
+        The argv starts with an absolute path (of node, of the environment's python or script) and has no
+        `npx`, `uvx` or shell in it. Raises `ProblemError` that says what failed and how to mend it.
+        """
+        ...
