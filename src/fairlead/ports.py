@@ -1,4 +1,4 @@
-"""The small interfaces between the services and the world. Data lives in `model`, doing lives behind these."""
+"""The small interfaces between the services and the world: `model` is data, doing lives behind these."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Link(Protocol):
         ...
 
     def abandon(self, request_id: int) -> bool:
-        """Cancel by closing the request's own stream (HTTP, modern era). False: send a notification instead."""
+        """Cancel by closing the request's own HTTP stream (modern era). False: send a notification."""
         ...
 
     def negotiated(self, version: str) -> None:
@@ -79,7 +79,7 @@ class Link(Protocol):
     def resume_reading(self) -> None: ...
 
     async def close(self) -> None:
-        """Stop gracefully, then by force. Afterwards nothing of it is left: no process, descriptor or task."""
+        """Stop gracefully, then by force. Nothing of it is left: no process, descriptor or task."""
         ...
 
     def statistics(self) -> LinkStatistics: ...

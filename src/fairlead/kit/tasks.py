@@ -1,0 +1,53 @@
+"""Background tasks that cannot get lost: owned, named, their failures told, ended together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+OnFailure = Callable[[str, BaseException], None]
+
+
+class Tasks:
+    """A guarded spawner, for owners that live longer than one `async with`.
+
+    A task that raises is reported once through `on_failure(name, error)`; it never takes others with it.
+    """
+
+    def __init__(self, on_failure: OnFailure) -> None:
+        self._on_failure = on_failure
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __repr__(self) -> str:
+        return f"Tasks({', '.join(sorted(task.get_name() for task in self._running))})"
+
+    def spawn(self, coroutine: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
+        """Run `coroutine` in the background; after `close` it is refused with RuntimeError."""
+        if self._closed:
+            coroutine.close()
+            msg = f"no task can be started any more: {name}"
+            raise RuntimeError(msg)
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(task.get_name(), error)
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait until it has ended. The caller's own task is left alone."""
+        self._closed = True
+        current = asyncio.current_task()
+        waiting = [task for task in self._running if task is not current]
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
