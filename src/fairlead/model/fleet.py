@@ -1,21 +1,54 @@
 """The fleet spec: which servers there are and how they are run. Frozen data.
 
-Attributes hold plain units: seconds, bytes, cores. The file writes them out (`30s`, `512MiB`).
+Attributes hold plain units: seconds, bytes, cores. The file writes them out (`30s`, `512MiB`, `1 core`), and so
+does JSON made of the spec. `FleetFile` is what a file may say; `FleetSpec` is what it means: the file's `defaults`
+are filled into every server, and each server has its id and its balancing weight.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
+
+from fairlead.model import placeholders
+from fairlead.model.errors import SpecError
+from fairlead.model.fleet_values import (
+    Count,
+    Flag,
+    HeaderName,
+    HeaderValue,
+    Network,
+    Origin,
+    Package,
+    Percent,
+    Port,
+    ServerId,
+    Template,
+    Url,
+    VariableName,
+    Weight,
+    Word,
+)
+from fairlead.model.placeholders import Lookup, MissingNames
+from fairlead.model.units import Cores, Duration, Size
 
 
 class SpecModel(BaseModel):
     """Base of all parts of the spec: frozen, camelCase in the file, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
 
 
 class Sharing(StrEnum):
@@ -26,76 +59,306 @@ class Sharing(StrEnum):
 
 
 class Resources(SpecModel):
-    memory: int = 512 * 2**20  # bytes, for the whole process tree
-    cpu: float = 1.0  # cores
+    """What one instance may use."""
+
+    memory: Size = 512 * 2**20
+    """Of the whole process tree; an instance over it is ended and started anew."""
+    cpu: Cores = 1.0
 
 
 class HealthCheck(SpecModel):
-    enabled: bool = True
-    interval: float = 30.0  # s
-    timeout: float = 5.0  # s
-    retries: int = 3
+    enabled: Flag = True
+    path: str = "/health"
+    interval: Duration = 30.0
+    timeout: Duration = 5.0
+    retries: Count = 3
+    """Failed checks in a row until an instance is replaced."""
 
 
 class Scaling(SpecModel):
-    min_instances: int = 1
-    max_instances: int = 4
+    """How many instances there may be."""
+
+    enabled: Flag = True
+    min_instances: Annotated[Count, Field(le=1000)] = 1
+    max_instances: Annotated[Count, Field(ge=1, le=1000, validate_default=True)] = 4
+    """Also how many sessions at a time may hold an instance of a `sharing: session` server."""
+    target_cpu_utilization: Percent = 70.0
+    target_memory_utilization: Percent = 80.0
+
+    @field_validator("max_instances")
+    @classmethod
+    def _not_below_minimum(cls, value: int, info: ValidationInfo) -> int:
+        minimum = info.data.get("min_instances", 0)
+        if value < minimum:
+            raise SpecError(
+                f"maxInstances ({value}) is less than minInstances ({minimum})", "lower one or raise the other"
+            )
+        return value
 
 
 class Timeouts(SpecModel):
-    start: float = 60.0  # s, from launch to a negotiated era
-    call: float = 60.0  # s, for one request to the server
-    stop: float = 5.0  # s, between closing stdin, TERM and KILL
+    start: Duration = 60.0
+    """From launch until the server has answered its first message."""
+    call: Duration = 60.0
+    """For one request to the server."""
+    stop: Duration = 5.0
+    """Between closing its stdin, SIGTERM and SIGKILL."""
 
 
-class ServerSpec(SpecModel):
-    """One server. Exactly one of `package`, `command`, `url` says what it is."""
+class ServerSecurity(SpecModel):
+    """What a server may touch."""
 
-    id: str
-    enabled: bool = True
-    package: str | None = None  # npm:@scope/name@version or pypi:name==version
-    entry: str | None = None  # which of the package's commands; default: the only or the eponymous one
-    command: str | None = None
-    args: tuple[str, ...] = ()
-    url: str | None = None
-    transport: str = "streamable-http"  # or "sse", with `url`
-    headers: dict[str, str] = Field(default_factory=dict)  # with `url`; may hold ${NAME}
-    environment: dict[str, str] = Field(default_factory=dict)  # may hold ${NAME}
-    working_directory: str | None = None
-    capabilities: tuple[str, ...] = ()
+    read_only: Flag = False
+    allowed_paths: tuple[str, ...] = ()
+    denied_paths: tuple[str, ...] = ()
+
+
+class ServerDefaults(SpecModel):
+    """What all servers may have in common."""
+
+    enabled: Flag = True
+    deployment_type: Literal["process", "docker", "websocket"] = "process"
+    transport: Literal["streamable-http", "sse"] = "streamable-http"
+    """How a `url` is spoken to."""
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, repr=False)
+    """Sent to a `url`; may hold ${NAME}."""
+    environment: dict[VariableName, Template] = Field(default_factory=dict, repr=False)
+    """All that a process gets of the environment; may hold ${NAME}. What comes out empty is left out."""
+    working_directory: Template | None = None
+    """Of a process; may hold ${NAME}. Without it, a private folder below the state folder."""
+    capabilities: tuple[Word, ...] = ()
+    """What the server is good for; a request may be routed by capability."""
     sharing: Sharing = Sharing.SHARED
-    weight: float = 1.0
+    """`shared`: stateless, any caller may use any instance. `session`: an instance for each client session."""
+    priority: Literal["high", "medium", "low"] = "medium"
+    volumes: tuple[str, ...] = ()
+    security: ServerSecurity = ServerSecurity()
     resources: Resources = Resources()
     health_check: HealthCheck = HealthCheck()
     scaling: Scaling = Scaling()
     timeouts: Timeouts = Timeouts()
 
 
+class ServerEntry(ServerDefaults):
+    """One server, as the file has it. Exactly one of `package`, `command`, `url` says what it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [source]} for source in ("package", "command", "url", "image")],
+            "not": {
+                "anyOf": [
+                    {"required": pair} for pair in (["package", "command"], ["package", "url"], ["command", "url"])
+                ]
+            },
+        }
+    )
+
+    id: str | None = None
+    type: str | None = None
+    image: str | None = None
+    port: Port | None = None
+    package: Package | None = None
+    """`npm:@scope/name@version` or `pypi:name==version`, pinned."""
+    command: Annotated[Template, Field(min_length=1)] | None = None
+    """A program that is there already: a path, or a name that is looked up in PATH."""
+    url: Url | None = None
+    """A server that runs elsewhere."""
+    args: tuple[Template, ...] = ()
+    """What the program is called with; may hold ${NAME}."""
+    entry: Annotated[Word | None, Field(validate_default=True)] = None
+    """Which of the package's commands; without it, the only one or that of the package's own name."""
+
+    @field_validator("entry")
+    @classmethod
+    def _one_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # A source that is absent here was given and refused, which has its own error.
+        given = [name for name in ("package", "command", "url") if info.data.get(name, name) is not None]
+        if len(given) > 1:
+            raise SpecError(f"says what it is {len(given)} times: {', '.join(given)}", "keep one of them")
+        if not given and info.data.get("image") is None:
+            raise SpecError(
+                "does not say what it is",
+                "add one of: package (npm:NAME@VERSION, pypi:NAME==VERSION), command, url",
+            )
+        return value
+
+
+class ServerSpec(ServerEntry):
+    """One server, defaults filled in."""
+
+    id: ServerId
+    weight: Weight = 1.0
+
+    @property
+    def source(self) -> str:
+        """What it is, for people: the package, command or URL (or, if it has nothing else, the image)."""
+        return self.package or self.command or self.url or self.image or ""
+
+
+class LoadBalancing(SpecModel):
+    strategy: Literal["round-robin", "least-connections", "resource-based", "weighted"] = "resource-based"
+    health_check_interval: Duration = 30.0
+    unhealthy_threshold: Count = 3
+    recovery_threshold: Count = 2
+
+
+class FileLoadBalancing(LoadBalancing):
+    weights: dict[str, Weight] = Field(default_factory=dict)
+    """By the server's id; 1.0 for those that are not named."""
+
+
+class AlertChannel(SpecModel):
+    type: Literal["webhook", "log"]
+    url: Url | None = Field(default=None, repr=False)
+    level: str | None = None
+
+
+class Alerting(SpecModel):
+    enabled: Flag = True
+    channels: tuple[AlertChannel, ...] = ()
+
+
+class Retention(SpecModel):
+    metrics: Duration = 86400.0
+    logs: Duration = 7 * 86400.0
+    health: Duration = 30 * 86400.0
+
+
+class Monitoring(SpecModel):
+    enabled: Flag = True
+    metrics_port: Port | None = None
+    health_dashboard: Flag = True
+    alerting: Alerting = Alerting()
+    retention: Retention = Retention()
+
+
+class Authentication(SpecModel):
+    enabled: Flag = True
+    type: str = "token"
+
+
 class RateLimiting(SpecModel):
-    enabled: bool = True
-    requests_per_minute: int = 1000
+    enabled: Flag = True
+    requests_per_minute: Annotated[Count, Field(ge=1)] = 1000
 
 
 class ResourceLimits(SpecModel):
-    max_concurrent_requests: int = 100
-    max_request_size: int = 10 * 10**6  # bytes
+    """What callers may ask of the gateway."""
+
+    enforced: Flag = True
+    max_concurrent_requests: Annotated[Count, Field(ge=1)] = 100
+    max_request_size: Size = 10 * 10**6
     rate_limiting: RateLimiting = RateLimiting()
 
 
 class NetworkPolicies(SpecModel):
-    allowed_origins: tuple[str, ...] = ()  # beside the service's own
-    denied_ips: tuple[str, ...] = Field(default=(), alias="deniedIPs")
+    enabled: Flag = True
+    allowed_origins: tuple[Origin, ...] = ()
+    """Web pages that may call, beside the service's own."""
+    denied_ips: tuple[Network, ...] = Field(default=(), alias="deniedIPs")
 
 
 class Security(SpecModel):
+    authentication: Authentication = Authentication()
     network_policies: NetworkPolicies = NetworkPolicies()
     resource_limits: ResourceLimits = ResourceLimits()
 
 
-class FleetSpec(SpecModel):
-    """Everything that a fleet file says, defaults filled in."""
+class Performance(SpecModel):
+    enable_profiling: Flag = False
+    enable_tracing: Flag = False
+    optimization: str | None = None
+
+
+class Profile(SpecModel):
+    """How a kind of environment differs."""
+
+    hot_reload: Flag = False
+    debug_mode: Flag = False
+    verbose_logging: Flag = False
+    mock_data: Flag = False
+    test_mode: Flag = False
+    performance: Performance = Performance()
+    security: dict[str, Any] = Field(default_factory=dict)
+
+
+class Environment(SpecModel):
+    active: Flag = False
+    replicas: Annotated[Count, Field(ge=1)] = 1
+    auto_scale: Flag = False
+    high_availability: Flag = False
+
+
+class Environments(SpecModel):
+    development: Environment = Environment()
+    staging: Environment = Environment()
+    production: Environment = Environment()
+
+
+class FleetSettings(SpecModel):
+    """All but the servers."""
 
     version: str = "1"
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    servers: dict[str, ServerSpec] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    monitoring: Monitoring = Monitoring()
     security: Security = Security()
+    development: Profile = Profile()
+    production: Profile = Profile()
+    environments: Environments = Environments()
+
+
+class FleetFile(FleetSettings):
+    """Which MCP servers there are and how they are run."""
+
+    defaults: ServerDefaults = ServerDefaults()
+    """What every server has that does not say otherwise; mappings merge, lists replace."""
+    servers: dict[ServerId, ServerEntry]
+    load_balancing: FileLoadBalancing = FileLoadBalancing()
+
+
+class FleetSpec(FleetSettings):
+    """Everything that a fleet file says, defaults filled in."""
+
+    servers: dict[ServerId, ServerSpec] = Field(default_factory=dict)
+    load_balancing: LoadBalancing = LoadBalancing()
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedServer:
+    """A server's parts that may hold placeholders, with their values: secrets, so none shows in the repr."""
+
+    command: str | None = field(repr=False)
+    args: tuple[str, ...] = field(repr=False)
+    environment: dict[str, str] = field(repr=False)
+    url: str | None = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    working_directory: str | None = field(repr=False)
+
+
+def resolve_server(spec: ServerSpec, lookup: Lookup) -> ResolvedServer | MissingNames:
+    """Fill in what `lookup` has for the names, or say all that it lacks.
+
+    A variable or header whose placeholders come out empty (`${NAME:-}`) is left out.
+    """
+    missing: list[str] = []
+
+    def filled(text: str) -> str:
+        value = placeholders.resolve(text, lookup)
+        if isinstance(value, MissingNames):
+            missing.extend(value.names)
+            return ""
+        return value
+
+    def kept(texts: dict[str, str]) -> dict[str, str]:
+        pairs = ((name, text, filled(text)) for name, text in texts.items())
+        return {name: value for name, text, value in pairs if value or not text}
+
+    resolved = ResolvedServer(
+        command=filled(spec.command) if spec.command else None,
+        args=tuple(filled(arg) for arg in spec.args),
+        environment=kept(spec.environment),
+        url=filled(spec.url) if spec.url else None,
+        headers=kept(spec.headers),
+        working_directory=filled(spec.working_directory) if spec.working_directory else None,
+    )
+    return MissingNames(tuple(dict.fromkeys(missing))) if missing else resolved

@@ -1,0 +1,1 @@
+"""Measures what Fairlead costs, beside nginx and other gateways: `make bench`, docs/performance.md."""

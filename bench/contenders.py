@@ -1,0 +1,142 @@
+"""Fairlead and its yardsticks, ready to be started. Other gateways are in peers.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.connection import READY_SECONDS, Access, when_ready
+from bench.load import Running
+from bench.processes import Program, Programs, StartError, free_port
+
+HERE = Path(__file__).parent
+ECHO_STDIO = [sys.executable, str(HERE / "echo_stdio.py")]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a run happens: its programs, and the echo backend over HTTP, which all share."""
+
+    programs: Programs
+    backend: Program
+    backend_port: int
+    token: str
+
+    @property
+    def folder(self) -> Path:
+        return self.programs.folder
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    name: str
+    start: Callable[[Stage], Running]
+
+
+def set_stage(programs: Programs) -> Stage:
+    port = free_port()
+    backend = programs.start("backend", [sys.executable, "-m", "bench.echo_http", str(port)])
+    when_ready(backend, Access(port))
+    return Stage(programs, backend, port, secrets.token_urlsafe(32))
+
+
+def start_direct(stage: Stage) -> Running:
+    access = when_ready(stage.backend, Access(stage.backend_port, token=stage.token))
+    return Running("direct", "HTTP", access, stage.backend, backend=[stage.backend.process])
+
+
+def start_nginx(stage: Stage) -> Running:
+    if (nginx := shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")) is None:
+        msg = "nginx is not installed: apt-get install nginx-light (or brew install nginx)"
+        raise StartError(msg)
+    folder = stage.folder / "nginx"
+    folder.mkdir()
+    port = free_port()
+    config = (HERE / "nginx.conf.in").read_text()
+    for name, value in {"folder": folder, "backend": stage.backend_port, "port": port}.items():
+        config = config.replace(f"@{name}@", str(value))
+    (folder / "nginx.conf").write_text(config)
+    program = stage.programs.start(
+        "nginx", [nginx, "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    )
+    access = when_ready(program, Access(port, token=stage.token))
+    worker = program.process.children()[0]
+    return Running("nginx", "HTTP", access, program, worker, [stage.backend.process])
+
+
+def start_fairlead(stage: Stage, name: str = "fairlead") -> Running:
+    """The subject, with one stdio instance. `name` tells several of them apart."""
+    program, port = _orchestrator(stage, name, {"command": ECHO_STDIO[0], "args": ECHO_STDIO[1:]})
+    access = when_ready(program, Access(port, tool="echo__echo", token=stage.token))
+    return Running("Fairlead", "stdio", access, program, program.process)
+
+
+def start_fairlead_http(stage: Stage) -> Running:
+    program, port = _orchestrator(
+        stage, "fairlead-http", {"url": f"http://127.0.0.1:{stage.backend_port}/mcp"}
+    )
+    access = when_ready(program, Access(port, tool="echo__echo", token=stage.token))
+    return Running("Fairlead", "HTTP", access, program, program.process, [stage.backend.process])
+
+
+def fleet(server: dict[str, object]) -> dict[str, object]:
+    """A fleet file with one server, `echo`. Every limit is on, and none is met."""
+    return {
+        "version": "1",
+        "servers": {"echo": server},
+        "security": {
+            "resourceLimits": {
+                "maxConcurrentRequests": 100_000,
+                "rateLimiting": {"enabled": True, "requestsPerMinute": 1_000_000_000},
+            }
+        },
+    }
+
+
+def _orchestrator(stage: Stage, name: str, server: dict[str, object]) -> tuple[Program, int]:
+    """Start the service as its users do; return it and its port."""
+    state = stage.folder / f"{name}-state"
+    config = stage.folder / f"{name}.yml"
+    config.write_text(json.dumps(fleet(server)))  # JSON is YAML
+    env = {key: value for key, value in os.environ.items() if not key.startswith("FAIRLEAD_")}
+    program = stage.programs.start(
+        name,
+        [
+            str(BIN / "fairlead"),
+            "orchestrator",
+            "--config",
+            str(config),
+            "--state-dir",
+            str(state),
+            "--port",
+            "0",
+        ],
+        env | {"FAIRLEAD_TOKEN": stage.token},
+    )
+    run_file = state / "run.json"
+    deadline = time.monotonic() + READY_SECONDS
+    while not run_file.exists():
+        program.check()
+        if time.monotonic() > deadline:
+            msg = f"it wrote no run.json within {READY_SECONDS:.0f} s: {program.last_words()}"
+            raise StartError(msg)
+        time.sleep(0.05)
+    address = json.loads(run_file.read_text())["addresses"]["orchestrator"]
+    return program, urlsplit(address).port or 80
+
+
+CONTENDERS = [
+    Contender("direct", start_direct),
+    Contender("nginx", start_nginx),
+    Contender("fairlead", start_fairlead),
+    Contender("fairlead-http", start_fairlead_http),
+]

@@ -1,0 +1,258 @@
+"""What a run found: rows made of its rounds, as tables for a person and as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from bench.figures import paired_ratio
+from bench.latency import Latency
+from bench.load import Load, Round
+from bench.memory import Idle
+
+YARDSTICK = "nginx"
+MARK = 0.7  # x nginx
+MARK_CONNECTIONS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A contender at a number of connections: medians of its rounds."""
+
+    contender: str
+    over: str
+    connections: int
+    calls_per_second: float
+    ratio: float | None  # to the yardstick, in the same rounds
+    p50_us: float
+    p99_us: float
+    gateway_us: float | None  # CPU for each call
+    server_us: float
+    wrk_us: float
+    wrong: int  # of all rounds
+    refused: int
+    lost: int
+    rounds: tuple[float, ...]  # calls/s
+
+    @property
+    def faults(self) -> int:
+        return self.wrong + self.refused + self.lost
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """Resident memory of a gateway's process, MiB: ready, and after all the load."""
+
+    contender: str
+    over: str
+    idle_mib: float
+    loaded_mib: float
+
+
+Key = tuple[str, str, int]  # contender, over, connections
+
+
+def rows(rounds: dict[Key, list[Round]]) -> list[Row]:
+    """Medians; a contender that missed rounds is compared with none."""
+    made = []
+    for (contender, over, connections), found in rounds.items():
+        base = rounds.get((YARDSTICK, "HTTP", connections), [])
+        speeds = [one.calls_per_second for one in found]
+        gateway = [one.gateway_us for one in found if one.gateway_us is not None]
+        made.append(
+            Row(
+                contender=contender,
+                over=over,
+                connections=connections,
+                calls_per_second=median(speeds),
+                ratio=paired_ratio(speeds, [one.calls_per_second for one in base]),
+                p50_us=median(one.load.p50_us for one in found),
+                p99_us=median(one.load.p99_us for one in found),
+                gateway_us=median(gateway) if gateway else None,
+                server_us=median(one.server_us for one in found),
+                wrk_us=median(one.wrk_us for one in found),
+                wrong=sum(one.load.wrong for one in found),
+                refused=sum(one.load.refused for one in found),
+                lost=sum(one.load.lost for one in found),
+                rounds=tuple(round(speed, 1) for speed in speeds),
+            )
+        )
+    return made
+
+
+def mark(found: Sequence[Row]) -> dict[str, Any] | None:
+    """Whether the first mark is met; None when it was not measured."""
+    for row in found:
+        if (row.contender, row.over, row.connections) == ("Fairlead", "stdio", MARK_CONNECTIONS):
+            if row.ratio is None:
+                return None
+            return {
+                "what": f"{MARK} x nginx to one stdio instance at {MARK_CONNECTIONS} connections",
+                "ratio": round(row.ratio, 3),
+                "met": row.ratio >= MARK,
+            }
+    return None
+
+
+def machine() -> dict[str, Any]:
+    """What the figures hold for."""
+    return {
+        "cpus": os.cpu_count(),
+        "cpu": _cpu_model(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that one run found."""
+
+    made: str  # UTC
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    rounds: int
+    seconds: float
+    calls: list[Row]
+    checks: dict[str, Load]
+    latency: list[Latency]
+    resident: list[Resident]
+    idle: Idle | None
+    not_measured: dict[str, str]
+
+    def faults(self) -> list[str]:
+        """Every contender that gave a wrong answer, refused a call or lost one."""
+        told = [
+            f"{row.contender} to {row.over}, {row.connections} connections: {_faults(row)}"
+            for row in self.calls
+            if row.faults
+        ]
+        told += [
+            f"{name}, check of whose answer is whose: {_faults(load)} {load.example}".rstrip()
+            for name, load in self.checks.items()
+            if load.faults
+        ]
+        return told
+
+    def as_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        document["mark"] = mark(self.calls)
+        document["faults"] = self.faults()
+        if self.idle:
+            document["idle"] |= {"session_kib": self.idle.session_kib, "stream_kib": self.idle.stream_kib}
+        return document
+
+    def show(self, console: Console) -> None:
+        if self.calls:
+            console.print(calls_table(self.calls))
+        if self.resident:
+            console.print(resident_table(self.resident))
+        if self.latency:
+            console.print(latency_table(self.latency))
+        if self.idle:
+            console.print(idle_table(self.idle))
+        for name, reason in self.not_measured.items():
+            console.print(f"not measured: {name}: {reason}", markup=False)
+        for fault in self.faults():
+            console.print(f"FAULT {fault}", markup=False, style="bold red")
+        if found := mark(self.calls):
+            met = "met" if found["met"] else "MISSED"
+            console.print(f"mark {met}: {found['ratio']} x nginx (wanted: {found['what']})", style="bold")
+
+
+def _faults(found: Row | Load) -> str:
+    return f"{found.wrong} wrong, {found.refused} refused, {found.lost} lost"
+
+
+def calls_table(found: Sequence[Row]) -> Table:
+    table = _table(
+        "tools/call (medians; CPU in us for each call)",
+        ["contender", "to"],
+        ["conns", "calls/s", "x nginx", "p50 us", "p99 us", "gateway CPU", "server CPU", "wrk CPU", "faults"],
+    )
+    for row in sorted(found, key=lambda row: row.connections):
+        table.add_row(
+            row.contender,
+            row.over,
+            str(row.connections),
+            f"{row.calls_per_second:,.0f}",
+            _number(row.ratio, 3),
+            f"{row.p50_us:,.0f}",
+            f"{row.p99_us:,.0f}",
+            _number(row.gateway_us, 1),
+            f"{row.server_us:.1f}",
+            f"{row.wrk_us:.1f}",
+            str(row.faults),
+        )
+    return table
+
+
+def resident_table(found: Sequence[Resident]) -> Table:
+    table = _table(
+        "resident memory of the gateway's process", ["contender", "to"], ["idle MiB", "after load MiB"]
+    )
+    for one in found:
+        table.add_row(one.contender, one.over, f"{one.idle_mib:.1f}", f"{one.loaded_mib:.1f}")
+    return table
+
+
+def latency_table(found: Sequence[Latency]) -> Table:
+    table = _table(
+        "one call at a time",
+        ["contender", "to"],
+        ["calls", "p50 us", "p99 us", "added p50 us", "added p99 us"],
+    )
+    for one in found:
+        table.add_row(
+            one.contender,
+            one.over,
+            f"{one.calls:,}",
+            f"{one.p50_us:,.0f}",
+            f"{one.p99_us:,.0f}",
+            _number(one.added_p50_us, 0),
+            _number(one.added_p99_us, 0),
+        )
+    return table
+
+
+def idle_table(idle: Idle) -> Table:
+    table = _table("idle sessions and event streams of Fairlead", ["state"], ["MiB", "KiB each"])
+    table.add_row("ready", f"{idle.start_mib:.1f}", "")
+    table.add_row(f"{idle.sessions:,} sessions", f"{idle.sessions_mib:.1f}", f"{idle.session_kib:.2f}")
+    table.add_row(f"and {idle.streams:,} event streams", f"{idle.streams_mib:.1f}", f"{idle.stream_kib:.2f}")
+    table.add_row("streams closed", f"{idle.closed_mib:.1f}", "")
+    return table
+
+
+def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in words:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,113 @@
+"""The composition root: the one place that knows every implementation and puts them together."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+
+from fairlead import __version__
+from fairlead.app.fleet_config import FleetConfig
+from fairlead.app.settings import Settings
+from fairlead.core.admission import AdmissionPolicy, Limits
+from fairlead.drivers.process import ProcessDriver
+from fairlead.drivers.remote import RemoteDriver
+from fairlead.mcp.sealing import Sealer
+from fairlead.model.fleet import FleetSpec
+from fairlead.orchestrator.gateway.gateway import EdgeTimeouts, Gateway
+from fairlead.orchestrator.gateway.sessions import SessionTable
+from fairlead.orchestrator.launcher import Drivers, Folders, SpecLauncher
+from fairlead.orchestrator.metrics import MetricsCollector
+from fairlead.orchestrator.orchestrator import MCPOrchestrator
+from fairlead.packages.installer import Installer
+from fairlead.packages.lock import LockFiles
+from fairlead.secrets.environment import EnvironmentSecrets
+from fairlead.stores.state import StateFolder
+from fairlead.stores.tokens import TokenStore
+from fairlead.web.app import create_app
+from fairlead.web.services import Services, SystemInfo
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The orchestrator service, put together and not yet started."""
+
+    settings: Settings
+    state: StateFolder
+    tokens: TokenStore
+    gateway: Gateway
+    fleet: MCPOrchestrator
+    config: FleetConfig
+    drivers: Drivers
+    app: FastAPI
+    port: int
+
+    def policy(self) -> AdmissionPolicy:
+        """Who may come in now: read from the tokens on disk and the fleet spec in force."""
+        return make_policy(self.settings, self.tokens, self.fleet.spec, self.port)
+
+
+def compose(settings: Settings, state: StateFolder, port: int) -> System:
+    """Everything for a service on `port`. The state folder is prepared and locked by the caller."""
+    tokens = TokenStore(
+        state, environment_token=settings.token.get_secret_value() if settings.token else None
+    )
+    sealer = Sealer(state.key())
+    sessions = SessionTable(
+        sealer, state.id(), limit=settings.sessions.max_sessions, idle=settings.sessions.idle_expiry
+    )
+    metrics = MetricsCollector(lambda: fleet.servers())  # noqa: PLW0108 - `fleet` comes later
+    edge = settings.edge
+    gateway = Gateway(
+        sealer,
+        sessions,
+        metrics,
+        make_policy(settings, tokens, FleetSpec(), port),
+        EdgeTimeouts(edge.header_timeout, edge.body_timeout, edge.keep_alive_timeout),
+    )
+    drivers = Drivers(process=ProcessDriver(state.id(), state.instances_file), remote=RemoteDriver())
+    launcher = SpecLauncher(
+        Installer(
+            state.packages,
+            LockFiles(committed=settings.config.with_suffix(".lock"), local=state.root / "packages.lock"),
+        ),
+        EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}),
+        drivers,
+        Folders(state.root / "homes", state.server_logs),
+    )
+    fleet = MCPOrchestrator(launcher, gateway, metrics)
+    config = FleetConfig(settings.config, fleet)
+    services = Services(
+        fleet=fleet,
+        config=config,
+        metrics=metrics,
+        policy=lambda: gateway.policy,
+        info=SystemInfo(
+            __version__, time.time(), os.getpid(), state.id(), {"orchestrator": address(settings, port)}
+        ),
+        limiter=gateway.limiter,
+    )
+    return System(settings, state, tokens, gateway, fleet, config, drivers, create_app(services), port)
+
+
+def make_policy(settings: Settings, tokens: TokenStore, spec: FleetSpec, port: int) -> AdmissionPolicy:
+    network = spec.security.network_policies
+    return AdmissionPolicy.compile(
+        tokens.digests(),
+        port,
+        hosts=(*settings.allowed_hosts, settings.host),
+        origins=network.allowed_origins,
+        denied=network.denied_ips,
+        limits=Limits(
+            body_bytes=spec.security.resource_limits.max_request_size,
+            body_seconds=settings.edge.body_timeout,
+        ),
+    )
+
+
+def address(settings: Settings, port: int) -> str:
+    """Where a person's browser or client on this machine finds the service."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared only
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

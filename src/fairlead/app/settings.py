@@ -1,0 +1,238 @@
+"""The settings: one small frozen object, and one loader that says where each value came from.
+
+A later source wins: the default, `fairlead.toml`, a FAIRLEAD_ variable, an option of the command. A key's
+variable is its path in capitals: `edge.body_timeout` is FAIRLEAD_EDGE_BODY_TIMEOUT. What the servers of the
+fleet are is not a setting: it stands in the fleet file, which the setting `config` names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
+
+from fairlead.model.errors import Fault, Problem, ProblemError
+
+MIN_TOKEN = 16  # characters; `fairlead token add` makes 47
+
+
+def default_state_dir(environment: dict[str, str] | None = None) -> Path:
+    """`$XDG_STATE_HOME/fairlead`, or `~/.local/state/fairlead`."""
+    base = (os.environ if environment is None else environment).get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "fairlead"
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - `resolve` would follow links
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.\-]+|[0-9A-Fa-f:.]+(%\w+)?", value):
+        msg = "give a name or an address alone, without scheme, port or brackets"
+        raise ValueError(msg)
+    return value
+
+
+def _strong(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if len(text) < MIN_TOKEN or not re.fullmatch(r"[!-~]+", text):
+        msg = f"use {MIN_TOKEN} or more printable ASCII characters without spaces (`openssl rand -hex 32`)"
+        raise ValueError(msg)
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Token = Annotated[SecretStr, AfterValidator(_strong)]
+Hosts = Annotated[tuple[Host, ...], BeforeValidator(_listed)]
+
+
+def _setting(doc: str, *, unit: str = "", shown: str = "", **field: Any) -> Any:
+    """A field with its documentation; `shown` stands for a default that differs between machines."""
+    return Field(description=doc, json_schema_extra={"unit": unit, "shown": shown}, **field)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = _setting(
+        "The least severe level that is logged.", default="info"
+    )
+    format: Literal["auto", "json", "console"] = _setting(
+        "`json`: a line of JSON each; `console`: for people; `auto`: console on a terminal, else JSON.",
+        default="auto",
+    )
+
+
+class EdgeSettings(Section):
+    """Bounds of the HTTP edge."""
+
+    header_timeout: Seconds = _setting(
+        "How long a client may take to send a request's head.", unit="s", default=10.0
+    )
+    body_timeout: Seconds = _setting(
+        "How long a client may take to send a request's body.", unit="s", default=30.0
+    )
+    keep_alive_timeout: Seconds = _setting(
+        "How long an idle connection is kept open.", unit="s", default=75.0
+    )
+    shutdown_timeout: Seconds = _setting(
+        "How long requests in flight may take to finish when the service stops.", unit="s", default=8.0
+    )
+    max_connections: Count = _setting(
+        "Open client connections at a time; further ones are refused.", unit="connections", default=12_000
+    )
+
+
+class SessionSettings(Section):
+    """Bounds of MCP sessions (legacy era)."""
+
+    idle_expiry: Seconds = _setting(
+        "A session that was not used for this long ends; its client starts anew.", unit="s", default=3600.0
+    )
+    max_sessions: Count = _setting(
+        "Live sessions at a time; further clients are asked to come again later.",
+        unit="sessions",
+        default=10_000,
+    )
+
+
+class Settings(Section):
+    """Everything that can be set, defaults filled in. Paths are absolute."""
+
+    config: AbsolutePath = _setting(
+        "The fleet file: which servers there are.",
+        shown="config/mcp-servers.yml in the current folder",
+        default_factory=lambda: _absolute(Path("config/mcp-servers.yml")),
+    )
+    state_dir: AbsolutePath = _setting(
+        "The folder for what is kept between starts: tokens, packages, logs. Locked while the service runs.",
+        shown="$XDG_STATE_HOME/fairlead, or ~/.local/state/fairlead",
+        default_factory=default_state_dir,
+    )
+    workspace: AbsolutePath = _setting(
+        "The folder that the filesystem server may work in.",
+        shown="the folder `workspace` in `state_dir`",
+        default_factory=lambda data: data["state_dir"] / "workspace",
+    )
+    host: Host = _setting(
+        "The address that the services listen on; 0.0.0.0 opens them to the network.", default="127.0.0.1"
+    )
+    port: Port = _setting("The orchestrator's port; 0 takes any free one.", default=3002)
+    gitops_port: Port = _setting(
+        "The GitOps controller's port; reserved until that service exists.", default=5000
+    )
+    token: Token | None = _setting(
+        "A bearer token that is valid beside the stored ones, under the name `env`. Only as a variable.",
+        default=None,
+    )
+    allowed_hosts: Hosts = _setting(
+        "Host names that requests may be addressed to, beside loopback and `host` (with commas between them "
+        "in the variable).",
+        default=(),
+    )
+    log: LogSettings = LogSettings()
+    edge: EdgeSettings = EdgeSettings()
+    sessions: SessionSettings = SessionSettings()
+
+    @property
+    def lock_file(self) -> Path:
+        """Where the fleet's packages are pinned: beside the fleet file, committed with it."""
+        return self.config.with_suffix(".lock")
+
+    def require_config(self) -> Path:
+        """The fleet file's path. Raises `ProblemError` when there is no such file."""
+        if self.config.is_file():
+            return self.config
+        what = "it is not a file" if self.config.exists() else "there is no such file"
+        raise bad_settings(
+            "no fleet file",
+            f"{self.config}: {what}. Run the command in a folder with config/mcp-servers.yml, or name the "
+            "file with --config or FAIRLEAD_CONFIG",
+        )
+
+
+def base_url(host: str, port: int) -> str:
+    """The URL under which a client on this machine reaches a service that listens there."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound, only read
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def bad_settings(title: str, detail: str) -> ProblemError:
+    return ProblemError(
+        Problem(code="bad-settings", title=title, detail=detail, status=400, fault=Fault.CLIENT)
+    )
+
+
+class Key:
+    """One key of the settings: its dotted path and what the model says of it."""
+
+    def __init__(self, path: str, field: FieldInfo) -> None:
+        self.path = path
+        self.variable = "FAIRLEAD_" + path.replace(".", "_").upper()
+        self.doc = field.description or ""
+        extra: Any = field.json_schema_extra
+        self.unit: str = extra["unit"]
+        self.shown: str = extra["shown"]
+        self._field = field
+
+    def __repr__(self) -> str:
+        return f"Key({self.path!r})"
+
+    @property
+    def default(self) -> str:
+        """The default as people read it."""
+        return self.shown or show(self._field.default)
+
+    @property
+    def secret(self) -> bool:
+        return self._field.annotation is not None and "SecretStr" in str(self._field.annotation)
+
+    def value(self, settings: Settings) -> Any:
+        value: Any = settings
+        for part in self.path.split("."):
+            value = getattr(value, part)
+        return value
+
+
+def _keys(model: type[BaseModel], prefix: str) -> list[Key]:
+    keys: list[Key] = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            keys += _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            keys.append(Key(prefix + name, field))
+    return keys
+
+
+KEYS: tuple[Key, ...] = tuple(_keys(Settings, ""))
+
+
+def show(value: Any) -> str:
+    """A value as people read it; secrets are masked."""
+    match value:
+        case None:
+            return "not set"
+        case SecretStr():
+            return "********"
+        case tuple():
+            return ", ".join(map(str, value)) or "none"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

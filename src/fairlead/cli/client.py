@@ -1,0 +1,111 @@
+"""The REST client of the command line, on the standard library: a command must start fast."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from fairlead.app.settings import Settings
+from fairlead.cli.output import problem
+from fairlead.model.errors import ProblemError
+from fairlead.stores.state import StateFolder
+from fairlead.stores.tokens import TokenStore
+
+PATIENCE = 330.0  # s: longer than any call that a server may take by default
+
+
+class Client:
+    """Speaks to one running service. Every failure is a `ProblemError`."""
+
+    def __init__(self, address: str, token: str, *, timeout: float = PATIENCE) -> None:
+        self.address = address
+        self._token = token
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"Client({self.address!r})"
+
+    def get(self, path: str) -> Any:
+        return self._send("GET", path, None)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._send("POST", path, body)
+
+    def _send(self, method: str, path: str, body: Any) -> Any:
+        parts = urlsplit(self.address)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self._timeout)
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, path, body=content, headers=headers)
+            response = connection.getresponse()
+            return _answer(response.status, response.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self.address, error) from error
+        finally:
+            connection.close()
+
+
+def connect(settings: Settings, *, timeout: float = PATIENCE) -> Client:
+    """A client for the system that runs with these settings' state folder."""
+    state = StateFolder(settings.state_dir)
+    run = state.read_run()
+    if run is None:
+        raise not_running(state)
+    return Client(run.addresses["orchestrator"], cli_token(settings), timeout=timeout)
+
+
+def cli_token(settings: Settings) -> str:
+    """The token that commands use: FAIRLEAD_TOKEN's, else the one named `local`."""
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    state = StateFolder(settings.state_dir)
+    if (token := TokenStore(state).local()) is not None:
+        return token
+    raise problem(
+        "no-token",
+        "there is no token for the command line",
+        f"{state.local_token_file} is missing: run `fairlead token add local`, or set FAIRLEAD_TOKEN",
+    )
+
+
+def server_path(server: str) -> str:
+    return f"/api/servers/{quote(server, safe='')}"
+
+
+def not_running(state: StateFolder) -> ProblemError:
+    return problem(
+        "not-running",
+        "Fairlead does not run",
+        f"nothing runs with the state folder {state.root}: start it with `fairlead up`, or name another "
+        "folder with --state-dir",
+    )
+
+
+def _answer(status: int, content: bytes) -> Any:
+    try:
+        body = json.loads(content) if content else None
+    except ValueError:
+        body = None
+    if status < 300:
+        return body
+    document = body if isinstance(body, dict) else {}
+    title = str(document.get("title") or http.client.responses.get(status, f"HTTP status {status}"))
+    detail = str(document.get("detail") or "")
+    if status == 401:
+        detail = f"{detail}\nthe token of this command is not valid there: see `fairlead token list`".strip()
+    code = str(document.get("type", "")).rpartition(":")[2] or f"http-{status}"
+    raise problem(code, title, detail, status=status)
+
+
+def _unreachable(address: str, error: Exception) -> ProblemError:
+    return problem(
+        "not-reachable",
+        "the running service does not answer",
+        f"{address}: {str(error) or type(error).__name__}; see `fairlead logs`; `fairlead down` stops it",
+    )

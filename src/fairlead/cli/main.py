@@ -1,0 +1,81 @@
+"""The command `fairlead`.
+
+A command's module is imported when the command is run, so that `fairlead --help` and the light commands do
+not wait for what the others need.
+"""
+
+from __future__ import annotations
+
+import errno
+from importlib import import_module
+from typing import Any
+
+import click
+
+from fairlead import __version__
+from fairlead.cli.output import Failure
+from fairlead.model.errors import ProblemError
+
+# name -> (module of fairlead.cli, what it does)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("up", "Start the system and show when it is ready."),
+    "down": ("down", "Stop the running system."),
+    "status": ("servers", "Show the servers, or one of them in detail."),
+    "logs": ("logs", "Show what a server wrote to its stderr."),
+    "call": ("call", "Call a tool of a server."),
+    "start": ("servers", "Start a server that was stopped."),
+    "stop": ("servers", "Stop a server; the others go on."),
+    "restart": ("servers", "Stop a server and start it again."),
+    "connect": ("connect", "Show how a client is connected."),
+    "token": ("token", "Make, list and revoke bearer tokens."),
+    "validate": ("fleet", "Check a fleet file and show all that is wrong in it."),
+    "config": ("config", "Show the settings; upgrade and describe fleet files."),
+    "lock": ("lock", "Resolve the fleet's packages anew and pin them."),
+    "orchestrator": ("orchestrator", "Run the orchestrator in the foreground, logs to stdout."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is asked for, and shows expected errors without a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"fairlead.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ProblemError as error:
+            raise Failure.of(error.problem) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            raise Failure.of_system(error) from error
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog="Exit codes: 0 fine, 1 what was asked for failed, 2 wrong usage or bad input.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="fairlead")
+def cli() -> None:
+    """One dependable fleet of MCP servers behind one endpoint."""
+
+
+def main() -> None:
+    cli(prog_name="fairlead")
+
+
+if __name__ == "__main__":
+    main()

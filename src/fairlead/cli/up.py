@@ -1,0 +1,213 @@
+"""`fairlead up`: start the system, show how it comes up, and stay with it (or not, with --detach)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from fairlead.app.settings import Settings
+from fairlead.cli.board import SETTLED, Board, LineBoard, Server, SilentBoard, board
+from fairlead.cli.client import Client, cli_token
+from fairlead.cli.connect import claude_command, claude_line, local_token, mcp_url
+from fairlead.cli.options import json_option, load, service_options
+from fairlead.cli.output import print_json, problem, say, style, warn
+from fairlead.cli.ports import check_port
+from fairlead.cli.service import STOP_PATIENCE, Service, StopSignals, is_warning, log_line
+from fairlead.model.errors import ProblemError
+from fairlead.stores.state import Run, StateFolder
+
+POLL = 0.2  # s
+POLL_TIMEOUT = 1.0  # s: a stop signal must not wait longer than this for an answer
+START_PATIENCE = 600.0  # s: a first start installs packages
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How `up` behaves. `patience`: how long the servers may take to settle, s."""
+
+    detach: bool = False
+    as_json: bool = False
+    patience: float = START_PATIENCE
+
+
+@click.command("up")
+@click.option("--detach", "-d", is_flag=True, help="Return when everything is ready; stop it with `down`.")
+@json_option
+@service_options
+def up_command(*, detach: bool, as_json: bool, **given: Any) -> None:
+    """Start the system and show when it is ready. Ctrl-C stops it."""
+    settings = load(**given).settings
+    settings.require_config()
+    command = orchestrator_argv(settings, given, detach=detach)
+    raise click.exceptions.Exit(run_up(settings, command, Manner(detach=detach, as_json=as_json)))
+
+
+def orchestrator_argv(settings: Settings, given: dict[str, Any], *, detach: bool) -> list[str]:
+    """The command that `up` runs: the options it was given, and its own. Secrets go by the environment."""
+    log = StateFolder(settings.state_dir).orchestrator_log
+    argv = [sys.executable, "-P", "-m", "fairlead.cli.main", "orchestrator", "--log-file", str(log)]
+    for name, value in given.items():
+        if value is not None:
+            argv += ["--settings" if name == "settings_file" else "--" + name.replace("_", "-"), str(value)]
+    return argv if detach else [*argv, "--stop-with-stdin"]
+
+
+def run_up(settings: Settings, command: Sequence[str], manner: Manner) -> int:
+    """Start `command` as the orchestrator unless one runs already. Returns the exit code."""
+    state = StateFolder(settings.state_dir)
+    for line in state.prepare():
+        warn(line)
+    if (run := _running(state)) is not None:
+        _announce(settings, run, manner, already=True)
+        return 0
+    check_port(settings.host, settings.port)
+    with StopSignals() as signals:
+        service = Service(command, state, detach=manner.detach)
+        try:
+            return _Session(settings, manner, service, signals).run()
+        except ProblemError:
+            service.stop(signals)
+            raise
+        finally:
+            service.leave()
+
+
+def _running(state: StateFolder) -> Run | None:
+    """The system that runs already; one that is just starting or stopping is waited for."""
+    deadline = time.monotonic() + STOP_PATIENCE
+    while (holder := state.holder()) is not None:
+        if (run := state.read_run()) is not None:
+            return run
+        if time.monotonic() > deadline:
+            raise problem(
+                "not-reachable",
+                "Fairlead runs, but does not listen",
+                f"process {holder.pid} holds {state.root}: see `fairlead logs`; `fairlead down` stops it",
+            )
+        time.sleep(POLL)
+    return None
+
+
+class _Session:
+    """One `up`, from the started child to its end."""
+
+    def __init__(self, settings: Settings, manner: Manner, service: Service, signals: StopSignals) -> None:
+        self._settings = settings
+        self._manner = manner
+        self._service = service
+        self._signals = signals
+        self._started = time.monotonic()
+        self._trouble = ""  # why the last look at the servers failed
+
+    def run(self) -> int:
+        with board(as_json=self._manner.as_json) as shown:
+            ready = self._settle(shown)
+        if self._signals.received:
+            return self._stop()
+        run = self._service.run()
+        if run is None or not ready:
+            text = f"after {self._manner.patience:g} s servers are still starting{self._trouble}"
+            if run is None:
+                raise problem("not-ready", "the orchestrator does not listen", text)
+            warn(f"{text}; see `fairlead status`")
+        _announce(self._settings, run, self._manner, already=False)
+        if self._manner.detach:
+            return 0 if ready else 1
+        self._stay(SilentBoard() if self._manner.as_json else LineBoard(_with_time), run)
+        return self._stop()
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _servers(self, run: Run | None) -> list[Server] | None:
+        """The servers' states, or None as long as the service cannot say."""
+        if run is None:
+            return None
+        try:
+            answer = _client(self._settings, run).get("/api/servers")
+        except ProblemError as error:
+            if error.problem.status == 401:
+                raise
+            self._trouble = f" ({error})"
+            return None
+        self._trouble = ""
+        servers: list[Server] = answer["servers"]
+        return servers
+
+    def _settle(self, shown: Board) -> bool:
+        """Show the servers until each is ready or cannot be. False: interrupted, or out of patience."""
+        while not self._signals.received and self._elapsed() < self._manner.patience:
+            servers = self._servers(self._service.run())
+            if servers is not None:
+                shown.update(servers, self._elapsed())
+                if all(server["state"] in SETTLED for server in servers):
+                    return True
+            time.sleep(POLL)
+        return False
+
+    def _stay(self, shown: LineBoard, run: Run) -> None:
+        """Show what changes and what goes wrong, until a signal comes. Raises when the service ends."""
+        shown.adopt(self._servers(run) or [])
+        while not self._signals.received:
+            if (servers := self._servers(self._service.run())) is not None:
+                shown.update(servers)
+            for line in self._service.log.new_lines():
+                if is_warning(line):
+                    say(log_line(line), sys.stderr)
+            time.sleep(POLL)
+
+    def _stop(self) -> int:
+        if not self._manner.as_json:
+            say("\nstopping (Ctrl-C again kills)", sys.stderr)
+        began = time.monotonic()
+        code = self._service.stop(self._signals)
+        if code == 0:
+            say(f"stopped after {time.monotonic() - began:.1f} s", sys.stderr)
+            return 0
+        how = "it had to be killed" if code < 0 else f"it ended with code {code} (see `fairlead logs`)"
+        warn(f"{how}; the next start ends what it left behind")
+        return 1
+
+
+def _with_time(line: str) -> None:
+    say(f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def _client(settings: Settings, run: Run) -> Client:
+    return Client(run.addresses["orchestrator"], cli_token(settings), timeout=POLL_TIMEOUT)
+
+
+def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) -> None:
+    address = run.addresses["orchestrator"]
+    line = claude_line(claude_command(address, local_token(settings)))
+    if manner.as_json:
+        print_json(
+            {
+                "address": address,
+                "mcp": mcp_url(address),
+                "pid": run.pid,
+                "alreadyRunning": already,
+                "stateDir": str(settings.state_dir),
+                "workspace": str(settings.workspace),
+                "servers": _client(settings, run).get("/api/servers")["servers"],
+            }
+        )
+        return
+    say()
+    runs = "already runs" if already else "is up"
+    say(
+        style(f"Fairlead {runs} at {address}", bold=True)
+        + f" (process {run.pid}, state in {settings.state_dir})"
+    )
+    say(f"The filesystem server works in {settings.workspace}")
+    say()
+    say("To connect Claude Code, paste:")
+    click.echo(f"  {line}")
+    say()
+    say(f"API and its documentation: {address}/docs")
+    say("Stop it with " + ("`fairlead down`" if already or manner.detach else "Ctrl-C, or `fairlead down`"))

@@ -1,0 +1,207 @@
+"""The two eras of the protocol: which one a message belongs to, how `_meta` crosses between them.
+
+Legacy (up to 2025-11-25) negotiates once, in `initialize`. Modern (2026-07-28) says everything in each
+request's `_meta`, repeated in HTTP headers. Facts from the specification and the official SDK 2.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from fairlead.mcp.errors import (
+    HEADER_MISMATCH,
+    INVALID_PARAMS,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    McpError,
+)
+from fairlead.mcp.messages import decode_any, decode_members, encode_json
+
+LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+MODERN_VERSIONS: Final = ("2026-07-28",)
+LATEST_LEGACY: Final = LEGACY_VERSIONS[-1]
+LATEST_MODERN: Final = MODERN_VERSIONS[-1]
+ASSUMED_LEGACY: Final = "2025-03-26"  # what a missing MCP-Protocol-Version header stands for
+
+RESERVED: Final = "io.modelcontextprotocol/"
+META_VERSION: Final = RESERVED + "protocolVersion"
+META_CAPABILITIES: Final = RESERVED + "clientCapabilities"
+META_CLIENT: Final = RESERVED + "clientInfo"
+META_LOG_LEVEL: Final = RESERVED + "logLevel"
+META_SUBSCRIPTION: Final = RESERVED + "subscriptionId"
+
+NAME_MEMBER: Final = {
+    "tools/call": "name",
+    "prompts/get": "name",
+    "resources/read": "uri",
+    "tasks/get": "taskId",
+    "tasks/update": "taskId",
+    "tasks/cancel": "taskId",
+}
+"""Which member of `params` the header `Mcp-Name` mirrors, for the methods that have one."""
+
+
+class Era(Enum):
+    LEGACY = "legacy"
+    MODERN = "modern"
+
+
+def era_of_header(version: str | None) -> Era:
+    """The era a client speaks, from `MCP-Protocol-Version` alone; what nobody knows counts as modern."""
+    return Era.LEGACY if version is None or version in LEGACY_VERSIONS else Era.MODERN
+
+
+def negotiate_legacy(requested: object) -> str:
+    """The version that answers a client's `initialize`."""
+    return requested if isinstance(requested, str) and requested in LEGACY_VERSIONS else LATEST_LEGACY
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What a request's `_meta` says; `others` are the members that every era passes on, without braces."""
+
+    version: str | None = None
+    capabilities: bytes | None = None
+    client: bytes | None = None
+    log_level: bytes | None = None
+    progress_token: bytes | None = None
+    others: bytes = b""
+
+
+NO_META: Final = Meta()
+
+
+def read_meta(raw: bytes) -> Meta:
+    """Parse `_meta`; equal bytes are parsed once, since a client repeats them with every request.
+
+    Raises McpError (-32602) when it is not an object or a member has the wrong type.
+    """
+    return _read_cached(raw) if len(raw) <= 4096 else _read(raw)
+
+
+def _read(raw: bytes) -> Meta:
+    try:
+        members = decode_members(raw)
+    except McpError:
+        raise McpError(INVALID_PARAMS, "params._meta must be an object") from None
+    others = {k: v for k, v in members.items() if not k.startswith(RESERVED) and k != "progressToken"}
+    token = _bytes(members.get("progressToken"))
+    if token is not None and token[:1] not in b'"-0123456789':
+        raise McpError(INVALID_PARAMS, "params._meta.progressToken must be a string or a number")
+    version = None
+    if META_VERSION in members:
+        value = decode_any(members[META_VERSION])
+        if not isinstance(value, str):
+            raise McpError(INVALID_PARAMS, f"params._meta[{META_VERSION!r}] must be a string")
+        version = value
+    return Meta(
+        version=version,
+        capabilities=_bytes(members.get(META_CAPABILITIES)),
+        client=_bytes(members.get(META_CLIENT)),
+        log_level=_bytes(members.get(META_LOG_LEVEL)),
+        progress_token=token,
+        others=b",".join(encode_json(name) + b":" + bytes(value) for name, value in others.items()),
+    )
+
+
+_read_cached = lru_cache(maxsize=1024)(_read)
+
+
+def _bytes(raw: Raw | None) -> bytes | None:
+    return None if raw is None else bytes(raw)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingHeaders:
+    """The modern headers of a request, decoded; None where absent."""
+
+    version: str | None
+    method: str | None
+    name: str | None
+
+
+def check_modern(method: str, meta: Meta, headers: RoutingHeaders, name: str | None) -> None:
+    """Hold a modern request's headers against its body, which is the truth.
+
+    `name` is the value of the member that `Mcp-Name` mirrors, None where the method or the body has none.
+    The order of the checks is the official SDK's. Raises McpError.
+    """
+    missing = [
+        key
+        for key, value in ((META_VERSION, meta.version), (META_CAPABILITIES, meta.capabilities))
+        if value is None
+    ]
+    if missing:
+        raise McpError(INVALID_PARAMS, f"params._meta lacks {' and '.join(missing)}")
+    for header, got, expected in (
+        ("MCP-Protocol-Version", headers.version, meta.version),
+        ("Mcp-Method", headers.method, method),
+        ("Mcp-Name", headers.name, name if name is not None else headers.name),
+    ):
+        if got != expected:
+            raise McpError(
+                HEADER_MISMATCH,
+                f"The header {header} says {got!r}, the body {expected!r}; they must be equal",
+            )
+    require_served(meta.version)
+
+
+def require_served(version: str | None) -> None:
+    """Raise McpError (-32022) for a modern version that is not served."""
+    if version not in MODERN_VERSIONS:
+        raise McpError(
+            UNSUPPORTED_PROTOCOL_VERSION,
+            "Unsupported protocol version",
+            {"supported": [*MODERN_VERSIONS, *LEGACY_VERSIONS], "requested": version or ""},
+        )
+
+
+def meta_for(era: Era, meta: Meta, gateway_client: bytes, progress_token: int | None) -> bytes:
+    """The `_meta` that a server of `era` gets in place of the client's, or nothing where it needs none.
+
+    `progress_token` is ours, None where the client asked for no progress. A client of the legacy era has
+    no capabilities to pass on in each request: towards a modern server the gateway then offers none.
+    """
+    parts = []
+    if progress_token is not None:
+        parts.append(b'"progressToken":%d' % progress_token)
+    if era is Era.MODERN:
+        parts.append(
+            _modern_members(meta.capabilities or b"{}", meta.client or gateway_client, meta.log_level)
+        )
+    if meta.others:
+        parts.append(meta.others)
+    return b"{" + b",".join(parts) + b"}" if parts else b""
+
+
+@lru_cache(maxsize=256)
+def _modern_members(capabilities: bytes, client: bytes, log_level: bytes | None) -> bytes:
+    members = {META_VERSION: encode_json(LATEST_MODERN), META_CAPABILITIES: capabilities, META_CLIENT: client}
+    if log_level is not None:
+        members[META_LOG_LEVEL] = log_level
+    return b",".join(encode_json(name) + b":" + value for name, value in members.items())
+
+
+def complete_result(raw: bytes) -> bytes:
+    """A legacy server's result as a modern client wants it: with a `resultType`."""
+    if raw[:1] != b"{" or b'"resultType"' in raw:
+        return raw
+    rest = raw[1:].lstrip()
+    return b'{"resultType":"complete"' + (rest if rest == b"}" else b"," + rest)
+
+
+def strip_result_type(raw: bytes) -> bytes:
+    """A modern server's result as a legacy client knows it: without `resultType`, `ttlMs`, `cacheScope`."""
+    if b'"resultType"' not in raw:
+        return raw
+    try:
+        members = msgspec.json.decode(raw, type=dict[str, Raw])
+    except msgspec.DecodeError:
+        return raw
+    kept = {k: v for k, v in members.items() if k not in ("resultType", "ttlMs", "cacheScope")}
+    return b"{" + b",".join(encode_json(k) + b":" + bytes(v) for k, v in kept.items()) + b"}"

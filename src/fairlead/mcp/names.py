@@ -1,0 +1,40 @@
+"""How names of many servers share one list: prefixes for tools and prompts, a wrapper for URIs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+SEPARATOR: Final = "__"
+MAX_NAME: Final = 64  # characters; what clients accept
+_HASH: Final = 8  # hexadecimal digits
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
+URI_SCHEME: Final = "fairlead://"
+
+
+def exposed_name(server: str, name: str) -> str:
+    """The name under which a server's tool or prompt stands in the merged list: `server__name`.
+
+    Characters that clients refuse become `_`; what had to be changed or is too long gets a hash of the
+    whole, so that two names never meet and the result stays the same from run to run.
+    """
+    full = f"{server}{SEPARATOR}{name}"
+    safe = _UNSAFE.sub("_", full)
+    if safe == full and len(safe) <= MAX_NAME:
+        return safe
+    digest = hashlib.sha256(full.encode(errors="surrogatepass")).hexdigest()[:_HASH]
+    return f"{safe[: MAX_NAME - _HASH - 1]}-{digest}"
+
+
+def wrap_uri(server: str, uri: str) -> str:
+    """A server's URI (or URI template) as the merged endpoint shows it."""
+    return f"{URI_SCHEME}{server}/{uri}"
+
+
+def unwrap_uri(uri: str) -> tuple[str, str] | None:
+    """(server, its own URI), or None for what `wrap_uri` did not make."""
+    if not uri.startswith(URI_SCHEME):
+        return None
+    server, slash, own = uri[len(URI_SCHEME) :].partition("/")
+    return (server, own) if slash and server else None

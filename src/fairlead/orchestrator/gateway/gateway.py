@@ -1,0 +1,581 @@
+"""What the lanes share: the endpoints, the sessions, the limits; and the requests that are not a plain call.
+
+`dispatch` takes every message that the fast lane does not finish by itself. What the gateway knows (the
+handshakes, the merged lists, pings) is answered at once; what a server must answer is forwarded, at once if
+an instance is ready, else from a task that waits for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from msgspec import UNSET, Raw
+
+from fairlead.core.admission import AdmissionPolicy
+from fairlead.core.ratelimit import Gcra
+from fairlead.kit.tasks import Tasks
+from fairlead.mcp import eras
+from fairlead.mcp.eras import NO_META, Era, Meta
+from fairlead.mcp.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    OVERLOADED,
+    SESSION_ENDED,
+    McpError,
+)
+from fairlead.mcp.messages import (
+    Incoming,
+    decode_any,
+    decode_members,
+    encode_json,
+    join_members,
+    notification,
+    request_id,
+    result,
+)
+from fairlead.mcp.messages import error as error_message
+from fairlead.mcp.sealing import Sealer
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.fleet import ResourceLimits
+from fairlead.orchestrator.gateway.lane import Exchange
+from fairlead.orchestrator.gateway.sessions import Session, SessionTable
+from fairlead.orchestrator.gateway.views import Route, View
+from fairlead.orchestrator.instance import GATEWAY_INFO, MCPServerInstance
+from fairlead.orchestrator.metrics import CallStats, MetricsCollector, Outcome
+from fairlead.orchestrator.pool import ServerPool
+
+LOG = structlog.get_logger("fairlead.gateway")
+MAX_HEADS: Final = 4096
+LIST_TTL: Final = 30_000  # ms a modern client may keep a list; changes are told to those who listen
+CHANGE_METHODS: Final = {
+    "tools": ("toolsListChanged", "notifications/tools/list_changed"),
+    "prompts": ("promptsListChanged", "notifications/prompts/list_changed"),
+    "resources": ("resourcesListChanged", "notifications/resources/list_changed"),
+    "templates": ("resourcesListChanged", "notifications/resources/list_changed"),
+}
+_LISTS: Final = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "templates",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTimeouts:
+    """Seconds a client may take, and how often an open stream is kept alive."""
+
+    head: float = 10.0
+    body: float = 30.0
+    keep_alive: float = 75.0
+    comment: float = 15.0
+
+
+@dataclass(slots=True)
+class Listener:
+    """An open `subscriptions/listen`: which lists its client wants to hear of."""
+
+    exchange: Exchange
+    wanted: frozenset[str]  # methods of notifications
+
+
+class Gateway:
+    """The data plane's shared state. Everything here runs on the event loop, nothing waits."""
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        sessions: SessionTable,
+        metrics: MetricsCollector,
+        policy: AdmissionPolicy,
+        timeouts: EdgeTimeouts,
+    ) -> None:
+        self.policy = policy
+        self.metrics = metrics
+        self.timeouts = timeouts
+        self.known_heads: dict[bytes, Any] = {}
+        self.sessions = sessions
+        self.in_flight = 0
+        self._sealer = sealer
+        self._limits = ResourceLimits()
+        self._limiters: dict[str, Gcra] = {}
+        self._merged = View("", sealer, metrics)
+        self._single: dict[bytes, View] = {}
+        self._listeners: dict[Exchange, Listener] = {}
+        self._tasks = Tasks(self._task_failed)
+        self._draining = False
+
+    def __repr__(self) -> str:
+        return f"<Gateway in_flight={self.in_flight} sessions={len(self.sessions)} {self._merged}>"
+
+    # -- what the orchestrator and the composition root set ----------------------------------------------
+
+    def set_pools(self, pools: Iterable[ServerPool]) -> None:
+        """The servers that are there now. Views of those that stay are kept, sessions with them."""
+        pools = list(pools)
+        self._merged.set_pools(pools)
+        before, self._single = self._single, {}
+        for pool in pools:
+            path = f"/servers/{pool.spec.id}/mcp".encode()
+            view = before.get(path) or View(pool.spec.id, self._sealer, self.metrics)
+            view.set_pools([pool])
+            self._single[path] = view
+        self.known_heads.clear()
+        self._tell_changed(self._merged, frozenset({"tools", "prompts", "resources"}))
+
+    def set_policy(self, policy: AdmissionPolicy) -> None:
+        """New tokens, hosts or origins, in force from the next request on."""
+        self.policy = policy
+        self.known_heads.clear()
+
+    def set_limits(self, limits: ResourceLimits) -> None:
+        self._limits = limits
+        self._limiters.clear()
+        self.known_heads.clear()
+
+    def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None:
+        """A server's lists are new."""
+        for view in (self._merged, self._single.get(f"/servers/{pool.spec.id}/mcp".encode())):
+            if view is not None and pool.spec.id in view.pools:
+                view.refresh(pool)
+                self._tell_changed(view, kinds)
+
+    # -- what the lane asks ------------------------------------------------------------------------------
+
+    def view_of(self, path: bytes) -> View | Problem | None:
+        """The endpoint at a path; a Problem for a server that is not there; None for what is not MCP."""
+        if path == b"/mcp":
+            return self._merged
+        if not (path.startswith(b"/servers/") and path.endswith(b"/mcp") and path.count(b"/") == 3):
+            return None
+        view = self._single.get(path)
+        if view is not None:
+            return view
+        name = path[len(b"/servers/") : -len(b"/mcp")].decode("latin-1")
+        known = ", ".join(sorted(self._merged.pools)) or "none"
+        return Problem(
+            "unknown-server", "No such server", f"no server {name!r}; there are: {known}", 404, Fault.CLIENT
+        )
+
+    def limiter(self, principal: str) -> Gcra:
+        """The request rate of a principal."""
+        limiter = self._limiters.get(principal)
+        if limiter is None:
+            rate = self._limits.rate_limiting
+            per_minute = float(rate.requests_per_minute) if rate.enabled else 1e12
+            burst = max(10, int(per_minute / 6)) if rate.enabled else 10**9
+            limiter = self._limiters[principal] = Gcra(per_minute, burst)
+        return limiter
+
+    def find_session(self, session_id: str | None, principal: str, endpoint: str) -> Session | None:
+        return None if session_id is None else self.sessions.find(session_id, principal, endpoint)
+
+    def remember(self, head_bytes: bytes, head: Any) -> None:
+        """Know these bytes of a head from now on."""
+        if len(self.known_heads) >= MAX_HEADS:
+            self.known_heads.clear()
+        self.known_heads[head_bytes] = head
+
+    def has_room(self) -> bool:
+        return self.in_flight < self._limits.max_concurrent_requests
+
+    def check_caller(self, exchange: Exchange, meta: Meta, name: str | None) -> None:
+        """A request must belong to a live session (legacy), or say all about itself (modern)."""
+        head = exchange.head
+        if head.era is Era.MODERN:
+            eras.check_modern(exchange.method, meta, head.routing, name)
+            return
+        session = head.session
+        if session is None or session.ended:
+            raise _NO_SESSION if head.session_id is None else _SESSION_GONE
+        session.used = exchange.started
+
+    def enter(self, exchange: Exchange, route: Route) -> None:
+        """A call begins."""
+        self._enter(exchange, route.stats, route.pool)
+
+    def _enter(self, exchange: Exchange, stats: CallStats, pool: ServerPool) -> None:
+        self.in_flight += 1
+        exchange.stats = stats
+        if exchange.head.view.merged:
+            exchange.server = pool.spec.id
+        if exchange.head.session is not None:
+            exchange.head.session.calls[exchange.id] = exchange
+
+    def leave(self, exchange: Exchange, outcome: Outcome) -> None:
+        """A call has ended."""
+        self.in_flight -= 1
+        stats, exchange.stats = exchange.stats, None
+        if stats is not None:
+            stats.record(asyncio.get_running_loop().time() - exchange.started, outcome)
+        session = exchange.head.session
+        if session is not None and session.calls.get(exchange.id) is exchange:
+            del session.calls[exchange.id]
+
+    def refuse_rate(self, exchange: Exchange, wait: float) -> None:
+        self.metrics.refused("rate-limited")
+        seconds = max(1, -int(-wait // 1))
+        per_minute = self._limits.rate_limiting.requests_per_minute
+        refused = McpError(
+            OVERLOADED,
+            f"more than {per_minute} requests in a minute; wait {seconds} s",
+            {"retryAfter": seconds},
+        )
+        body = error_message(None, refused.encode())
+        exchange.finish(429, body, b"retry-after: %d\r\n" % seconds)
+
+    def lost(self, exchange: Exchange) -> None:
+        """The client of an exchange has gone. Modern: that cancels. Legacy: it does not."""
+        exchange.lane = None
+        self.end_stream(exchange)
+        if exchange.head.era is Era.MODERN:
+            exchange.cancel("the client closed the connection")
+
+    # -- messages ----------------------------------------------------------------------------------------
+
+    def dispatch(self, exchange: Exchange, message: Incoming) -> None:
+        """Everything but the usual call. Raises McpError, ProblemError."""
+        if message.method is UNSET:
+            self._accept_answer(exchange, message)
+            return
+        exchange.method = message.method
+        if message.id is UNSET:
+            self._notified(exchange, message)
+            return
+        exchange.id = request_id(message)
+        members = decode_members(message.params)
+        raw_meta = members.pop("_meta", None)
+        meta = NO_META if raw_meta is None else eras.read_meta(bytes(raw_meta))
+        if exchange.head.era is Era.LEGACY and message.method == "initialize":
+            self._initialize(exchange, members)
+            return
+        self.check_caller(exchange, meta, _mirrored(message.method, members))
+        if message.method in _LISTS:
+            self._list(exchange, _LISTS[message.method], members)
+        elif message.method in ("tools/call", "prompts/get", "resources/read", "completion/complete"):
+            self._forward(exchange, members, meta)
+        elif exchange.head.era is Era.LEGACY and message.method == "ping":
+            exchange.finish(200, result(exchange.id, b"{}"))
+        elif exchange.head.era is Era.MODERN and message.method == "server/discover":
+            self._discover(exchange)
+        elif exchange.head.era is Era.MODERN and message.method == "subscriptions/listen":
+            self._listen(exchange, members)
+        else:
+            raise McpError(METHOD_NOT_FOUND, f"Method not found: {message.method[:200]}")
+
+    def _accept_answer(self, exchange: Exchange, message: Incoming) -> None:
+        if message.result is UNSET and message.error is UNSET:
+            raise McpError(INVALID_REQUEST, "Invalid request: no method, result or error", status=400)
+        self._require_session_for_notes(exchange)
+        exchange.respond(202)
+
+    def _notified(self, exchange: Exchange, message: Incoming) -> None:
+        if exchange.head.era is Era.MODERN:
+            eras.require_served(exchange.head.routing.version)
+        else:
+            self._require_session_for_notes(exchange)
+        session = exchange.head.session
+        if message.method == "notifications/cancelled" and session is not None:
+            members = decode_members(message.params)
+            call = session.calls.get(bytes(members.get("requestId", Raw(b"null"))))
+            if call is not None:
+                call.cancel("the client cancelled it")
+        exchange.respond(202)
+
+    def _require_session_for_notes(self, exchange: Exchange) -> None:
+        if exchange.head.era is Era.LEGACY:
+            self.check_caller(exchange, NO_META, None)
+
+    # -- the handshakes ----------------------------------------------------------------------------------
+
+    def _initialize(self, exchange: Exchange, members: dict[str, Raw]) -> None:
+        head = exchange.head
+        version = eras.negotiate_legacy(decode_any(members.get("protocolVersion", Raw(b"null"))))
+        session = self.sessions.create(head.principal, head.view.endpoint, version, exchange.started)
+        answer: dict[str, Any] = {"protocolVersion": version, **self._about(head.view)}
+        answer["serverInfo"] = Raw(GATEWAY_INFO)
+        exchange.finish(
+            200, result(exchange.id, encode_json(answer)), b"mcp-session-id: %b\r\n" % session.id.encode()
+        )
+
+    def _discover(self, exchange: Exchange) -> None:
+        answer = {
+            "resultType": "complete",
+            "supportedVersions": [*eras.MODERN_VERSIONS, *eras.LEGACY_VERSIONS],
+            **self._about(exchange.head.view),
+            "ttlMs": LIST_TTL,
+            "cacheScope": "private",
+            "_meta": {eras.RESERVED + "serverInfo": Raw(GATEWAY_INFO)},
+        }
+        exchange.finish(200, result(exchange.id, encode_json(answer)))
+
+    def _about(self, view: View) -> dict[str, Any]:
+        """Capabilities and instructions of an endpoint."""
+        changing = {"listChanged": True}
+        capabilities: dict[str, Any] = {
+            "tools": changing,
+            "prompts": changing,
+            "resources": changing,
+            "completions": {},
+        }
+        if view.merged:
+            return {"capabilities": capabilities, "instructions": _merged_instructions(view)}
+        about: dict[str, Any] = {"capabilities": capabilities}
+        last = view.pools[view.endpoint].last_instance
+        if last is not None and last.negotiated is not None:
+            about["capabilities"] = {k: v for k, v in capabilities.items() if last.supports(k)}
+            if last.negotiated.instructions is not None:
+                about["instructions"] = last.negotiated.instructions
+        return about
+
+    # -- lists -------------------------------------------------------------------------------------------
+
+    def _list(self, exchange: Exchange, kind: str, members: dict[str, Raw]) -> None:
+        cursor = decode_any(members.get("cursor", Raw(b"null")))
+        if cursor is not None and not isinstance(cursor, str):
+            raise McpError(INVALID_PARAMS, "Invalid cursor: it must be a string")
+        page = exchange.head.view.page(kind, cursor)
+        if exchange.head.era is Era.MODERN:
+            page += b',"resultType":"complete","ttlMs":%d,"cacheScope":"private"' % LIST_TTL
+        exchange.finish(200, result(exchange.id, b"{" + page + b"}"))
+
+    def _listen(self, exchange: Exchange, members: dict[str, Raw]) -> None:
+        wanted = decode_any(members.get("notifications", Raw(b"null")))
+        if not isinstance(wanted, dict):
+            raise McpError(INVALID_PARAMS, "subscriptions/listen: params.notifications must be an object")
+        if not exchange.head.accepts_stream:
+            raise McpError(INVALID_REQUEST, "subscriptions/listen needs Accept: text/event-stream")
+        honoured = {flag: True for flag, _ in CHANGE_METHODS.values() if wanted.get(flag) is True}
+        methods = frozenset(method for flag, method in CHANGE_METHODS.values() if flag in honoured)
+        self._listeners[exchange] = Listener(exchange, methods)
+        self.metrics.streams += 1
+        params = {"notifications": honoured, "_meta": {eras.META_SUBSCRIPTION: Raw(exchange.id)}}
+        exchange.event(notification("notifications/subscriptions/acknowledged", encode_json(params)))
+
+    def _tell_changed(self, view: View, kinds: frozenset[str]) -> None:
+        """Each listening client of the view hears once of each list that changed."""
+        methods = sorted({CHANGE_METHODS[kind][1] for kind in kinds})
+        for listener in list(self._listeners.values()):
+            if listener.exchange.head.view is not view:
+                continue
+            meta = encode_json({"_meta": {eras.META_SUBSCRIPTION: Raw(listener.exchange.id)}})
+            for method in methods:
+                if method in listener.wanted:
+                    listener.exchange.event(notification(method, meta))
+        for session in self.sessions:
+            if session.endpoint == view.endpoint:
+                self._tell_session(session, methods)
+
+    def _tell_session(self, session: Session, methods: list[str]) -> None:
+        if session.stream is None:
+            session.changed = (session.changed or set()) | set(methods)
+            return
+        for method in methods:
+            session.stream.event(notification(method))
+
+    # -- streams and ends of sessions --------------------------------------------------------------------
+
+    def open_stream(self, exchange: Exchange) -> None:
+        """GET: the session's stream for what the server says by itself. A new one takes an old one's place."""
+        exchange.method = "GET"
+        session = self._session_or_refuse(exchange)
+        if session is None:
+            return
+        if not exchange.head.accepts_stream:
+            exchange.respond(406)
+            return
+        if session.stream is not None:
+            self.end_stream(session.stream)
+        session.stream = exchange
+        self.metrics.streams += 1
+        exchange.open()
+        changed, session.changed = session.changed, None
+        self._tell_session(session, sorted(changed or ()))
+
+    def end_session(self, exchange: Exchange) -> None:
+        """DELETE: the client ends its session."""
+        exchange.method = "DELETE"
+        session = self._session_or_refuse(exchange)
+        if session is not None:
+            self.close_session(session)
+            exchange.respond(204)
+
+    def _session_or_refuse(self, exchange: Exchange) -> Session | None:
+        head = exchange.head
+        if head.era is Era.MODERN:
+            exchange.respond(405, b"allow: POST\r\n")
+            return None
+        session = head.session
+        if session is not None and not session.ended:
+            session.used = exchange.started
+            return session
+        refused = _NO_SESSION if head.session_id is None else _SESSION_GONE
+        exchange.fail(refused)
+        return None
+
+    def close_session(self, session: Session) -> None:
+        """End a session: its calls, its stream, and the instances that it leased."""
+        self.sessions.end(session)
+        for call in list(session.calls.values()):
+            call.cancel("its session has ended")
+        if session.stream is not None:
+            self.end_stream(session.stream)
+        for pool in self._merged.pools.values():
+            self._tasks.spawn(pool.release(session.key), f"release {session.id[:8]} {pool.spec.id}")
+
+    def end_stream(self, exchange: Exchange) -> None:
+        """End a GET stream or a subscription; others are left alone."""
+        session = exchange.head.session
+        if session is not None and session.stream is exchange:
+            session.stream = None
+            self.metrics.streams -= 1
+            exchange.end()
+        elif self._listeners.pop(exchange, None) is not None:
+            self.metrics.streams -= 1
+            body = encode_json(
+                {"resultType": "complete", "_meta": {eras.META_SUBSCRIPTION: Raw(exchange.id)}}
+            )
+            exchange.finish(200, result(exchange.id, body))
+
+    # -- forwarding --------------------------------------------------------------------------------------
+
+    def _forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        pool, name = self._target(exchange, members)
+        if not self.has_room():
+            raise ProblemError(
+                Problem(
+                    "overloaded",
+                    "Overloaded",
+                    f"{self.in_flight} calls are in flight, which is the limit; try again",
+                    503,
+                    Fault.GATEWAY,
+                    1.0,
+                )
+            )
+        self._enter(exchange, self.metrics.calls(pool.spec.id, exchange.method), pool)
+        instance = pool.pick(exchange.head.key)
+        if instance is not None and not instance.overloaded:
+            self._send(exchange, instance, members, meta, name)
+        else:
+            self._tasks.spawn(
+                self._send_later(exchange, pool, members, meta, name), f"{exchange.method} {pool.spec.id}"
+            )
+
+    def _send(
+        self, exchange: Exchange, instance: MCPServerInstance, members: dict[str, Raw], meta: Meta, name: str
+    ) -> None:
+        params = join_members(dict(members))
+        spec = self._merged.pools[exchange.server].spec if exchange.server else None
+        timeout = (spec or next(iter(exchange.head.view.pools.values())).spec).timeouts.call
+        exchange.forward(instance, exchange.method, params, meta, timeout=timeout, name=name)
+
+    async def _send_later(
+        self, exchange: Exchange, pool: ServerPool, members: dict[str, Raw], meta: Meta, name: str
+    ) -> None:
+        """Wait for an instance, then forward; what fails is told to the client."""
+        try:
+            instance = await pool.acquire(exchange.head.key, timeout=pool.spec.timeouts.call)
+            if instance.overloaded:
+                raise ProblemError(
+                    Problem(
+                        "server-busy",
+                        "Server busy",
+                        f"{instance.id} does not keep up with what it is sent",
+                        503,
+                        Fault.UPSTREAM,
+                        1.0,
+                    )
+                )
+        except ProblemError as refused:
+            if not exchange.ended:
+                self.leave(exchange, Outcome.REFUSED)
+                exchange.fail_with(refused.problem)
+            return
+        if exchange.ended:
+            return
+        self._send(exchange, instance, members, meta, name)
+
+    def _target(self, exchange: Exchange, members: dict[str, Raw]) -> tuple[ServerPool, str]:
+        """Which server a request is for, with the names in `members` put back to the server's own."""
+        view, method = exchange.head.view, exchange.method
+        if method == "completion/complete":
+            return self._completion_target(view, members)
+        if method == "resources/read":
+            pool, uri = view.resource(_text_member(members, "uri"))
+            members["uri"] = Raw(encode_json(uri))
+            return pool, uri
+        name = _text_member(members, "name")
+        route = view.tools.get(encode_json(name)) if method == "tools/call" else view.prompts.get(name)
+        if route is None:
+            if not view.merged:  # the server's list may be behind: let it decide
+                return view.pools[view.endpoint], name
+            what = "tool" if method == "tools/call" else "prompt"
+            raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
+        members["name"] = Raw(route.json_name)
+        return route.pool, route.name
+
+    def _completion_target(self, view: View, members: dict[str, Raw]) -> tuple[ServerPool, str]:
+        reference = decode_members(members.get("ref", UNSET))
+        if "uri" in reference:
+            pool, uri = view.resource(_text_member(reference, "uri"))
+            reference["uri"] = Raw(encode_json(uri))
+        else:
+            route = view.prompts.get(_text_member(reference, "name"))
+            if route is None:
+                raise McpError(INVALID_PARAMS, "completion/complete: unknown prompt in params.ref")
+            pool, reference["name"] = route.pool, Raw(route.json_name)
+        members["ref"] = Raw(join_members(dict(reference)))
+        return pool, ""
+
+    # -- time and the end --------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """About once a second: end the sessions that nobody used for long. `now` is loop time."""
+        for session in self.sessions.idle(now):
+            LOG.info("session expired", session=session.id[:8])
+            self.close_session(session)
+        self.metrics.sessions = len(self.sessions)
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        LOG.error("task failed", task=name, exc_info=error)
+
+
+_NO_SESSION: Final = McpError(
+    -32000, "Bad Request: the header Mcp-Session-Id is missing; begin with initialize", status=400
+)
+_SESSION_GONE: Final = McpError(
+    SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew"
+)
+
+
+def _mirrored(method: str, members: dict[str, Raw]) -> str | None:
+    """The value that `Mcp-Name` must repeat, where the method has one."""
+    member = eras.NAME_MEMBER.get(method)
+    if member is None or member not in members:
+        return None
+    value = decode_any(members[member])
+    return value if isinstance(value, str) else None
+
+
+def _text_member(members: dict[str, Raw], name: str) -> str:
+    try:
+        return msgspec.json.decode(members[name], type=str)
+    except (KeyError, msgspec.DecodeError):
+        raise McpError(INVALID_PARAMS, f"params.{name} must be a string") from None
+
+
+def _merged_instructions(view: View) -> str:
+    servers = ", ".join(view.pools)
+    return (
+        f"Fairlead joins these MCP servers: {servers}. Tools and prompts are named server__name; "
+        "resource URIs begin with fairlead://server/."
+    )

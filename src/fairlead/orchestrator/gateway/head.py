@@ -1,0 +1,101 @@
+"""What the lane keeps of a request's head: everything that is decided before the body is looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fairlead.core.admission import SECURITY_HEADERS, Headers
+from fairlead.core.ratelimit import Gcra
+from fairlead.mcp.eras import Era, RoutingHeaders, era_of_header
+from fairlead.mcp.headers import decode_header_value
+
+if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.sessions import Session
+    from fairlead.orchestrator.gateway.views import View
+
+_MODERN_ONCE: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"})
+
+
+class BadHeadError(Exception):
+    """The head cannot be served; `status` is HTTP's, `message` says how to mend it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(slots=True, eq=False)
+class Head:
+    """A head that was admitted. `length` is the body's in bytes, None while chunked."""
+
+    view: View
+    method: bytes
+    principal: str
+    limiter: Gcra
+    era: Era
+    routing: RoutingHeaders
+    session_id: str | None
+    session: Session | None
+    key: str  # who shares an instance of a server that holds state
+    length: int | None
+    keep_alive: bool
+    chunked_answers: bool  # HTTP/1.1
+    accepts_json: bool
+    accepts_stream: bool
+    tail: bytes  # the end of an answer's head, after the value of content-length
+    stream_tail: bytes  # the same for an answer that is a stream
+
+
+def routing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[Era, RoutingHeaders, str | None]:
+    """The era, the modern routing headers and the session id. Raises BadHeadError on a repeated one."""
+    seen: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in _MODERN_ONCE:
+            if name in seen:
+                raise BadHeadError(400, f"The header {name.decode()} stands twice")
+            seen[name] = value.decode("latin-1").strip(" \t")
+    version = seen.get(b"mcp-protocol-version")
+    routing = RoutingHeaders(
+        version,
+        seen.get(b"mcp-method"),
+        decode_header_value(seen[b"mcp-name"]) if b"mcp-name" in seen else None,
+    )
+    return era_of_header(version), routing, seen.get(b"mcp-session-id")
+
+
+def accepted(headers: list[tuple[bytes, bytes]]) -> tuple[bool, bool]:
+    """Whether the client takes JSON, and whether it takes an event stream. No Accept header takes both."""
+    value = b",".join(value for name, value in headers if name == b"accept").lower()
+    if not value or b"*/*" in value:
+        return True, True
+    json = b"application/json" in value or b"application/*" in value
+    return json, b"text/event-stream" in value or b"text/*" in value
+
+
+def require_json_body(headers: list[tuple[bytes, bytes]]) -> None:
+    """Raise BadHeadError (415) for a body that is not declared as JSON."""
+    for name, value in headers:
+        if name == b"content-type":
+            kind, _, parameters = value.decode("latin-1").lower().partition(";")
+            if kind.strip() == "application/json" and ("charset" not in parameters or "utf-8" in parameters):
+                return
+            break
+    raise BadHeadError(415, "The body must be declared as Content-Type: application/json")
+
+
+def encode_headers(headers: Headers) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
+
+
+def answer_tails(cors: Headers, *, keep_alive: bool, chunked: bool) -> tuple[bytes, bytes]:
+    """`tail` and `stream_tail` of a `Head`."""
+    common = encode_headers(SECURITY_HEADERS + cors)
+    if not keep_alive:
+        common += b"connection: close\r\n"
+    stream = b"transfer-encoding: chunked\r\n" if chunked else b""
+    return (
+        b"\r\ncontent-type: application/json\r\n" + common + b"\r\n",
+        b"content-type: text/event-stream\r\nx-accel-buffering: no\r\n" + stream + common + b"\r\n",
+    )

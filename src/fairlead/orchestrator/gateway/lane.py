@@ -1,0 +1,702 @@
+"""The fast lane: from bytes on a socket to bytes on an instance's link, and back, in this one file.
+
+`Lane` is uvicorn's HTTP protocol with one thing added: requests on MCP paths are answered here, without
+ASGI, tasks or futures. Everything else (REST, pages, WebSocket) goes the ordinary way through `super()`.
+A call travels like this, all of it synchronous:
+
+    data_received -> _post -> decode -> route -> instance.forward       (bytes in; the link gathers writes)
+    link -> instance.frame_received -> Exchange.answered -> Lane.write  (bytes out)
+
+Three ideas carry it:
+
+*Known heads.* A client sends the same head again and again. The bytes of a head that was parsed, admitted and
+found simple (POST, HTTP/1.1, Content-Length, keep-alive) are kept with what was decided about them, so the
+next request with the same bytes needs neither parser nor admission. The table is bounded, and emptied when
+tokens, policy or servers change; what can change from call to call (rate, session, concurrency) is looked at
+each time.
+
+*Slots.* HTTP/1.1 answers go out in the order of the requests. Each request of a connection, of either lane,
+takes a slot in a queue; only the first slot writes to the socket, the others hold their bytes. The queue is
+bounded. Reading goes on meanwhile, since only a socket that is read tells that the client has gone.
+
+*Late streams.* An answer becomes an event stream only when something has to be said before the result
+(progress); else it is plain JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import httptools
+from msgspec import UNSET, Raw
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from fairlead.core.admission import Preflight, Refused, RequestHead, admit
+from fairlead.mcp import eras
+from fairlead.mcp.eras import NO_META, Era, Meta
+from fairlead.mcp.errors import HTTP_STATUS, INVALID_PARAMS, UPSTREAM_FAILED, McpError
+from fairlead.mcp.messages import (
+    FromServer,
+    Incoming,
+    decode_call,
+    decode_incoming,
+    encode_json,
+    error,
+    join_members,
+    notification,
+    one_line,
+    request_id,
+    result,
+)
+from fairlead.mcp.rewrite import wrap_uris
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.orchestrator.gateway.head import (
+    BadHeadError,
+    Head,
+    accepted,
+    answer_tails,
+    encode_headers,
+    require_json_body,
+    routing_headers,
+)
+from fairlead.orchestrator.instance import GATEWAY_INFO, MCPServerInstance
+from fairlead.orchestrator.metrics import CallStats, Outcome
+from fairlead.orchestrator.replies import Failure, FailureKind, error_from_server
+
+if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.gateway import Gateway
+    from fairlead.orchestrator.gateway.views import View
+
+MAX_SLOTS: Final = 64  # requests of one connection that wait for their answers
+MAX_HEAD_BYTES: Final = 4096  # of one known head
+MAX_HELD: Final = 2 * 2**20  # bytes of a stream that its client does not read
+LINGER: Final = 2.0  # s in which a refused client may read its answer
+CANCELLED: Final = -32800  # the code that LSP and the SDKs know for it
+
+
+class Exchange:
+    """One request and its answer. The reply of a forwarded call, and the stream of a listening client."""
+
+    __slots__ = (
+        "_ended", "_held", "_streaming", "gateway", "head", "id", "instance", "lane", "method", "number",
+        "progress_token", "server", "started", "stats",
+    )  # fmt: skip
+
+    def __init__(self, lane: Lane, head: Head, started: float) -> None:
+        self.lane: Lane | None = lane  # None once the client has gone
+        self.gateway = lane.gateway
+        self.head = head
+        self.started = started  # loop time, s
+        self.id = b"null"  # the client's id, as JSON
+        self.method = ""
+        self.stats: CallStats | None = None  # once the call is forwarded
+        self.instance: MCPServerInstance | None = None
+        self.number = 0  # the instance's number for it
+        self.server: str | None = None  # whose URIs must be wrapped
+        self.progress_token: bytes | None = None
+        self._streaming = False
+        self._ended = False
+        self._held: list[bytes] = []
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.method} {self.id!r} streaming={self._streaming} ended={self._ended}>"
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    # -- forwarding --------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        instance: MCPServerInstance,
+        method: str,
+        params: bytes,
+        meta: Meta,
+        *,
+        timeout: float,
+        name: str,
+    ) -> None:
+        """Give the call to an instance. `params` is an object without `_meta`; `name` is the server's own."""
+        token = instance.next_token() if meta.progress_token is not None else None
+        self.progress_token = meta.progress_token
+        upstream_meta = eras.meta_for(instance.era, meta, GATEWAY_INFO, token)
+        if upstream_meta:
+            comma = b"," if params != b"{}" else b""
+            params = b'%b%b"_meta":%b}' % (params[:-1], comma, upstream_meta)
+        self.instance = instance
+        self.number = instance.forward(method, params, self, deadline=self.started + timeout, name=name)
+
+    # -- the reply of an instance ------------------------------------------------------------------------
+
+    def answered(self, message: FromServer) -> None:
+        if self._ended:
+            return
+        head = self.head
+        if message.error is not UNSET:
+            refused = error_from_server(message.error)
+            self._leave(Outcome.RPC_ERROR)
+            self.fail(refused)
+            return
+        raw = bytes(message.result) if message.result is not UNSET else b"{}"
+        self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK)
+        if self.server is not None:
+            raw = wrap_uris(self.method, raw, self.server)
+        raw = eras.complete_result(raw) if head.era is Era.MODERN else eras.strip_result_type(raw)
+        self.finish(200, result(self.id, raw))
+
+    def failed(self, failure: Failure) -> None:
+        if not self._ended:
+            timed_out = failure.kind is FailureKind.TIMED_OUT
+            self._leave(Outcome.TIMEOUT if timed_out else Outcome.UPSTREAM_FAILED)
+            self.fail(failure.as_error())
+
+    def progressed(self, params: dict[str, Raw]) -> None:
+        if self.progress_token is None or self._ended or not self.head.accepts_stream:
+            return
+        members: dict[str, Raw | bytes] = {**params, "progressToken": self.progress_token}
+        self.event(notification("notifications/progress", join_members(members)))
+
+    def _leave(self, outcome: Outcome) -> None:
+        """The call is no longer in flight."""
+        if self.stats is not None:
+            self.gateway.leave(self, outcome)
+        self.instance = None
+
+    def cancel(self, reason: str) -> None:
+        """Nobody waits any more: tell the server, and end."""
+        if self.instance is not None:
+            self.instance.cancel(self.number, reason)
+            self._leave(Outcome.CANCELLED)
+        if not self._ended:
+            self.fail(McpError(CANCELLED, f"Request cancelled: {reason}"))
+
+    # -- answering the client ----------------------------------------------------------------------------
+
+    def fail(self, refused: McpError) -> None:
+        """End with a JSON-RPC error."""
+        status = refused.status
+        if self.head.era is Era.MODERN:
+            if refused.code == -32002:  # "resource not found" of the legacy era
+                refused = McpError(INVALID_PARAMS, refused.message, refused.data)
+            status = status or HTTP_STATUS.get(refused.code)
+        self.finish(status or 200, error(self.id, refused.encode()))
+
+    def fail_with(self, problem: Problem) -> None:
+        """End with a problem of ours as a JSON-RPC error."""
+        data: dict[str, Any] = {"problem": problem.code}
+        if problem.retry_after is not None:
+            data["retryAfter"] = problem.retry_after
+        self.fail(McpError(UPSTREAM_FAILED, problem.detail, data))
+
+    def finish(self, status: int, body: bytes, extra: bytes = b"") -> None:
+        """The last thing said: a JSON body, or the last event of a stream. `extra` are further headers."""
+        if self._ended:
+            return
+        if self._streaming:
+            self.event(body)
+            self.end()
+            return
+        self._ended = True
+        head = self.head
+        if not head.accepts_json and head.accepts_stream and status == 200:
+            self._ended = False
+            self.event(body, extra)
+            self.end()
+            return
+        start = STATUS_LINE[status] + extra + b"content-length: %d" % len(body)
+        self._write(start + head.tail + body, last=True)
+
+    def respond(self, status: int, extra: bytes = b"") -> None:
+        """An answer without a body."""
+        self._ended = True
+        length = b"" if status == 204 else b"content-length: 0\r\n"
+        close = b"" if self.head.keep_alive else b"connection: close\r\n"
+        self._write(STATUS_LINE[status] + length + extra + close + b"\r\n", last=True)
+
+    def event(self, message: bytes, extra: bytes = b"") -> None:
+        """Say something before the result: the answer is (or becomes) an event stream."""
+        if self._ended:
+            return
+        if not self._streaming:
+            self._streaming = True
+            self._write(STATUS_LINE[200] + extra + self.head.stream_tail, last=False)
+        self._chunk(b"event: message\ndata: " + one_line(message) + b"\n\n")
+
+    def comment(self) -> None:
+        """A keep-alive that no client sees as a message."""
+        if self._streaming and not self._ended:
+            self._chunk(b": keep-alive\n\n")
+
+    def open(self) -> None:
+        """Begin the stream now, with nothing to say yet."""
+        self._streaming = True
+        self._write(STATUS_LINE[200] + self.head.stream_tail, last=False)
+
+    def end(self) -> None:
+        """End the stream."""
+        if not self._ended:
+            self._ended = True
+            self._write(b"0\r\n\r\n" if self.head.chunked_answers else b"", last=True)
+
+    def _chunk(self, data: bytes) -> None:
+        if self.head.chunked_answers:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self._write(data, last=False)
+
+    def _write(self, data: bytes, *, last: bool) -> None:
+        if self.lane is not None:
+            self.lane.write(self, data, last=last)
+
+    # -- as a slot ---------------------------------------------------------------------------------------
+
+    def hold(self, data: bytes) -> bool:
+        """Keep bytes until it is this slot's turn; False when too much would be kept."""
+        self._held.append(data)
+        return not self._streaming or sum(map(len, self._held)) <= MAX_HELD
+
+    def take_held(self) -> bytes:
+        held, self._held = b"".join(self._held), []
+        return held
+
+
+class AppTurn:
+    """A slot of the ordinary lane: a request that the ASGI application answers when its turn comes."""
+
+    __slots__ = ("app", "cycle", "started")
+
+    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.cycle = cycle
+        self.app = app
+        self.started = False
+
+
+class Refusal:
+    """A slot whose answer is ready, and after which the connection closes."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Lane(HttpToolsProtocol):
+    """One connection. See the top of this file."""
+
+    def __init__(self, *, gateway: Gateway, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self.gateway = gateway
+        self._slots: deque[Exchange | AppTurn | Refusal] = deque()
+        self._head: Head | None = None  # of the request that comes in, if it is the lane's
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._in_message = False
+        self._in_head = False
+        self._head_size = 0
+        self._candidate: bytes | None = None  # the bytes of a head that may become a known one
+        self._since = 0.0  # loop time of the last progress in reading
+        self._closing = False  # no further requests are taken
+        self._write_paused = False
+
+    # == bytes in ========================================================================================
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self.gateway.metrics.connections += 1
+
+    def data_received(self, data: bytes) -> None:
+        now = self.loop.time()
+        if self._closing:
+            return
+        if not self._in_message:
+            known = self.gateway.known_heads
+            while (end := data.find(b"\r\n\r\n") + 4) > 3:
+                head = known.get(data[:end])
+                if head is None:
+                    break
+                stop = end + head.length
+                if stop > len(data):
+                    break
+                self._since = now
+                self._post(head, data[end:stop], now)
+                if stop == len(data) or self._closing:
+                    return
+                data = data[stop:]
+            self._candidate = data[:end] if 3 < end <= MAX_HEAD_BYTES else None
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """The slow way in, through the parser; ends in `on_message_complete`."""
+        if self._in_head or not self._in_message:
+            self._head_size += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade() and not self._slots:
+                self.handle_websocket_upgrade()
+                return
+            self._closing = True  # the request is answered without the upgrade, then the parser is done
+            self._advance()
+        except httptools.HttpParserError as broken:
+            if not self._closing:
+                cause = broken.__context__ or broken
+                detail = f"the request is not HTTP/1.1: {cause}"
+                self._refuse(Problem("bad-request", "Bad request", detail, 400, Fault.CLIENT))
+        else:
+            if self._in_head and self._head_size > self.gateway.policy.limits.header_bytes:
+                detail = f"the head is larger than {self.gateway.policy.limits.header_bytes} bytes"
+                self._refuse(Problem("headers-too-large", "Headers too large", detail, 431, Fault.CLIENT))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_message = self._in_head = True
+        self._since = self.loop.time()
+        self._head = None
+        self._body, self._body_size = [], 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_size = 0
+        self._since = self.loop.time()
+        if self._closing:
+            return
+        if len(self._slots) >= MAX_SLOTS:
+            detail = f"more than {MAX_SLOTS} requests wait on this connection"
+            self._refuse(Problem("too-many-pipelined", "Too many requests", detail, 503, Fault.CLIENT, 1.0))
+            return
+        view = self.gateway.view_of(self.url.partition(b"?")[0])
+        if view is None:
+            self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
+            super().on_headers_complete()
+            return
+        try:
+            self._head = self._admit(view)
+        except BadHeadError as bad:
+            self._refuse(Problem("bad-request", "Bad request", bad.message, bad.status, Fault.CLIENT))
+
+    def on_body(self, body: bytes) -> None:
+        if self._head is None:
+            if not self._closing:
+                super().on_body(body)
+            return
+        self._body.append(body)
+        self._body_size += len(body)
+        if self._body_size > self.gateway.policy.limits.body_bytes:
+            self._head = None
+            detail = f"a body may have {self.gateway.policy.limits.body_bytes} bytes"
+            self._refuse(Problem("body-too-large", "Body too large", detail, 413, Fault.CLIENT))
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        self._since = self.loop.time()
+        candidate, self._candidate = self._candidate, None
+        if self._closing:
+            return
+        head = self._head
+        if head is None:
+            if self.cycle is not None:
+                super().on_message_complete()
+            return
+        self._head = None
+        if head.method == b"POST":
+            if candidate is not None and self._is_simple(head, candidate):
+                self.gateway.remember(candidate, head)
+            self._post(head, b"".join(self._body), self._since)
+            self._body = []
+        else:
+            self._other_method(head)
+
+    def _is_simple(self, head: Head, candidate: bytes) -> bool:
+        lowered = candidate.lower()
+        return (
+            head.length is not None
+            and head.keep_alive
+            and head.chunked_answers
+            and b"\nexpect:" not in lowered
+            and b"\nupgrade:" not in lowered
+            and (head.session_id is None) == (head.session is None)
+        )
+
+    # == admission =======================================================================================
+
+    def _admit(self, view: View | Problem) -> Head | None:
+        """Decide about a head; None when it was refused (or is a preflight) and the answer is on its way."""
+        gateway, headers = self.gateway, self.headers
+        method = self.parser.get_method()
+        path = self.url.partition(b"?")[0]
+        verdict = admit(
+            RequestHead(method, path, headers, self.client[0] if self.client else None), gateway.policy
+        )
+        if isinstance(verdict, Refused):
+            self._refuse(verdict.problem, encode_headers(verdict.headers))
+            return None
+        if isinstance(verdict, Preflight):
+            self._slots.append(
+                Refusal(STATUS_LINE[204] + encode_headers(verdict.headers) + b"connection: close\r\n\r\n")
+            )
+            self._closing = True
+            self._advance()
+            return None
+        principal, cors = verdict.principal, verdict.cors
+        assert principal is not None
+        if isinstance(view, Problem):
+            self._refuse(view)
+            return None
+        if method == b"POST":
+            require_json_body(headers)
+        era, routing, session_id = routing_headers(headers)
+        session = gateway.find_session(session_id, principal, view.endpoint)
+        http11 = self.parser.get_http_version() == "1.1"
+        keep_alive = http11 and self.parser.should_keep_alive()
+        accepts_json, accepts_stream = accepted(headers)
+        if not accepts_json and not accepts_stream:
+            raise BadHeadError(406, "Accept must have application/json or text/event-stream")
+        tail, stream_tail = answer_tails(cors, keep_alive=keep_alive, chunked=http11)
+        length = next((int(value) for name, value in headers if name == b"content-length"), None)
+        if self.expect_100_continue and http11 and not self._slots:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return Head(
+            view=view, method=method, principal=principal, limiter=gateway.limiter(principal), era=era,
+            routing=routing, session_id=session_id, session=session,
+            key=session.key if session is not None else f"principal:{principal}",
+            length=length, keep_alive=keep_alive, chunked_answers=http11, accepts_json=accepts_json,
+            accepts_stream=accepts_stream, tail=tail, stream_tail=stream_tail,
+        )  # fmt: skip
+
+    # == a request =======================================================================================
+
+    def _post(self, head: Head, body: bytes, now: float) -> None:
+        """One JSON-RPC message from a client."""
+        if len(self._slots) >= MAX_SLOTS:
+            detail = f"more than {MAX_SLOTS} requests wait on this connection"
+            self._refuse(Problem("too-many-pipelined", "Too many requests", detail, 503, Fault.CLIENT, 1.0))
+            return
+        gateway = self.gateway
+        exchange = Exchange(self, head, now)
+        self._slots.append(exchange)
+        if (wait := head.limiter.admit(now)) > 0.0:
+            gateway.refuse_rate(exchange, wait)
+            return
+        try:
+            message = decode_incoming(body)
+            if message.method != "tools/call" or not self._call(exchange, message):
+                gateway.dispatch(exchange, message)
+        except McpError as refused:
+            exchange.fail(refused)
+        except ProblemError as refused:
+            exchange.fail_with(refused.problem)
+
+    def _call(self, exchange: Exchange, message: Incoming) -> bool:
+        """`tools/call` in its usual form, to an instance that is ready; False leaves it to the slow path."""
+        head = exchange.head
+        if message.id is UNSET or message.params is UNSET:
+            return False
+        call = decode_call(bytes(message.params))
+        if call is None:
+            return False
+        route = head.view.tools.get(bytes(call.name))
+        if route is None:
+            return False
+        exchange.id = request_id(message)
+        exchange.method = "tools/call"
+        meta = NO_META if call.meta is UNSET else eras.read_meta(bytes(call.meta))
+        self.gateway.check_caller(exchange, meta, route.exposed)
+        instance = route.pool.pick(head.key)
+        if instance is None or instance.overloaded or not self.gateway.has_room():
+            return False
+        arguments = b',"arguments":' + one_line(bytes(call.arguments)) if call.arguments is not UNSET else b""
+        self.gateway.enter(exchange, route)
+        exchange.forward(
+            instance,
+            "tools/call",
+            b'{"name":%b%b}' % (route.json_name, arguments),
+            meta,
+            timeout=route.pool.spec.timeouts.call,
+            name=route.name,
+        )
+        return True
+
+    def _other_method(self, head: Head) -> None:
+        exchange = Exchange(self, head, self._since)
+        self._slots.append(exchange)
+        if head.method == b"GET":
+            self.gateway.open_stream(exchange)
+        elif head.method == b"DELETE":
+            self.gateway.end_session(exchange)
+        else:
+            exchange.respond(405, b"allow: GET, POST, DELETE\r\n")
+
+    # == bytes out =======================================================================================
+
+    def write(self, exchange: Exchange, data: bytes, *, last: bool) -> None:
+        """Bytes of one slot: to the socket if it is first, else kept until it is."""
+        slots = self._slots
+        if slots[0] is not exchange:
+            if not exchange.hold(data):
+                self._abort()
+            return
+        self.transport.write(data)
+        if last:
+            slots.popleft()
+            self._after(exchange.head.keep_alive)
+        elif self._write_paused and self.transport.get_write_buffer_size() > MAX_HELD:
+            self._abort()
+
+    def _after(self, keep_alive: bool) -> None:
+        """A slot is done."""
+        if not keep_alive or (self._closing and not self._slots):
+            self._close()
+        elif self._slots:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Let the slots at the head of the queue write what they have."""
+        while self._slots and not self.transport.is_closing():
+            first = self._slots[0]
+            if type(first) is Exchange:
+                if held := first.take_held():
+                    self.transport.write(held)
+                if not first.ended:
+                    return
+                self._slots.popleft()
+                if not first.head.keep_alive:
+                    self._close()
+                    return
+            elif type(first) is AppTurn:
+                if not first.started:
+                    first.started = True
+                    super()._start_asgi_task(first.cycle, first.app)
+                return
+            else:
+                assert type(first) is Refusal
+                self.transport.write(first.data)
+                self._slots.popleft()
+                self._linger()
+                return
+        if self._closing and not self._slots:
+            self._close()
+
+    def _refuse(self, problem: Problem, headers: bytes = b"") -> None:
+        """Answer in turn with a problem, take no further request, then close."""
+        self.gateway.metrics.refused(problem.code)
+        if problem.retry_after is not None:
+            headers += b"retry-after: %d\r\n" % max(1, round(problem.retry_after))
+        body = encode_json(problem.document(""))
+        self._closing = True
+        self._head = None
+        self._slots.append(
+            Refusal(
+                b"%bcontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+                b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n%bconnection: close\r\n\r\n%b"
+                % (STATUS_LINE[problem.status], len(body), headers, body)
+            )
+        )
+        self._advance()
+
+    def _linger(self) -> None:
+        """Half-close, so that a client which still sends can read its answer before the connection ends."""
+        if not self.transport.is_closing():
+            self._closing = True
+            self._since = self.loop.time()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+
+    def _close(self) -> None:
+        self._closing = True
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _abort(self) -> None:
+        self._closing = True
+        self.transport.abort()
+
+    # == the ordinary lane in the queue ==================================================================
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._slots.append(AppTurn(cycle, app))
+        if len(self._slots) == 1:
+            self._advance()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        turn = self._slots[0] if self._slots else None
+        if isinstance(turn, AppTurn):
+            self._slots.popleft()
+            self._since = self.loop.time()
+            self.flow.resume_reading()
+            self._after(turn.cycle.keep_alive)
+
+    # == time, back pressure, ends =======================================================================
+
+    def tick(self, now: float) -> None:
+        """Called about once a second: close what has been silent for too long."""
+        limits = self.gateway.timeouts
+        idle = now - self._since
+        if self._closing and not self._slots:
+            if idle > LINGER:
+                self._abort()
+        elif self._in_message:
+            what, limit = ("head", limits.head) if self._in_head else ("body", limits.body)
+            if idle > limit and not self._slots:
+                detail = f"the {what} did not come within {limit:g} s"
+                self._refuse(Problem("too-slow", "Too slow", detail, 408, Fault.CLIENT))
+        elif self._slots:
+            first = self._slots[0]
+            if type(first) is Exchange and idle > limits.comment:
+                first.comment()
+                self._since = now
+        elif idle > limits.keep_alive:
+            self._close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._write_paused = False
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio allows a bool
+        """The client sends nothing more. It may still read, except where closing means cancelling."""
+        for slot in self._slots:
+            if type(slot) is Exchange and (slot.head.era is Era.MODERN or slot.method == ""):
+                return False
+        self._closing = bool(self._slots) or self._closing
+        return bool(self._slots)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        slots, self._slots = self._slots, deque()
+        self._closing = True
+        for slot in slots:
+            if type(slot) is AppTurn:
+                slot.cycle.disconnected = True
+                slot.cycle.message_event.set()
+            elif type(slot) is Exchange:
+                self.gateway.lost(slot)
+        self.gateway.metrics.connections -= 1
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """uvicorn stops: answers in flight are finished, streams end now, nothing new is taken."""
+        self._closing = True
+        for slot in list(self._slots):
+            if type(slot) is AppTurn:
+                slot.cycle.keep_alive = False
+            elif type(slot) is Exchange and slot.instance is None:
+                self.gateway.end_stream(slot)
+        if not self._slots:
+            self._close()
+
+
+def make_lane(gateway: Gateway) -> type[asyncio.Protocol]:
+    """The protocol class that uvicorn wants, bound to one gateway."""
+
+    def init(self: Lane, **uvicorn: Any) -> None:
+        Lane.__init__(self, gateway=gateway, **uvicorn)
+
+    return type("BoundLane", (Lane,), {"__init__": init})

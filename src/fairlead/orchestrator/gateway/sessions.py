@@ -1,0 +1,107 @@
+"""Legacy sessions. Their ids are sealed and say of themselves to which node and principal they belong.
+
+A session lives in this process alone: an id from before a restart, of another principal or endpoint, expired
+or made up, is simply not found, and the 404 makes the client start anew.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
+from fairlead.model.errors import Fault, Problem, ProblemError
+
+if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.lane import Exchange
+
+LONGEST_LIFE: Final = 7 * 24 * 3600.0  # s
+
+
+class Session:
+    """One client's session. `used` is loop time in seconds, `key` names it where instances are leased."""
+
+    __slots__ = (
+        "calls",
+        "changed",
+        "ended",
+        "endpoint",
+        "id",
+        "key",
+        "principal",
+        "stream",
+        "used",
+        "version",
+    )
+
+    def __init__(self, session_id: str, principal: str, endpoint: str, version: str) -> None:
+        self.id = session_id
+        self.principal = principal
+        self.endpoint = endpoint
+        self.version = version
+        self.key = f"session:{session_id[:24]}"
+        self.used = 0.0
+        self.ended = False
+        self.calls: dict[bytes, Exchange] = {}  # the client's request id -> the call in flight
+        self.stream: Exchange | None = None  # its open GET stream
+        self.changed: set[str] | None = None  # lists that changed while there was no stream
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id[:8]} of {self.principal} calls={len(self.calls)}>"
+
+
+class SessionTable:
+    """All sessions of this process."""
+
+    def __init__(self, sealer: Sealer, node: str, *, limit: int, idle: float) -> None:
+        self._sealer = sealer
+        self._node = node + secrets.token_hex(4)  # this start of this node
+        self._limit = limit
+        self._idle = idle
+        self._sessions: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self):  # type: ignore[no-untyped-def] # an iterator of Session
+        return iter(list(self._sessions.values()))
+
+    def create(self, principal: str, endpoint: str, version: str, now: float) -> Session:
+        """A new session; raises ProblemError when there are too many."""
+        if len(self._sessions) >= self._limit:
+            detail = f"{self._limit} sessions are open; end one (DELETE), or wait until an idle one expires"
+            raise ProblemError(
+                Problem("too-many-sessions", "Too many sessions", detail, 503, Fault.CLIENT, 30.0)
+            )
+        claims = SessionClaims(
+            self._node, principal, endpoint, time.time() + LONGEST_LIFE, secrets.randbits(64)
+        )
+        session = Session(seal_session(self._sealer, claims), principal, endpoint, version)
+        session.used = now
+        self._sessions[session.id] = session
+        return session
+
+    def find(self, session_id: str, principal: str, endpoint: str) -> Session | None:
+        """The live session with this id, if it belongs to this principal and endpoint."""
+        session = self._sessions.get(session_id)
+        if session is None or (session.principal, session.endpoint) != (principal, endpoint):
+            return None
+        try:
+            claims = open_session(self._sealer, session_id)
+        except SealBrokenError:
+            return None
+        return session if claims.node == self._node and claims.expires > time.time() else None
+
+    def end(self, session: Session) -> None:
+        session.ended = True
+        self._sessions.pop(session.id, None)
+
+    def idle(self, now: float) -> list[Session]:
+        """Those unused for longer than the idle limit that wait for nothing. `now` is loop time."""
+        before = now - self._idle
+        return [
+            session
+            for session in self._sessions.values()
+            if session.used < before and not session.calls and session.stream is None
+        ]

@@ -1,0 +1,411 @@
+"""One running MCP server and the connection to it.
+
+An instance owns a `Link` (a process's pipes, an HTTP connection pool) and speaks JSON-RPC over it: it numbers
+the requests of all callers with one counter, keeps a table of who waits for which number, and gives each
+answer to its own. The hot path is `forward` and `frame_received`; both are synchronous, make no task and no
+future, and touch no lock. Everything else (launching, negotiating the era, reading lists, stopping) is
+ordinary asynchronous code on top of the same two.
+
+The era is probed once, with `server/discover`, before anything else: a server locks its era at the first
+request. Whatever is not positive evidence of the modern era falls back to `initialize`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from fairlead import __version__
+from fairlead.core.lifecycle import ENDED, InstanceState, move
+from fairlead.mcp import eras
+from fairlead.mcp.eras import Era
+from fairlead.mcp.errors import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, McpError, encode_error
+from fairlead.mcp.messages import (
+    FromServer,
+    decode_any,
+    decode_from_server,
+    decode_members,
+    encode_json,
+    error,
+    notification,
+    result,
+)
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.launch import Launch
+from fairlead.model.status import InstanceStatus
+from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply
+from fairlead.ports import Driver, Link, LinkLost
+
+PROBE_TIMEOUT: Final = 10.0  # s, for server/discover
+GATEWAY_INFO: Final = encode_json({"name": "fairlead", "title": "Fairlead", "version": __version__})
+MAX_PAGES: Final = 1000
+MAX_QUEUED_BYTES: Final = 32 * 2**20  # towards the server; beyond it calls are refused
+
+_CHANGED: Final = {
+    "notifications/tools/list_changed": "tools",
+    "notifications/prompts/list_changed": "prompts",
+    "notifications/resources/list_changed": "resources",
+}
+
+
+class InstanceListener(Protocol):
+    """Gets what an instance tells of itself. Called from the event loop; must not raise."""
+
+    def list_changed(self, instance: MCPServerInstance, kind: str) -> None: ...
+
+    def instance_ended(self, instance: MCPServerInstance, lost: LinkLost) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What the handshake settled. `capabilities`, `server` and `instructions` are the server's own words."""
+
+    era: Era
+    version: str
+    capabilities: dict[str, Any]
+    server: dict[str, Any]
+    instructions: str | None
+
+
+class MCPServerInstance:
+    """One running server. Create, `start`, `forward` many times, `stop`; never started twice."""
+
+    def __init__(self, launch: Launch, driver: Driver, listener: InstanceListener) -> None:
+        self.id = launch.instance_id
+        self.state = InstanceState.CREATED
+        self.negotiated: Negotiated | None = None
+        self.era = Era.LEGACY
+        self.leased_to: str | None = None
+        self.started_at: float | None = None  # Unix time, s
+        self.ready_at: float | None = None  # loop time, s
+        self.calls_total = 0
+        self.lost: LinkLost | None = None
+        self._launch = launch
+        self._driver = driver
+        self._listener = listener
+        self._link: Link | None = None
+        self._pending: dict[int, Reply] = {}
+        self._deadlines: dict[int, float] = {}
+        self._next_id = 0
+        self._writable = True
+
+    def __repr__(self) -> str:
+        return f"<{self.id} {self.state} pending={len(self._pending)} calls={self.calls_total}>"
+
+    # -- the hot path ------------------------------------------------------------------------------------
+
+    def forward(
+        self, method: str, params: bytes, reply: Reply, *, deadline: float, name: str | None = None
+    ) -> int:
+        """Send a request and have its one answer given to `reply`; returns the request's number.
+
+        `params` is a JSON object on one line; `deadline` is in loop time; `name` is what `Mcp-Name` mirrors.
+        Only for instances that are ready.
+        """
+        self._next_id = number = self._next_id + 1
+        self._pending[number] = reply
+        self._deadlines[number] = deadline
+        self.calls_total += 1
+        self._link.send(  # type: ignore[union-attr] # a ready instance has a link
+            b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":%b}' % (number, method.encode(), params),
+            method,
+            number,
+            name,
+        )
+        return number
+
+    def frame_received(self, frame: bytes) -> None:
+        """One message from the server."""
+        message = decode_from_server(frame)
+        if message is None or message.method is not UNSET or type(message.id) is not int:
+            self._received_other(message)
+            return
+        reply = self._pending.pop(message.id, None)
+        if reply is not None:  # else an answer to a call that was cancelled, or to nothing
+            del self._deadlines[message.id]
+            reply.answered(message)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._pending)
+
+    @property
+    def overloaded(self) -> bool:
+        """The server does not read what it is sent."""
+        return (
+            not self._writable
+            and self._link is not None
+            and (self._link.statistics().queued_bytes > MAX_QUEUED_BYTES)
+        )
+
+    def next_token(self) -> int:
+        """The number that the next `forward` will use: also the progress token of its call."""
+        return self._next_id + 1
+
+    # -- what else a server says -------------------------------------------------------------------------
+
+    def _received_other(self, message: FromServer | None) -> None:
+        if message is None or message.method is UNSET:
+            return  # noise on stdout, or an answer without a number of ours: nobody can be told
+        if message.id is not UNSET and message.id is not None:
+            self._answer_server(message)
+        elif message.method == "notifications/progress":
+            self._received_progress(message)
+        elif (kind := _CHANGED.get(message.method)) is not None:
+            self._listener.list_changed(self, kind)
+
+    def _received_progress(self, message: FromServer) -> None:
+        try:
+            params = decode_members(message.params)
+            token = msgspec.json.decode(params.get("progressToken", Raw(b"null")))
+        except (McpError, msgspec.DecodeError):
+            return
+        reply = self._pending.get(token) if type(token) is int else None
+        if reply is not None:
+            reply.progressed(params)
+
+    def _answer_server(self, message: FromServer) -> None:
+        """A request from the server: only what we know ourselves is answered, nobody can be asked yet."""
+        request = encode_json(message.id)
+        if message.method == "ping":
+            answer = result(request, b"{}")
+        elif message.method == "roots/list":
+            answer = result(request, b'{"roots":[]}')
+        else:
+            answer = error(
+                request, encode_error(METHOD_NOT_FOUND, f"{message.method} was not offered to this server")
+            )
+        if self._link is not None:
+            self._link.send(answer, "", None, None)
+
+    # -- cancelling and time -----------------------------------------------------------------------------
+
+    def cancel(self, number: int, reason: str) -> None:
+        """Tell the server that nobody waits for this request any more. Its reply gets nothing further."""
+        if self._pending.pop(number, None) is None:
+            return
+        del self._deadlines[number]
+        if self._link is None or self._link.abandon(number):
+            return
+        params = encode_json({"requestId": number, "reason": reason})
+        self._link.send(
+            notification("notifications/cancelled", params), "notifications/cancelled", None, None
+        )
+
+    def expire(self, now: float) -> None:
+        """Fail the requests whose deadline has passed. `now` is loop time."""
+        for number in [n for n, deadline in self._deadlines.items() if deadline <= now]:
+            reply = self._pending[number]
+            self.cancel(number, "timed out")
+            reply.failed(
+                Failure(
+                    FailureKind.TIMED_OUT,
+                    f"{self.id} did not answer in time; the call was cancelled and not replayed",
+                )
+            )
+
+    # -- the link's events -------------------------------------------------------------------------------
+
+    def request_failed(self, request_id: int, reason: str, retry_after: float | None) -> None:
+        reply = self._pending.pop(request_id, None)
+        if reply is not None:
+            del self._deadlines[request_id]
+            reply.failed(Failure(FailureKind.LOST, f"{self.id}: {reason}; not replayed", retry_after))
+
+    def writable_changed(self, writable: bool) -> None:
+        self._writable = writable
+
+    def link_lost(self, lost: LinkLost) -> None:
+        self.lost = lost
+        if self.state not in ENDED:
+            stopping = self.state is InstanceState.STOPPING
+            self.state = move(self.state, InstanceState.STOPPED if stopping else InstanceState.FAILED)
+        pending, self._pending, self._deadlines = self._pending, {}, {}
+        failure = Failure(FailureKind.LOST, f"{self.id} {lost.reason}; the call was not replayed")
+        for reply in pending.values():
+            reply.failed(failure)
+        self._listener.instance_ended(self, lost)
+
+    # -- start and stop ----------------------------------------------------------------------------------
+
+    async def start(self, timeout: float) -> None:  # noqa: ASYNC109 - one bound over several steps
+        """Launch and negotiate. Raises ProblemError; afterwards the instance has ended and left nothing."""
+        self.state = move(self.state, InstanceState.LAUNCHING)
+        self.started_at = time.time()
+        try:
+            async with asyncio.timeout(timeout):
+                self._link = await self._driver.open(self._launch, self)
+                self.state = move(self.state, InstanceState.NEGOTIATING)
+                self.negotiated = await self._negotiate(timeout)
+            self.era = self.negotiated.era
+            self.ready_at = asyncio.get_running_loop().time()
+            self.state = move(self.state, InstanceState.READY)
+        except TimeoutError:
+            await self._abort()
+            raise self._problem("start-timeout", f"did not answer within {timeout:g} s") from None
+        except McpError as refused:
+            await self._abort()
+            raise self._problem("start-failed", self._why(refused)) from None
+        except ProblemError:
+            self.state = InstanceState.FAILED
+            raise
+        except asyncio.CancelledError:
+            await self._abort()
+            raise
+
+    def _why(self, refused: McpError) -> str:
+        if self.lost is None:
+            return f"refused the handshake: {refused.message}"
+        tail = f": {self.lost.detail.strip().splitlines()[-1][:300]}" if self.lost.detail.strip() else ""
+        return f"{self.lost.reason}{tail}"
+
+    def _problem(self, code: str, what: str) -> ProblemError:
+        detail = f"{self.id} {what}"
+        return ProblemError(Problem(code, "The server could not start", detail, 503, Fault.UPSTREAM))
+
+    async def _abort(self) -> None:
+        if self._link is not None:
+            await asyncio.shield(self._link.close())
+        if self.state not in ENDED:
+            self.state = InstanceState.FAILED
+
+    async def stop(self) -> None:
+        """Stop gracefully, then by force; idempotent. Calls still in flight fail."""
+        if self.state in ENDED or self._link is None:
+            if self.state is InstanceState.CREATED:
+                self.state = InstanceState.STOPPED
+            return
+        if self.state is not InstanceState.STOPPING:
+            self.state = move(self.state, InstanceState.STOPPING)
+        await self._link.close()
+
+    # -- requests of our own -----------------------------------------------------------------------------
+
+    async def call(self, method: str, members: dict[str, Any], *, timeout: float) -> bytes:  # noqa: ASYNC109
+        """A request of the gateway's own: the raw result. Raises McpError, TimeoutError."""
+        reply = FutureReply()
+        params: dict[str, Any] = dict(members)
+        if self.era is Era.MODERN:
+            params["_meta"] = Raw(eras.meta_for(Era.MODERN, eras.NO_META, GATEWAY_INFO, None))
+        deadline = asyncio.get_running_loop().time() + timeout
+        number = self.forward(method, encode_json(params), reply, deadline=deadline)
+        try:
+            return await reply.future
+        except asyncio.CancelledError:
+            self.cancel(number, "no longer needed")
+            raise
+
+    async def list_all(self, method: str, member: str, *, timeout: float) -> list[Raw]:  # noqa: ASYNC109
+        """All items of a paginated list, in the server's order; `""` is a cursor like any other."""
+        items: list[Raw] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = decode_members(
+                await self.call(method, {} if cursor is None else {"cursor": cursor}, timeout=timeout)
+            )
+            items += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
+            following = msgspec.json.decode(page.get("nextCursor", Raw(b"null")))
+            if not isinstance(following, str) or following == cursor:
+                return items
+            cursor = following
+        return items
+
+    async def ping(self, *, timeout: float) -> None:  # noqa: ASYNC109
+        """A health check that does no harm: never a second handshake. Raises McpError, TimeoutError."""
+        await self.call("ping" if self.era is Era.LEGACY else "server/discover", {}, timeout=timeout)
+
+    async def _negotiate(self, timeout: float) -> Negotiated:  # noqa: ASYNC109
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self.era = Era.MODERN
+        self._link.negotiated(eras.LATEST_MODERN)  # type: ignore[union-attr]
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                raw = await self.call("server/discover", {}, timeout=timeout)
+            discovered = decode_any(raw)
+            if _speaks_modern(discovered):
+                return _from_discovery(discovered)
+        except TimeoutError:
+            pass  # a legacy server may be silent about what it does not know
+        except McpError as refused:
+            if self.lost is not None or _modern_only(refused):
+                raise
+        self.era = Era.LEGACY
+        self._link.negotiated(eras.LATEST_LEGACY)  # type: ignore[union-attr]
+        return await self._initialize(timeout - (loop.time() - started))
+
+    async def _initialize(self, timeout: float) -> Negotiated:  # noqa: ASYNC109
+        hello = {
+            "protocolVersion": eras.LATEST_LEGACY,
+            "capabilities": {},
+            "clientInfo": Raw(GATEWAY_INFO),
+        }
+        answer = decode_any(await self.call("initialize", hello, timeout=timeout))
+        version = answer.get("protocolVersion") if isinstance(answer, dict) else None
+        if version not in eras.LEGACY_VERSIONS:
+            raise McpError(UNSUPPORTED_PROTOCOL_VERSION, f"it answered with protocol version {version!r}")
+        link = self._link
+        assert link is not None
+        link.negotiated(version)
+        link.send(notification("notifications/initialized"), "notifications/initialized", None, None)
+        return _settled(Era.LEGACY, version, answer)
+
+    # -- being looked at ---------------------------------------------------------------------------------
+
+    def supports(self, feature: str) -> bool:
+        """Whether the server declared `tools`, `resources`, `prompts` or `completions`."""
+        return self.negotiated is not None and feature in self.negotiated.capabilities
+
+    def status(self) -> InstanceStatus:
+        link = self._link.statistics() if self._link is not None else None
+        return InstanceStatus(
+            id=self.id,
+            state=self.state.value,
+            pid=link.pid if link else None,
+            protocol_version=self.negotiated.version if self.negotiated else None,
+            started_at=self.started_at,
+            calls_in_flight=len(self._pending),
+            calls_total=self.calls_total,
+            memory_bytes=link.memory_bytes if link else None,
+            leased=self.leased_to is not None,
+            detail=self.lost.reason if self.lost else "",
+        )
+
+
+def _settled(era: Era, version: str, answer: dict[str, Any]) -> Negotiated:
+    capabilities = answer.get("capabilities")
+    server = answer.get("serverInfo")
+    instructions = answer.get("instructions")
+    return Negotiated(
+        era=era,
+        version=version,
+        capabilities=capabilities if isinstance(capabilities, dict) else {},
+        server=server if isinstance(server, dict) else {},
+        instructions=instructions if isinstance(instructions, str) else None,
+    )
+
+
+def _speaks_modern(discovered: Any) -> bool:
+    versions = discovered.get("supportedVersions") if isinstance(discovered, dict) else None
+    return isinstance(versions, list) and eras.LATEST_MODERN in versions
+
+
+def _from_discovery(discovered: dict[str, Any]) -> Negotiated:
+    meta = discovered.get("_meta")
+    server = meta.get(eras.RESERVED + "serverInfo") if isinstance(meta, dict) else None
+    return _settled(Era.MODERN, eras.LATEST_MODERN, {"serverInfo": server, **discovered})
+
+
+def _modern_only(refused: McpError) -> bool:
+    """-32022 that names no version of the legacy era: a real incompatibility, no cause to fall back."""
+    supported = refused.data.get("supported") if isinstance(refused.data, dict) else None
+    return (
+        refused.code == UNSUPPORTED_PROTOCOL_VERSION
+        and isinstance(supported, list)
+        and not any(version in eras.LEGACY_VERSIONS for version in supported)
+    )

@@ -1,0 +1,78 @@
+"""Who gets the answer to a request that was forwarded to an instance."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from msgspec import UNSET, Raw
+
+from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
+from fairlead.mcp.messages import FromServer, decode_any
+
+
+class FailureKind(Enum):
+    LOST = "lost"  # the instance died or its stream broke; the request may have been carried out
+    TIMED_OUT = "timed-out"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no answer. `reason` is for a person and already says what is known."""
+
+    kind: FailureKind
+    reason: str
+    retry_after: float | None = None
+
+    def as_error(self) -> McpError:
+        code = CALL_TIMED_OUT if self.kind is FailureKind.TIMED_OUT else UPSTREAM_FAILED
+        return McpError(code, self.reason, {"replayed": False})
+
+
+class Reply(Protocol):
+    """Gets exactly one of `answered` and `failed`, and any number of `progressed` before it.
+
+    Called from the event loop in the middle of the data path: must neither block nor raise.
+    """
+
+    def answered(self, message: FromServer) -> None: ...
+
+    def failed(self, failure: Failure) -> None: ...
+
+    def progressed(self, params: dict[str, Raw]) -> None:
+        """The members of a `notifications/progress`, with the gateway's own `progressToken`."""
+        ...
+
+
+class FutureReply:
+    """For callers that wait in a task: the result's JSON, or an exception."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def answered(self, message: FromServer) -> None:
+        if self.future.done():
+            return
+        if message.error is UNSET:
+            self.future.set_result(bytes(message.result) if message.result is not UNSET else b"{}")
+        else:
+            self.future.set_exception(error_from_server(message.error))
+
+    def failed(self, failure: Failure) -> None:
+        if not self.future.done():
+            self.future.set_exception(failure.as_error())
+
+    def progressed(self, params: dict[str, Raw]) -> None:
+        pass  # nobody asked
+
+
+def error_from_server(raw: Raw) -> McpError:
+    """A server's JSON-RPC error object; a malformed one becomes an internal error that shows it."""
+    tree = decode_any(raw)
+    if isinstance(tree, dict) and isinstance(tree.get("code"), int) and isinstance(tree.get("message"), str):
+        return McpError(tree["code"], tree["message"], tree.get("data"))
+    return McpError(UPSTREAM_FAILED, f"The server answered with a malformed error: {str(tree)[:200]}")

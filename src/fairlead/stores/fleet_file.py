@@ -1,0 +1,187 @@
+"""The fleet file: YAML text to a fleet spec and back.
+
+Loading goes in four steps, each of which reports all that it finds, with its place: text to tree (`yaml_tree`),
+a walk through the tree for what is unknown, not in force or without effect (`fleet_walk`), the file's `defaults`
+filled into each server as tree upon tree, so that every value still knows where it was written, and the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from fairlead.model.fleet import FleetFile, FleetSpec, LoadBalancing, ServerSpec
+from fairlead.model.fleet_schema import json_schema
+from fairlead.model.shapes import shape_of_model
+from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
+from fairlead.stores.fleet_messages import describe, message_of
+from fairlead.stores.fleet_walk import Walk, merged, nearest, to_data
+from fairlead.stores.fleet_watch import watch
+from fairlead.stores.yaml_text import write_yaml
+from fairlead.stores.yaml_tree import MAX_BYTES, Entry, Mapping, Node, Path, Position, Scalar, Sequence, compose
+
+__all__ = ["dump", "json_schema", "load", "watch"]
+
+_MOST_PROBLEMS = 1000
+
+
+def load(text: str | bytes, source: str) -> Loaded:
+    """Read a fleet file's content; `source` is the name that problems show.
+
+    Pure, and never raises. Takes about 3 s for the largest file (1 MiB): call it in a thread.
+    """
+    return _Loading(source).load(text)
+
+
+def dump(spec: FleetSpec) -> str:
+    """The spec as a fleet file in today's form; `load(dump(spec))` gives an equal spec."""
+    data = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    servers = data.get("servers", {})
+    weights = {id_: server.pop("weight") for id_, server in servers.items() if "weight" in server}
+    for server in servers.values():
+        del server["id"]
+    balancing = data.pop("loadBalancing", {}) | ({"weights": weights} if weights else {})
+    ordered = {"version": spec.version, **data, "servers": servers}
+    return write_yaml(ordered | ({"loadBalancing": balancing} if balancing else {}))
+
+
+class _Loading:
+    """One file on its way."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._problems: dict[tuple[Severity, Position, str], SpecProblem] = {}
+
+    def load(self, text: str | bytes) -> Loaded:
+        root = self._tree(text)
+        spec = self._spec(root) if root is not None else None
+        problems = sorted(self._problems.values(), key=lambda problem: (problem.line, problem.column))
+        failed = any(problem.severity is Severity.ERROR for problem in problems)
+        return Loaded(None if failed else spec, tuple(problems))
+
+    def _report(self, severity: Severity, position: Position, path: Path, message: str, hint: str) -> None:
+        """Once for each place and message: merged and aliased nodes come by more than once."""
+        key = (severity, position, message)
+        if key not in self._problems and len(self._problems) < _MOST_PROBLEMS:
+            self._problems[key] = SpecProblem(
+                severity, self._source, position.line, position.column, path_text(path), message, hint
+            )
+
+    def _error(self, position: Position, path: Path, message: str, hint: str) -> None:
+        self._report(Severity.ERROR, position, path, message, hint)
+
+    def _tree(self, text: str | bytes) -> Mapping | None:
+        decoded = self._decoded(text)
+        if decoded is None:
+            return None
+        tree = compose(decoded)
+        for finding in tree.findings:
+            self._error(finding.position, finding.path, finding.message, finding.hint)
+        if isinstance(tree.root, Mapping):
+            return tree.root
+        if not tree.findings:
+            wanted = "write `servers:` and below it the servers"
+            empty = tree.root is None or (isinstance(tree.root, Scalar) and tree.root.is_null)
+            message = "the file is empty" if empty else f"a mapping is wanted here, not {describe(tree.root)}"
+            self._error(tree.root.position if tree.root else Position(1, 1), (), message, wanted)
+        return None
+
+    def _decoded(self, text: str | bytes) -> str | None:
+        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        if len(content) > MAX_BYTES:
+            message = f"the file has {len(content):,} bytes"
+            self._error(Position(1, 1), (), message, f"a fleet file has at most {MAX_BYTES:,}")
+            return None
+        if isinstance(text, str):
+            return text
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            before = content[: error.start].decode()
+            position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
+            self._error(position, (), f"the byte {content[error.start]:#04x} is not UTF-8", "save the file as UTF-8")
+            return None
+
+    def _spec(self, root: Mapping) -> FleetSpec | None:
+        shape = shape_of_model(FleetFile)
+        Walk(self._report).node(root, shape)
+        filled = _with_defaults(root)
+        try:
+            file = FleetFile.model_validate(to_data(filled, shape))
+        except ValidationError as invalid:
+            for error in invalid.errors(include_url=False):
+                self._invalid(filled, error)
+            return None
+        self._check_weights(root, file)
+        return _meaning(file)
+
+    def _invalid(self, root: Mapping, error: ErrorDetails) -> None:
+        loc = cast(Path, error["loc"])
+        node, position, path = _find(root, loc)
+        if loc[0] == "defaults" and len(path) < len(loc) and "servers" in root.entries:
+            return  # what defaults leave open is judged in each server
+        if loc[0] == "servers":
+            default, _, default_path = _find(root, ("defaults", *path[2:]))
+            path = default_path if default is node and len(path) > 2 else path
+        self._error(position, path, *message_of(error, node, shape_of_model(FleetFile).below(path)))
+
+    def _check_weights(self, root: Mapping, file: FleetFile) -> None:
+        for name in file.load_balancing.weights.keys() - file.servers.keys():
+            loc = ("loadBalancing", "weights", name)
+            meant = nearest(name, file.servers)
+            hint = f"did you mean {meant!r}?" if meant else f"there are: {', '.join(file.servers)}"
+            self._error(_find(root, (*loc, "[key]"))[1], loc, "there is no such server", hint)
+
+
+def _with_defaults(root: Mapping) -> Mapping:
+    """The same file with every server filled up from `defaults`."""
+    defaults, servers = root.entries.get("defaults"), root.entries.get("servers")
+    if not (defaults and isinstance(defaults.value, Mapping) and servers and isinstance(servers.value, Mapping)):
+        return root
+    filled = Mapping(servers.value.position)
+    for name, entry in servers.value.entries.items():
+        filled.entries[name] = Entry(entry.key, merged(defaults.value, entry.value))
+    return Mapping(root.position, root.entries | {"servers": Entry(servers.key, filled)})
+
+
+def _find(root: Mapping, loc: Path) -> tuple[Node, Position, Path]:
+    """The node at a place, or the nearest one around it; where that stands; and its key path."""
+    node: Node = root
+    position = root.position
+    for depth, key in enumerate(loc):
+        if isinstance(node, Mapping) and key in node.entries:
+            entry = node.entries[cast(str, key)]
+            node = entry.value
+            inline = isinstance(node, Scalar) and not node.is_null and loc[depth + 1 :] != ("[key]",)
+            position = node.position if inline else entry.key.position
+        elif isinstance(node, Sequence) and isinstance(key, int) and key < len(node.items):
+            node = node.items[key]
+            position = node.position
+        else:
+            return node, position, loc[:depth]
+    return node, position, loc
+
+
+def _meaning(file: FleetFile) -> FleetSpec:
+    weights = file.load_balancing.weights
+    servers = {
+        name: ServerSpec(**dict(entry) | {"id": name, "weight": weights.get(name, 1.0)})
+        for name, entry in file.servers.items()
+    }
+    balancing = LoadBalancing(**file.load_balancing.model_dump(exclude={"weights"}))
+    rest: dict[str, Any] = {name: value for name, value in file if name in FleetSpec.model_fields}
+    return FleetSpec(**rest | {"servers": servers, "load_balancing": balancing})
+
+
+def path_text(path: Path) -> str:
+    """`servers.context7.args[1]`; a key with other characters stands in quotes."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if part.replace("-", "").replace("_", "").isalnum() else repr(part[:80])
+            text += f".{name}" if text else name
+    return text

@@ -1,0 +1,60 @@
+"""The model's complaints in a fleet file's own words: what is wrong, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from pydantic_core import ErrorDetails
+
+from fairlead.model.errors import SpecError
+from fairlead.model.shapes import Shape
+from fairlead.stores.yaml_tree import Mapping, Node, Scalar
+
+_MAPPING = ("a mapping", "write lines of `key: value` below it")
+_WANTED = {
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "int_type": ("a whole number", "write digits, without quotes"),
+    "int_from_float": ("a whole number", "write digits, without a point"),
+    "float_type": ("a number", "write digits, without quotes"),
+    "string_type": ("a text", 'write one, "" for an empty one'),
+    "tuple_type": ("a list", "write lines of `- item` below it, or [item, item]"),
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+}
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
+
+def message_of(error: ErrorDetails, node: Node, shape: Shape) -> tuple[str, str]:
+    """`node` is what stands at the error's place, or around it. No text that may hold a secret appears."""
+    context = error.get("ctx", {})
+    if isinstance(cause := context.get("error"), SpecError):
+        return str(cause), cause.hint
+    if error["type"] in _WANTED:
+        wanted, hint = _WANTED[error["type"]]
+        shown = isinstance(node, Scalar) and not node.is_null and shape.kind == "value"
+        return f"{wanted} is wanted here, not {repr(node.text[:40]) if shown else describe(node)}", hint
+    if choices := re.findall("'([^']*)'", str(context.get("expected", ""))):
+        return _choice(node, choices)
+    for bound, words in _BOUNDS.items():
+        if bound in context:
+            limit = shape.unit.format(context[bound]) if shape.unit else f"{context[bound]:,}"
+            return "out of bounds", f"write {words} {limit}"
+    if error["type"] == "missing":
+        return f"{error['loc'][-1]} is missing", "add it"
+    if error["type"] == "string_pattern_mismatch":
+        return "has a character that cannot stand here, or is too long", f"it must match {context['pattern']}"
+    return error["msg"], "see the schema"
+
+
+def describe(node: Node | None) -> str:
+    if isinstance(node, Scalar):
+        return "nothing" if node.is_null else "a text"
+    return "a mapping" if isinstance(node, Mapping) else "a list"
+
+
+def _choice(node: Node, choices: list[str]) -> tuple[str, str]:
+    found = node.text[:40] if isinstance(node, Scalar) else ""
+    meant = difflib.get_close_matches(found.lower(), choices, n=1)
+    said = repr(found) if found else describe(node)
+    return f"{said} is not known here", f"write {meant[0] if meant else ' or '.join(choices)}"

@@ -1,0 +1,61 @@
+"""An original fleet file, rewritten in today's form.
+
+The text is edited where it must be, and is otherwise left alone to the last blank: numbers get their unit, and
+a server's `id`, which says nothing any more, becomes a comment. What is not in force stays; loading warns of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.fleet import FleetFile
+from fairlead.model.shapes import Shape, shape_of_model
+from fairlead.stores.fleet_file import load
+from fairlead.stores.yaml_tree import Mapping, Node, Scalar, Sequence, compose
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Edit:
+    start: int
+    end: int
+    text: str
+
+
+def upgrade(text: str) -> str:
+    """The same fleet in today's form. Raises `ProblemError` with every error when the file does not load."""
+    errors = load(text, "line").errors
+    if errors:
+        detail = "\n".join(map(str, errors))
+        raise ProblemError(Problem("fleet-file", "the fleet file has errors", detail, 422, Fault.CLIENT))
+    root = compose(text).root
+    assert root is not None, "it has just been loaded"
+    # A set, since a node that is aliased or merged comes by more than once.
+    for edit in sorted({*_units(root, shape_of_model(FleetFile)), *_ids(text, root)}, reverse=True):
+        text = text[: edit.start] + edit.text + text[edit.end :]
+    return text
+
+
+def _units(node: Node, shape: Shape) -> Iterator[_Edit]:
+    match node:
+        case Mapping():
+            for name, entry in node.entries.items():
+                yield from _units(entry.value, shape.at(name))
+        case Sequence():
+            for index, item in enumerate(node.items):
+                yield from _units(item, shape.at(index))
+        case Scalar() if shape.unit and shape.unit.is_bare(node.text):
+            yield _Edit(node.start, node.end, shape.unit.format(shape.unit.parse(node.text)))
+
+
+def _ids(text: str, root: Node) -> Iterator[_Edit]:
+    assert isinstance(root, Mapping)
+    servers = root.entries["servers"].value
+    assert isinstance(servers, Mapping)
+    for server in servers.entries.values():
+        if isinstance(server.value, Mapping) and (entry := server.value.entries.get("id")):
+            line_start = text.rfind("\n", 0, entry.key.start) + 1
+            has_line = not text[line_start : entry.key.start].strip(" ")
+            if has_line and isinstance(entry.value, Scalar) and "\n" not in text[line_start : entry.value.end]:
+                yield _Edit(entry.key.start, entry.key.start, "# ")

@@ -1,0 +1,75 @@
+"""The web app: REST, metrics and pages, behind the door that `core.admission` keeps.
+
+From outside in: `RequestContext` (request id, log, count, security headers, unexpected errors),
+`AdmissionMiddleware` (Host, Origin, token, rate, body), then the routes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from fairlead.web.admission import AdmissionMiddleware
+from fairlead.web.config import config_router
+from fairlead.web.context import RequestContext
+from fairlead.web.docs import docs_router
+from fairlead.web.health import health_router
+from fairlead.web.metrics import metrics_router
+from fairlead.web.openapi import describe
+from fairlead.web.problems import add_handlers
+from fairlead.web.request import request_router
+from fairlead.web.servers import servers_router
+from fairlead.web.services import Services
+from fairlead.web.system import system_router
+
+_TAGS: Final = [
+    {"name": "servers", "description": "The MCP servers of the fleet."},
+    {"name": "health", "description": "Whether the service and its servers answer."},
+    {
+        "name": "requests",
+        "description": "Single MCP requests, for programs that do not speak MCP themselves.",
+    },
+    {"name": "config", "description": "The fleet file in force."},
+    {"name": "system", "description": "The service itself."},
+    {"name": "metrics", "description": "Numbers for Prometheus."},
+]
+
+
+class Api(FastAPI):
+    """FastAPI whose OpenAPI document also has what holds for every operation."""
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = describe(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(services: Services) -> FastAPI:
+    """The ASGI app. It starts and stops nothing: its services run before it is served."""
+    app = Api(
+        title="Fairlead",
+        summary="One dependable fleet of MCP servers behind one endpoint.",
+        description="MCP itself is at `/mcp` (all servers) and `/servers/{id}/mcp` (one).",
+        version=services.info.version,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        middleware=[
+            Middleware(RequestContext, metrics=services.metrics),
+            Middleware(AdmissionMiddleware, services=services),
+        ],
+    )
+    add_handlers(app)
+    app.include_router(servers_router(services.fleet))
+    app.include_router(health_router(services.fleet, services.info.version))
+    app.include_router(request_router(services.fleet))
+    app.include_router(config_router(services.config))
+    app.include_router(system_router(services))
+    app.include_router(metrics_router(services.metrics))
+    app.include_router(docs_router())
+    return app

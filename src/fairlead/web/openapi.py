@@ -1,0 +1,33 @@
+"""What holds for every operation of the API, added to the OpenAPI document that FastAPI makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.core import refusals
+from fairlead.web.problems import INTERNAL, ProblemDocument, documented
+
+_SCHEMAS = "#/components/schemas/"
+
+
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """Add the token, the schema of problems, and the problems that every operation may answer with."""
+    components = document.setdefault("components", {})
+    schema = ProblemDocument.model_json_schema(ref_template=_SCHEMAS + "{model}")
+    schemas = components.setdefault("schemas", {})
+    schemas.update(schema.pop("$defs"))
+    schemas["Problem"] = schema
+    components["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "`fairlead token add NAME` makes one."}
+    }
+    document["security"] = [{"token": []}]
+    limited = documented(refusals.rate_limited(2.0))
+    refused = documented(refusals.MISSING_TOKEN, refusals.INVALID_TOKEN)
+    other = {"default": documented(INTERNAL)[INTERNAL.status] | {"description": "Any other problem"}}
+    for path in document["paths"].values():
+        for operation in path.values():
+            public = operation.get("security") == []
+            shared = other if public else refused | limited | other
+            for status, response in shared.items():
+                operation["responses"].setdefault(str(status), response)
+    return document

@@ -1,0 +1,65 @@
+"""`/api/system/info`: what runs here, since when, and how it fares."""
+
+from __future__ import annotations
+
+import platform
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from fairlead.orchestrator.metrics import MetricsCollector
+from fairlead.web.examples import shown
+from fairlead.web.services import Services
+
+
+class SystemReport(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    version: str
+    python: str
+    platform: str
+    node_id: str
+    pid: int
+    started_at: float = Field(description="Unix time, s")
+    uptime: float = Field(description="s")
+    addresses: dict[str, str] = Field(description="Each service's URL")
+    generation: int = Field(description="Counts the fleet specs that were put in force")
+    traffic: dict[str, Any] = Field(description="Calls since the start: totals, rates, percentiles")
+
+
+def system_router(services: Services) -> APIRouter:
+    router = APIRouter(tags=["system"])
+    info = services.info
+    example = {
+        "version": "0.1.0",
+        "python": "3.11.9",
+        "platform": "Linux-6.1-x86_64",
+        "nodeId": "n1",
+        "pid": 4200,
+        "startedAt": 1795348800.0,
+        "uptime": 3600.0,
+        "addresses": {"orchestrator": "http://127.0.0.1:3002"},
+        "generation": 1,
+        "traffic": MetricsCollector(list, clock=iter((0.0, 3600.0)).__next__).summary(),
+    }
+
+    @router.get("/api/system/info", summary="About this service", responses={200: shown(info=example)})
+    async def get_system_info() -> SystemReport:
+        """Version, addresses, uptime, and the calls since the start."""
+        return SystemReport(
+            version=info.version,
+            python=platform.python_version(),
+            platform=platform.platform(),
+            node_id=info.node_id,
+            pid=info.pid,
+            started_at=info.started_at,
+            uptime=max(0.0, time.time() - info.started_at),
+            addresses=dict(info.addresses),
+            generation=services.fleet.generation,
+            traffic=services.metrics.summary(),
+        )
+
+    return router

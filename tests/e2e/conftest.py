@@ -1,0 +1,91 @@
+"""The fixtures: client programs in their environments, and the system that they talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e import environments
+from e2e.programs import FLAVOURS, Connect, Connection, Flavour, Program
+from e2e.system import System
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("e2e")
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The servers' packages, downloaded once in a run of the tests."""
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[System]:
+    """A system that all tests share which leave it as they found it."""
+    yield from _system(tmp_path_factory.mktemp("shared"), packages)
+
+
+@pytest.fixture
+def own_fleet(tmp_path: Path, packages: Path) -> Iterator[System]:
+    """A system that the test may break."""
+    yield from _system(tmp_path, packages)
+
+
+def _system(folder: Path, packages: Path) -> Iterator[System]:
+    state = folder / "state"
+    state.mkdir(mode=0o700)
+    (state / "packages").symlink_to(packages)
+    system = System(state)
+    try:
+        system.up()
+        yield system
+        system.down()
+    finally:
+        system.end()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Program]]:
+    """The client programs, each a process for the whole run."""
+    logs = tmp_path_factory.mktemp("programs")
+    running = {name: Program(argv, logs / f"{name}.log") for name, argv in environments.programs().items()}
+    yield running
+    for program in running.values():
+        program.end()
+
+
+@pytest.fixture
+def connect(programs: dict[str, Program], fleet: System) -> Iterator[Connect]:
+    """Opens connections of a flavour, to the shared fleet as `alice` unless told otherwise."""
+    opened: list[Connection] = []
+
+    def open_connection(flavour: Flavour, *, url: str | None = None, token: str | None = None) -> Connection:
+        connection = Connection(
+            programs[flavour.program],
+            url=url or fleet.endpoint,
+            token=token or fleet.token("alice"),
+            mode=flavour.mode,
+        )
+        opened.append(connection)
+        return connection
+
+    yield open_connection
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture(params=FLAVOURS, ids=str)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    return request.param
+
+
+@pytest.fixture
+def client(connect: Connect, flavour: Flavour) -> Connection:
+    """A connection of every official SDK, in every mode that it has, to the merged endpoint."""
+    return connect(flavour)

@@ -1,0 +1,161 @@
+"""The system under test: a Fairlead that the command line starts and stops, with its own state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+from e2e.environments import BIN, ROOT
+
+FLEET = ROOT / "config" / "mcp-servers.yml"
+SERVERS = ("context7", "everything", "filesystem", "sequential")  # those that need no key
+READY = 120.0  # s; a first start downloads the packages
+POLL = 0.1  # s
+
+_Value = TypeVar("_Value")
+
+
+def wait_until(condition: Callable[[], _Value], what: str, *, guard: float = 30.0) -> _Value:
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + guard
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {guard} s: {what}"
+        time.sleep(POLL)
+    return value
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """This process's environment without what would configure a Fairlead or give a server its key."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FAIRLEAD_", "MAKE", "XDG_")) and name != "TWENTYFIRST_API_KEY"
+    }
+    return {**kept, **more}
+
+
+class System:
+    """One installation: a state folder, a fleet file, and the `fairlead` command upon them.
+
+    With `home`, the command is told nothing and finds both by its defaults in that home.
+    """
+
+    def __init__(self, state: Path, *, config: Path = FLEET, home: Path | None = None) -> None:
+        self.state = state
+        self.config = config
+        self.environment = clean_environment(**({"HOME": str(home)} if home else {}))
+        self._named = [] if home else ["--state-dir", str(state)]
+        self._tokens: dict[str, str] = {}
+
+    def command(self, *arguments: str, check: bool = True, timeout: float = 60) -> str:
+        """Run `fairlead ...` upon this installation and answer its stdout."""
+        done = subprocess.run(
+            [str(BIN / "fairlead"), *arguments, *self._named],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, (
+            f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+        return done.stdout
+
+    def up(self, *, port: int = 0) -> None:
+        """Start it on a port (0: any free one) and wait until every server is ready that can be."""
+        ports = ("--port", str(port), "--gitops-port", "0")
+        self.command("up", "--detach", *ports, "--config", str(self.config), timeout=READY)
+        self.wait_ready(*SERVERS)
+
+    def down(self) -> None:
+        """Stop it, which must leave no process."""
+        self.command("down")
+        assert self.processes() == []
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return json.loads((self.state / "run.json").read_text())
+
+    @property
+    def url(self) -> str:
+        return self.run["addresses"]["orchestrator"].rstrip("/")
+
+    @property
+    def port(self) -> int:
+        return httpx.URL(self.url).port or 80
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.url}/mcp"
+
+    @property
+    def local_token(self) -> str:
+        return (self.state / "local-token").read_text().strip()
+
+    def token(self, name: str) -> str:
+        """The value of a token of that name, made when it is asked for first."""
+        if name not in self._tokens:
+            value = json.loads(self.command("token", "add", name, "--json"))["token"]
+            self._tokens[name] = value
+            wait_until(lambda: self.get("/api/servers", token=value).is_success, f"token {name} is valid")
+        return self._tokens[name]
+
+    def get(self, path: str, *, token: str | None = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token or self.local_token}"}
+        return httpx.get(self.url + path, headers=headers, timeout=10)
+
+    def server(self, name: str) -> dict[str, Any]:
+        """What REST says of a server."""
+        response = self.get(f"/api/servers/{name}")
+        response.raise_for_status()
+        return response.json()
+
+    def wait_ready(self, *names: str) -> None:
+        for name in names:
+            wait_until(lambda name=name: self.server(name)["state"] == "ready", f"{name} is ready")
+
+    def pids(self, server: str) -> list[int]:
+        return [instance["pid"] for instance in self.server(server)["instances"]]
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that this system started: its service and its servers."""
+        mine = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and self._owns(process):
+                    mine.append(process)
+            except psutil.Error:
+                continue
+        return mine
+
+    def _owns(self, process: psutil.Process) -> bool:
+        instance = process.environ().get("FAIRLEAD_INSTANCE", "")
+        return self.state_id in instance or str(self.state) in process.cmdline()
+
+    @property
+    def state_id(self) -> str:
+        return (self.state / "id").read_text().strip()
+
+    def kill(self) -> None:
+        """SIGKILL to the service alone."""
+        service = psutil.Process(self.run["pid"])
+        service.send_signal(signal.SIGKILL)
+        psutil.wait_procs([service], timeout=10)
+
+    def end(self) -> None:
+        """Whatever a test left running: ended by force, by pid."""
+        if self.state.exists():
+            self.command("down", check=False)
+            for process in self.processes():
+                process.kill()

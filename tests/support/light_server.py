@@ -1,0 +1,453 @@
+"""A light MCP server over stdio: the fixture that most tests run against. Standard library only.
+
+Start it with `python -S -E light_server.py [flags]` (about 30 ms). It speaks the legacy era (2025-11-25
+and earlier) unless `--era modern` (2026-07-28) or `--era both` (the first request decides, as in the
+official SDK) says otherwise. One thread and one loop: lines come in through `select`, and what takes time
+(the tool `sleep`) is a timer, so calls overlap and can be cancelled. The misbehaviour flags make it what a
+driver must survive.
+"""
+
+import argparse
+import base64
+import heapq
+import itertools
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+LEGACY = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
+MODERN = ["2026-07-28"]
+META = "io.modelcontextprotocol/"
+NAMES = ["Ada", "Alan", "Barbara", "Grace", "Linus"]
+INFO = {"name": "light", "version": "1.0.0"}
+BLOB = bytes(range(256))
+CACHEABLE = {
+    "server/discover",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "prompts/list",
+    "resources/read",
+}
+
+
+def tool(name, description, properties=None, **annotations):
+    required = [key for key, schema in (properties or {}).items() if not schema.pop("optional", False)]
+    schema = {"type": "object", "properties": properties or {}, "required": required}
+    return {"name": name, "description": description, "inputSchema": schema, "annotations": annotations}
+
+
+def text_result(text, **more):
+    return {"content": [{"type": "text", "text": text}], **more}
+
+
+TEXT, NUMBER, INTEGER = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+FLAG = {"type": "boolean", "optional": True}
+TOOLS = [
+    tool("echo", "Gives the text back.", {"text": dict(TEXT)}, readOnlyHint=True),
+    tool("add", "Adds two numbers.", {"a": dict(NUMBER), "b": dict(NUMBER)}, readOnlyHint=True),
+    tool("sleep", "Waits, telling progress; can be cancelled.", {"seconds": dict(NUMBER)}),
+    tool("count", "Counts its own calls in this process: {count, pid}."),
+    tool("fail", "Answers with isError."),
+    tool("error", "Answers with a JSON-RPC error."),
+    tool("exit", "Ends the process without an answer.", {"code": dict(INTEGER)}),
+    tool("big", "Answers with so many bytes.", {"bytes": dict(INTEGER)}, readOnlyHint=True),
+    tool(
+        "spawn",
+        "Leaves a descendant behind, gives its pid. `hold`: stdout stays open; `clean`: no environment.",
+        {"how": {"enum": ["child", "setsid", "double-fork"]}, "hold": dict(FLAG), "clean": dict(FLAG)},
+    ),
+    tool("stderr", "Writes so many bytes to stderr, in lines of 100.", {"bytes": dict(INTEGER)}),
+    tool("link", "Answers with a resource link and an embedded resource.", readOnlyHint=True),
+    tool("change", "Adds a tool and sends notifications/tools/list_changed."),
+    tool("environment", "Gives the process's environment as JSON.", readOnlyHint=True),
+]
+RESOURCES = [
+    {"uri": "light://one", "name": "one", "mimeType": "text/plain"},
+    {"uri": "light://blob", "name": "blob", "mimeType": "application/octet-stream"},
+]
+TEMPLATES = [{"uriTemplate": "light://item/{id}", "name": "item", "mimeType": "text/plain"}]
+PROMPTS = [
+    {"name": "greet", "description": "A greeting.", "arguments": [{"name": "name", "required": True}]},
+]
+
+
+class RpcError(Exception):
+    def __init__(self, code, message, data=None):
+        super().__init__(message)
+        self.error = {"code": code, "message": message} | ({} if data is None else {"data": data})
+
+
+class Later:
+    """Returned by a method whose answer comes by itself later."""
+
+
+class LightServer:
+    def __init__(self, options):
+        self.options = options
+        self.era = None if options.era == "both" else options.era  # None: the first request decides
+        self.tools = list(TOOLS)
+        self.count = 0
+        self.timers = []  # heap of (when, sequence, request key, action)
+        self.sequence = itertools.count()
+        self.listening = {}  # id of subscriptions/listen -> its filter
+        self.partial = []  # chunks of a line that is not yet whole
+        self.eof = False
+
+    # -- transport -----------------------------------------------------------------------------------------
+
+    def run(self):
+        while not self.eof or self.options.ignore_stdin_eof:
+            timeout = max(0.0, self.timers[0][0] - time.monotonic()) if self.timers else None
+            if select.select([] if self.eof else [0], [], [], timeout)[0]:
+                self.read()
+            while self.timers and self.timers[0][0] <= time.monotonic():
+                heapq.heappop(self.timers)[3]()
+
+    def read(self):
+        chunk = os.read(0, 1 << 16)
+        self.eof = not chunk
+        first, *others = chunk.split(b"\n")
+        self.partial.append(first)
+        if not others:
+            return
+        lines = [b"".join(self.partial), *others]
+        self.partial = [lines.pop()]
+        for line in lines:
+            if self.options.record:
+                append(self.options.record, line + b"\n")
+            if line.strip():
+                self.line_received(line)
+
+    def write(self, message):
+        if self.options.garbage:
+            write_all(1, b'this is not JSON\n\n   \n{"half": \n\xff\xfe\r\n[]\n')
+        write_all(1, json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+
+    def notify(self, method, params=None):
+        self.write({"jsonrpc": "2.0", "method": method} | ({"params": params} if params else {}))
+
+    # -- dispatch ------------------------------------------------------------------------------------------
+
+    def line_received(self, line):
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError):
+            self.write({"jsonrpc": "2.0", "id": None, "error": {"code": -32700, "message": "Parse error"}})
+            return
+        if not isinstance(message, dict):
+            self.write(
+                {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Invalid Request"}}
+            )
+            return
+        method, key = message.get("method"), message.get("id")
+        if method is None:  # an answer to us: we never ask
+            return
+        params = message.get("params") or {}
+        if "id" not in message:
+            if method == "notifications/cancelled":
+                self.cancel(params.get("requestId"))
+            return
+        try:
+            self.check_era(method, params)
+            handler = METHODS.get(method)
+            if handler is None or (method in ERA_OF and ERA_OF[method] != self.era):
+                raise RpcError(-32601, f"Method not found: {method}")
+            result = handler(self, params, key)
+        except RpcError as refused:
+            self.write({"jsonrpc": "2.0", "id": key, "error": refused.error})
+        else:
+            if result is not Later:
+                self.answer(key, result, method)
+
+    def answer(self, key, result, method):
+        if self.era == "modern":
+            cache = {"ttlMs": 0, "cacheScope": "private"} if method in CACHEABLE else {}
+            meta = {META + "serverInfo": INFO} | result.get("_meta", {})
+            result = {"resultType": "complete"} | cache | result | {"_meta": meta}
+        self.write({"jsonrpc": "2.0", "id": key, "result": result})
+
+    def check_era(self, method, params):
+        meta = params.get("_meta") or {}
+        enveloped = META + "protocolVersion" in meta
+        if self.era is None:
+            self.era = "modern" if enveloped and method != "initialize" else "legacy"
+        if self.era == "legacy":
+            if enveloped and self.options.era == "both":
+                raise RpcError(-32600, "this connection serves the legacy era")
+            return
+        if method == "initialize":
+            requested = params.get("protocolVersion")
+            raise RpcError(
+                -32022, "Unsupported protocol version", {"supported": MODERN, "requested": requested}
+            )
+        for name in ("protocolVersion", "clientCapabilities"):
+            if META + name not in meta:
+                raise RpcError(-32602, f"params._meta lacks {META}{name}")
+        if (requested := meta[META + "protocolVersion"]) not in MODERN:
+            raise RpcError(
+                -32022, "Unsupported protocol version", {"supported": MODERN, "requested": requested}
+            )
+
+    def cancel(self, key):
+        self.timers = [timer for timer in self.timers if timer[2] != key]
+        heapq.heapify(self.timers)
+        self.listening.pop(key, None)
+
+    def after(self, seconds, key, action):
+        heapq.heappush(self.timers, (time.monotonic() + seconds, next(self.sequence), key, action))
+
+    # -- methods -------------------------------------------------------------------------------------------
+
+    def capabilities(self):
+        listed = {"listChanged": True}
+        return {"tools": listed, "resources": {}, "prompts": {}, "completions": {}}
+
+    def initialize(self, params, key):
+        if self.options.no_initialize_answer:
+            return Later
+        requested = params.get("protocolVersion")
+        version = requested if requested in LEGACY else LEGACY[-1]
+        return {"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": INFO}
+
+    def discover(self, params, key):
+        if self.options.no_initialize_answer:
+            return Later
+        return {
+            "supportedVersions": MODERN,
+            "capabilities": self.capabilities(),
+            "instructions": "A light server.",
+        }
+
+    def listen(self, params, key):
+        wanted = params.get("notifications") or {}
+        honoured = {"toolsListChanged": True} if wanted.get("toolsListChanged") else {}
+        self.listening[key] = honoured
+        meta = {META + "subscriptionId": key}
+        self.notify("notifications/subscriptions/acknowledged", {"_meta": meta, "notifications": honoured})
+        return Later
+
+    def list_tools(self, params, key):
+        page = self.options.page or len(self.tools)
+        try:
+            start = int(params.get("cursor") or 0)
+        except ValueError:
+            raise RpcError(-32602, "Invalid cursor") from None
+        following = {"nextCursor": str(start + page)} if start + page < len(self.tools) else {}
+        return {"tools": self.tools[start : start + page]} | following
+
+    def read_resource(self, params, key):
+        return {"contents": [resource(params.get("uri"), self.era)]}
+
+    def get_prompt(self, params, key):
+        if params.get("name") != "greet":
+            raise RpcError(-32602, f"Unknown prompt: {params.get('name')}")
+        text = f"Hello, {(params.get('arguments') or {}).get('name', 'stranger')}!"
+        return {"messages": [{"role": "user", "content": {"type": "text", "text": text}}]}
+
+    def complete(self, params, key):
+        ref, typed = params.get("ref") or {}, (params.get("argument") or {}).get("value", "")
+        if ref.get("type") == "ref/prompt" and ref.get("name") == "greet":
+            values = NAMES
+        elif ref.get("type") == "ref/resource" and ref.get("uri") == TEMPLATES[0]["uriTemplate"]:
+            values = ["1", "2", "3"]
+        else:
+            raise RpcError(-32602, "Unknown reference")
+        return {
+            "completion": {"values": [value for value in values if value.startswith(typed)], "hasMore": False}
+        }
+
+    def call_tool(self, params, key):
+        name, arguments = params.get("name"), params.get("arguments") or {}
+        known = next((each for each in self.tools if each["name"] == name), None)
+        if known is None:
+            raise RpcError(-32602, f"Unknown tool: {name}")
+        missing = [each for each in known["inputSchema"]["required"] if each not in arguments]
+        if missing:
+            return text_result(f"missing argument: {', '.join(missing)}", isError=True)
+        handler = getattr(self, f"tool_{name}", None)
+        if handler is None:  # added by `change`
+            return text_result(name)
+        return handler(arguments, key, (params.get("_meta") or {}).get("progressToken"))
+
+    # -- tools ---------------------------------------------------------------------------------------------
+
+    def tool_echo(self, arguments, key, token):
+        return text_result(arguments["text"])
+
+    def tool_add(self, arguments, key, token):
+        return text_result(str(arguments["a"] + arguments["b"]))
+
+    def tool_sleep(self, arguments, key, token):
+        seconds = arguments["seconds"]
+        if token is not None:
+            for step in range(1, 5):
+                told = {"progressToken": token, "progress": step, "total": 4}
+                self.after(
+                    seconds * step / 4, key, lambda told=told: self.notify("notifications/progress", told)
+                )
+        done = text_result(f"slept {seconds} s")
+        self.after(seconds, key, lambda: self.answer(key, done, "tools/call"))
+        return Later
+
+    def tool_count(self, arguments, key, token):
+        self.count += 1
+        told = {"count": self.count, "pid": os.getpid()}
+        return text_result(json.dumps(told), structuredContent=told)
+
+    def tool_fail(self, arguments, key, token):
+        return text_result("this tool always fails", isError=True)
+
+    def tool_error(self, arguments, key, token):
+        raise RpcError(-32000, "this tool always answers with an error", {"tool": "error"})
+
+    def tool_exit(self, arguments, key, token):
+        os._exit(arguments["code"])
+
+    def tool_big(self, arguments, key, token):
+        return text_result("x" * arguments["bytes"])
+
+    def tool_spawn(self, arguments, key, token):
+        pid = leave_descendant(arguments["how"], arguments.get("hold", False), arguments.get("clean", False))
+        return text_result(str(pid), structuredContent={"pid": pid})
+
+    def tool_stderr(self, arguments, key, token):
+        left = arguments["bytes"]
+        line = b"e" * 99 + b"\n"
+        while left > 0:
+            block = (line * 650)[: min(left, 65000)]
+            write_all(2, block)
+            left -= len(block)
+        return text_result("written")
+
+    def tool_link(self, arguments, key, token):
+        link = {"type": "resource_link"} | RESOURCES[0]
+        return {"content": [link, {"type": "resource", "resource": resource("light://one", self.era)}]}
+
+    def tool_change(self, arguments, key, token):
+        name = f"extra-{len(self.tools) - len(TOOLS) + 1}"
+        self.tools.append(tool(name, "Added while running."))
+        if self.era == "legacy":
+            self.notify("notifications/tools/list_changed")
+        for subscription, honoured in self.listening.items():
+            if honoured:
+                meta = {META + "subscriptionId": subscription}
+                self.notify("notifications/tools/list_changed", {"_meta": meta})
+        return text_result(name)
+
+    def tool_environment(self, arguments, key, token):
+        return text_result(json.dumps(dict(os.environ)))
+
+
+METHODS = {
+    "initialize": LightServer.initialize,
+    "ping": lambda server, params, key: {},
+    "server/discover": LightServer.discover,
+    "subscriptions/listen": LightServer.listen,
+    "tools/list": LightServer.list_tools,
+    "tools/call": LightServer.call_tool,
+    "resources/list": lambda server, params, key: {"resources": RESOURCES},
+    "resources/templates/list": lambda server, params, key: {"resourceTemplates": TEMPLATES},
+    "resources/read": LightServer.read_resource,
+    "prompts/list": lambda server, params, key: {"prompts": PROMPTS},
+    "prompts/get": LightServer.get_prompt,
+    "completion/complete": LightServer.complete,
+}
+ERA_OF = {  # methods that only one era has
+    "ping": "legacy",
+    "initialize": "legacy",
+    "server/discover": "modern",
+    "subscriptions/listen": "modern",
+}
+
+
+def resource(uri, era):
+    uri = str(uri)
+    if uri == "light://blob":
+        return RESOURCES_BY_URI[uri] | {"blob": base64.b64encode(BLOB).decode()}
+    if uri == "light://one" or uri.startswith("light://item/"):
+        return {"uri": uri, "mimeType": "text/plain", "text": f"the text of {uri}"}
+    raise RpcError(-32602 if era == "modern" else -32002, f"Resource not found: {uri}", {"uri": uri})
+
+
+RESOURCES_BY_URI = {each["uri"]: {"uri": each["uri"], "mimeType": each["mimeType"]} for each in RESOURCES}
+
+
+def leave_descendant(how, hold, clean):
+    """Starts `sleep` as a plain child, in a session of its own, or also forked twice; gives its pid."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        if how != "child":
+            os.setsid()
+        if how == "double-fork" and os.fork() > 0:
+            os._exit(0)
+        os.write(writer, str(os.getpid()).encode())
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 2) if hold else (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.execve("/bin/sleep", ["sleep", "1000"], {} if clean else os.environ)
+    if how == "double-fork":
+        os.waitpid(child, 0)
+    os.close(writer)
+    pid = int(os.read(reader, 20))
+    os.close(reader)
+    return pid
+
+
+def write_all(descriptor, data):
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def append(path, data):
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    write_all(descriptor, data)
+    os.close(descriptor)
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description="A light MCP server over stdio.", allow_abbrev=False)
+    parser.add_argument("--era", choices=["legacy", "modern", "both"], default="legacy")
+    parser.add_argument("--page", type=int, default=0, help="tools to a page of tools/list; 0: all in one")
+    parser.add_argument("--pid-file", help="write the pid here")
+    parser.add_argument("--record", help="append every raw line received to this file")
+    parser.add_argument("--ignore-term", action="store_true", help="SIGTERM and SIGINT do nothing")
+    parser.add_argument("--ignore-stdin-eof", action="store_true", help="live on when stdin is closed")
+    parser.add_argument(
+        "--no-initialize-answer", action="store_true", help="never answer initialize or discover"
+    )
+    parser.add_argument("--garbage", action="store_true", help="junk lines on stdout before every message")
+    parser.add_argument("--never-read", action="store_true", help="never read stdin")
+    parser.add_argument(
+        "--exit-at-once", type=int, metavar="CODE", help="say so on stderr and exit with CODE"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv):
+    options = parse(argv)
+    if options.pid_file:
+        append(options.pid_file, str(os.getpid()).encode())
+    if options.ignore_term:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+    if options.exit_at_once is not None:
+        write_all(2, b"light: exiting at once, as told\n")
+        return options.exit_at_once
+    if options.never_read:
+        while True:
+            signal.pause()
+    try:
+        LightServer(options).run()
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

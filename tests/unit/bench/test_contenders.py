@@ -1,0 +1,34 @@
+import json
+import re
+
+from bench.contenders import CONTENDERS, HERE, fleet
+from bench.peers import PEERS
+
+
+def test_the_fleet_has_every_limit_on_and_one_server():
+    spec = json.loads(json.dumps(fleet({"command": "python"})))
+    limits = spec["security"]["resourceLimits"]
+    assert limits["rateLimiting"]["enabled"] is True
+    assert list(spec["servers"]) == ["echo"]
+
+
+def test_names_are_unique_so_that_only_can_choose():
+    names = [contender.name for contender in [*CONTENDERS, *PEERS]]
+    assert len(names) == len(set(names))
+
+
+def test_the_yardstick_has_one_worker_keepalive_and_no_log():
+    config = (HERE / "nginx.conf.in").read_text()
+    assert set(re.findall("@([a-z]+)@", config)) == {"folder", "backend", "port"}
+    for line in ("worker_processes 1;", "access_log off;", "proxy_http_version 1.1;", "keepalive 64;"):
+        assert line in config
+
+
+def test_pins_have_hashes_and_name_no_host():
+    pins = [*HERE.glob("requirements-*.txt"), HERE / "supergateway" / "package-lock.json"]
+    assert len(pins) == 3
+    for file in pins:
+        text = file.read_text()
+        assert "sha256:" in text or '"integrity": "sha512-' in text
+        assert '"resolved"' not in text
+        assert "index-url" not in text

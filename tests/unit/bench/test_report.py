@@ -1,0 +1,101 @@
+import io
+import json
+
+import pytest
+from bench.latency import Latency
+from bench.load import Load, Round
+from bench.memory import Idle
+from bench.report import Report, Resident, mark, rows
+from rich.console import Console
+
+
+def one_round(speed, *, wrong=0, gateway_us=20.0):
+    load = Load(seconds=1, calls=speed, p50_us=500, p99_us=900, wrong=wrong, refused=0, lost=0)
+    return Round(load, gateway_us, server_us=2.0, wrk_us=10.0)
+
+
+def rounds_of(fairlead, nginx, connections=32):
+    return {
+        ("nginx", "HTTP", connections): [one_round(speed) for speed in nginx],
+        ("Fairlead", "stdio", connections): [one_round(speed) for speed in fairlead],
+    }
+
+
+def report(found, **changes):
+    values = {
+        "made": "2026-11-22T00:00:00+00:00",
+        "machine": {},
+        "versions": {},
+        "rounds": 3,
+        "seconds": 3,
+        "calls": found,
+        "checks": {},
+        "latency": [Latency("direct", "stdio", 10, 70, 90, None, None)],
+        "resident": [Resident("Fairlead", "stdio", 60.0, 61.0)],
+        "idle": Idle(1024, 512, start_mib=60, sessions_mib=64, streams_mib=69, closed_mib=65),
+        "not_measured": {"supergateway": "[npm] is away"},
+    }
+    return Report(**(values | changes))
+
+
+def test_a_row_holds_medians_and_the_ratio_of_the_same_rounds():
+    _, row = rows(rounds_of([800, 300, 900], [1000, 400, 1000]))
+    assert row.calls_per_second == 800
+    assert row.ratio == 0.8
+    assert row.rounds == (800, 300, 900)
+
+
+def test_the_ratio_is_that_of_the_same_number_of_connections():
+    found = rows(rounds_of([500], [1000], connections=1) | rounds_of([900], [1000], connections=32))
+    assert {(row.contender, row.connections): row.ratio for row in found}["Fairlead", 1] == 0.5
+
+
+def test_a_contender_that_missed_a_round_has_no_ratio():
+    _, row = rows(rounds_of([800], [1000, 1000]))
+    assert row.ratio is None
+
+
+def test_a_row_without_a_gateway_has_no_gateway_cpu():
+    [row] = rows({("direct", "HTTP", 1): [one_round(5, gateway_us=None)]})
+    assert row.gateway_us is None
+
+
+@pytest.mark.parametrize(("speed", "met"), [(700, True), (699, False)])
+def test_the_mark_is_seven_tenths_of_nginx(speed, met):
+    assert mark(rows(rounds_of([speed], [1000])))["met"] is met
+
+
+@pytest.mark.parametrize("found", [{}, rounds_of([700], []), rounds_of([700], [1000], connections=8)])
+def test_a_mark_that_was_not_measured_is_not_claimed(found):
+    assert mark(rows({key: values for key, values in found.items() if values})) is None
+
+
+def test_any_wrong_answer_is_a_fault():
+    found = rows({("nginx", "HTTP", 8): [one_round(5), one_round(5, wrong=1)]})
+    check = Load(1, 5, 1, 1, wrong=0, refused=2, lost=0, example="HTTP 429: slow down")
+    [under_load, at_check] = report(found, checks={"fairlead": check}).faults()
+    assert under_load == "nginx to HTTP, 8 connections: 1 wrong, 0 refused, 0 lost"
+    assert at_check.endswith("0 wrong, 2 refused, 0 lost HTTP 429: slow down")
+
+
+def test_the_document_is_json_with_mark_faults_and_what_each_session_costs():
+    document = json.loads(json.dumps(report(rows(rounds_of([700], [1000]))).as_json()))
+    assert document["mark"]["ratio"] == 0.7
+    assert document["faults"] == []
+    assert (document["idle"]["session_kib"], document["idle"]["stream_kib"]) == (4.0, 10.0)
+    assert document["calls"][1]["contender"] == "Fairlead"
+
+
+def test_the_tables_show_every_contender_and_what_was_not_measured():
+    output = io.StringIO()
+    report(rows(rounds_of([600], [1000]))).show(Console(file=output, width=130))
+    shown = output.getvalue()
+    for words in (
+        "Fairlead",
+        "0.600",
+        "mark MISSED",
+        "supergateway: [npm] is away",
+        "1,024 sessions",
+        "10.00",
+    ):
+        assert words in shown
