@@ -35,7 +35,16 @@ class PackageRegistry:
 
     def environ(self, home: object) -> dict[str, str]:
         """The environment of somebody who uses this registry and nothing else."""
-        return {"HOME": str(home), "npm_config_registry": self.url, "UV_DEFAULT_INDEX": f"{self.url}/simple/"}
+        return {
+            "HOME": str(home),
+            "npm_config_registry": self.url,
+            "npm_config_fetch_retries": "0",
+            "UV_DEFAULT_INDEX": f"{self.url}/simple/",
+            "UV_HTTP_RETRIES": "0",
+        }
+
+    def integrity(self, name: str, version: str) -> str:
+        return str(self._npm[name]["versions"][version]["dist"]["integrity"])
 
     def npm(
         self, name: str, version: str = "1.0.0", files: Mapping[str, str] | None = None, **manifest: Any
@@ -77,7 +86,7 @@ class PackageRegistry:
         content = {
             **(files or {f"{module}.py": "def main():\n    print('hello')\n"}),
             f"{info}/METADATA": metadata,
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             f"{info}/entry_points.txt": f"[console_scripts]\n{console}",
         }
         record = "".join(f"{path},,\n" for path in [*content, f"{info}/RECORD"])
@@ -136,7 +145,7 @@ def package_registry() -> Iterator[PackageRegistry]:
             except ConnectionError:  # the client was killed
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class has it
             return
 
     class Server(ThreadingHTTPServer):

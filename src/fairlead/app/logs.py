@@ -34,7 +34,8 @@ _secrets: set[str] = set()
 def register_secret(value: str) -> None:
     """From now on this value is taken out of every line, wherever it stands in it."""
     if len(value) >= MIN_SECRET:
-        _secrets.update((value, json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]))
+        for form in (value, repr(value)[1:-1]):
+            _secrets.update((form, json.dumps(form, ensure_ascii=False)[1:-1]))
 
 
 def configure(level: str, format: Literal["auto", "json", "console"], *, file: Path | None = None) -> None:  # noqa: A002 - the setting's own name

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from fairlead.model.errors import Fault, Problem, ProblemError
 
+PREFIX = "FAIRLEAD_"
 MIN_TOKEN = 16  # characters; `fairlead token add` makes 47
 
 
@@ -184,7 +185,7 @@ class Key:
 
     def __init__(self, path: str, field: FieldInfo) -> None:
         self.path = path
-        self.variable = "FAIRLEAD_" + path.replace(".", "_").upper()
+        self.variable = PREFIX + path.replace(".", "_").upper()
         self.doc = field.description or ""
         extra: Any = field.json_schema_extra
         self.unit: str = extra["unit"]

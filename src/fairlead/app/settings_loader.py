@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fairlead.app.settings import KEYS, Settings, bad_settings, default_state_dir, show
+from fairlead.app.settings import KEYS, PREFIX, Settings, bad_settings, default_state_dir, show
 
 FILE_NAME = "fairlead.toml"
 FILE_VARIABLE = "FAIRLEAD_SETTINGS"
@@ -124,11 +124,11 @@ def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _take_environment(merge: _Merge, environment: Mapping[str, str], folder: Path) -> None:
     for variable, value in sorted(environment.items()):
-        if not variable.startswith("FAIRLEAD_") or variable in OTHER_VARIABLES:
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES:
             continue
         key = _BY_VARIABLE.get(variable)
         if key is None:
-            hint = _nearest(variable, (*_BY_VARIABLE, *OTHER_VARIABLES))
+            hint = _nearest(variable, (*_BY_VARIABLE, *OTHER_VARIABLES), prefix=PREFIX)
             merge.warnings.append(f"{variable}: unknown variable, it has no effect{hint}")
         elif value == "":
             continue  # as Compose files write an unset one
@@ -147,9 +147,11 @@ def _rooted(path: str, value: Any, folder: Path) -> Any:
     return value
 
 
-def _nearest(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+def _nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """A hint at the known word most like `word`; the common prefix does not count."""
+    bare = [name.removeprefix(prefix) for name in known]
+    near = get_close_matches(word.removeprefix(prefix), bare, n=1, cutoff=0.6)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def _validated(merge: _Merge, folder: Path) -> Settings | None:

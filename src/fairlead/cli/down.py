@@ -40,9 +40,9 @@ def down_command(*, as_json: bool, **given: Any) -> None:
     say(message, sys.stdout)
 
 
-def stop(holder: Holder) -> bool:
-    """End the process: SIGTERM, then SIGKILL. True when it ended by itself. The pid is checked first."""
-    deadline = time.monotonic() + PATIENCE
+def stop(holder: Holder, *, patience: float = PATIENCE) -> bool:
+    """End the process: SIGTERM, after `patience` (s) SIGKILL. True when it ended by itself."""
+    deadline = time.monotonic() + patience
     _signal(holder, signal.SIGTERM)
     while holder.alive():
         if time.monotonic() > deadline:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ def logs_command(server: str | None, *, follow: bool, lines: int, as_json: bool,
         past = [*rotated_lines(path), *follower.new_lines(), *([] if follow else follower.unfinished())]
         for line in past[-lines:] if lines else []:
             _show(line, server, as_json=as_json)
-        while follow:
-            for line in follower.new_lines():
-                _show(line, server, as_json=as_json)
-            sys.stdout.flush()
-            time.sleep(POLL)
+        with suppress(KeyboardInterrupt):
+            while follow:
+                for line in follower.new_lines():
+                    _show(line, server, as_json=as_json)
+                time.sleep(POLL)
 
 
 def _log_file(state: StateFolder, server: str | None) -> Path:

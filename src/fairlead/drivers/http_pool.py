@@ -83,6 +83,7 @@ class ConnectionPool:
         self._lingering: dict[HttpConnection, float] = {}  # since when, loop time
         self._dialling: dict[Exchange, asyncio.Task[None]] = {}
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self._sweep_due = float("inf")  # loop time
         self._linger_timer: asyncio.TimerHandle | None = None
         self._waiting_bytes = 0
         self._failures = 0
@@ -292,10 +293,16 @@ class ConnectionPool:
         self._start(exchange)
 
     def _keep(self, connection: HttpConnection) -> None:
-        connection.idle_since = self._loop.time()
+        connection.idle_since = now = self._loop.time()
         self._idle.append(connection)
-        if self._sweep_timer is None:
-            self._sweep_timer = self._loop.call_later(_patience(connection), self._sweep)
+        self._sweep_at(now + _patience(connection))
+
+    def _sweep_at(self, due: float) -> None:
+        if due < self._sweep_due:
+            if self._sweep_timer is not None:
+                self._sweep_timer.cancel()
+            self._sweep_due = due
+            self._sweep_timer = self._loop.call_at(due, self._sweep)
 
     def _sweep(self) -> None:
         """Close what has been idle for too long; come again when the next one will have been."""
@@ -305,9 +312,9 @@ class ConnectionPool:
             self._idle.remove(connection)
             connection.close()
         self._sweep_timer = None
+        self._sweep_due = float("inf")
         if self._idle:
-            wait = min(c.idle_since + _patience(c) for c in self._idle) - now
-            self._sweep_timer = self._loop.call_later(max(wait, 0.0), self._sweep)
+            self._sweep_at(min(c.idle_since + _patience(c) for c in self._idle))
 
     def _end_lingering(self) -> None:
         self._linger_timer = None

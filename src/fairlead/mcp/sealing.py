@@ -32,15 +32,21 @@ class Sealer:
     def seal(self, purpose: str, payload: bytes) -> str:
         nonce = os.urandom(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, payload, purpose.encode())
-        return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        return _encode(sealed)
 
     def open(self, purpose: str, value: str) -> bytes:
         """The payload; raises SealBrokenError."""
         try:
             sealed = base64.b64decode(value + "=" * (-len(value) % 4), altchars=b"-_", validate=True)
+            if _encode(sealed) != value:  # another spelling of the same bytes
+                raise SealBrokenError
             return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], purpose.encode())
         except (binascii.Error, InvalidTag, ValueError):
             raise SealBrokenError from None
+
+
+def _encode(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
 @dataclass(frozen=True, slots=True)

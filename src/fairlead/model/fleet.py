@@ -1,8 +1,8 @@
 """The fleet spec: which servers there are and how they are run. Frozen data.
 
-Attributes hold plain units: seconds, bytes, cores. The file writes them out (`30s`, `512MiB`, `1 core`), and so
-does JSON made of the spec. `FleetFile` is what a file may say; `FleetSpec` is what it means: the file's `defaults`
-are filled into every server, and each server has its id and its balancing weight.
+Attributes hold plain units: seconds, bytes, cores. The file writes them out (`30s`, `512MiB`, `1 core`), and
+so does JSON made of the spec. `FleetFile` is what a file may say; `FleetSpec` is what it means: the file's
+`defaults` are filled into every server, and each server has its id and its balancing weight.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Scaling(SpecModel):
         minimum = info.data.get("min_instances", 0)
         if value < minimum:
             raise SpecError(
-                f"maxInstances ({value}) is less than minInstances ({minimum})", "lower one or raise the other"
+                f"maxInstances ({value}) is less than minInstances ({minimum})",
+                "lower one or raise the other",
             )
         return value
 
@@ -129,7 +130,7 @@ class ServerDefaults(SpecModel):
     capabilities: tuple[Word, ...] = ()
     """What the server is good for; a request may be routed by capability."""
     sharing: Sharing = Sharing.SHARED
-    """`shared`: stateless, any caller may use any instance. `session`: an instance for each client session."""
+    """`shared`: stateless, any caller may use any instance. `session`: one for each client session."""
     priority: Literal["high", "medium", "low"] = "medium"
     volumes: tuple[str, ...] = ()
     security: ServerSecurity = ServerSecurity()
@@ -139,19 +140,20 @@ class ServerDefaults(SpecModel):
     timeouts: Timeouts = Timeouts()
 
 
+_ONE_SOURCE: dict[str, Any] = {
+    "anyOf": [{"required": [source]} for source in ("package", "command", "url", "image")],
+    "not": {
+        "anyOf": [
+            {"required": pair} for pair in (["package", "command"], ["package", "url"], ["command", "url"])
+        ]
+    },
+}
+
+
 class ServerEntry(ServerDefaults):
     """One server, as the file has it. Exactly one of `package`, `command`, `url` says what it is."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "anyOf": [{"required": [source]} for source in ("package", "command", "url", "image")],
-            "not": {
-                "anyOf": [
-                    {"required": pair} for pair in (["package", "command"], ["package", "url"], ["command", "url"])
-                ]
-            },
-        }
-    )
+    model_config = ConfigDict(json_schema_extra=_ONE_SOURCE)
 
     id: str | None = None
     type: str | None = None

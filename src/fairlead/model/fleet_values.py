@@ -54,10 +54,11 @@ def _check_url(text: str) -> str:
 
 
 def _check_origin(text: str) -> str:
-    if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+|\*|null", text):
+    if re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@A-Z]+|\*", text):
         return text
     raise SpecError(
-        f"{text[:80]!r} is not an origin", "write scheme://host or scheme://host:port, without a path or a final /"
+        f"{text[:80]!r} is not an origin",
+        "write scheme://host or scheme://host:port, without a path or a final /",
     )
 
 

@@ -33,14 +33,16 @@ NOT_IN_FORCE: dict[str, NotInForce] = {
     "servers.*.type": NotInForce("a server is known by its name under `servers`"),
     "servers.*.image": NotInForce(_NO_DOCKER),
     "servers.*.volumes": NotInForce(_NO_DOCKER),
-    "servers.*.port": NotInForce("a process speaks over stdio; the port of a remote server stands in its `url`"),
+    "servers.*.port": NotInForce(
+        "a process speaks over stdio; the port of a remote server stands in its `url`"
+    ),
     "servers.*.url": NotInForce("there is no WebSocket driver yet", value="wss?://.*"),
     "servers.*.priority": NotInForce("all servers are equal"),
     "servers.*.security": NotInForce("a process may do what the user may who started it"),
     "servers.*.resources.cpu": NotInForce("only `memory` is limited yet"),
     "servers.*.healthCheck": NotInForce("health checks come with the pools of instances"),
     "servers.*.scaling": NotInForce(
-        "only `maxInstances` counts yet, as the bound of a `sharing: session` server's instances"
+        "nothing scales by itself yet; `maxInstances` bounds the instances of a `sharing: session` server"
     ),
     "loadBalancing": NotInForce("balancing comes with the pools of instances; weights are shown"),
     "monitoring": NotInForce("/metrics is served on the service's own port; nothing is alerted or retained"),
@@ -50,7 +52,9 @@ NOT_IN_FORCE: dict[str, NotInForce] = {
         "an origin is compared as a whole, so write each one out", value=r".*\*.*"
     ),
     "security.networkPolicies.deniedIPs": NotInForce("addresses are not looked at"),
-    "security.resourceLimits.enforced": NotInForce("the limits always hold; raise them instead", value="false"),
+    "security.resourceLimits.enforced": NotInForce(
+        "the limits always hold; raise them instead", value="false"
+    ),
     "development": NotInForce("there are no profiles yet"),
     "production": NotInForce("there are no profiles yet"),
     "environments": NotInForce("there is one environment, the one that runs"),

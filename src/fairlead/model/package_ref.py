@@ -37,6 +37,8 @@ PATTERN = "^(?:" + "|".join(f"{kind}:{_NAME[kind]}{_PIN[kind]}{_VERSION[kind]}" 
 
 def parse_package(text: str) -> PackageRef:
     """Raises `SpecError` when the text names no package or does not pin one version of it."""
+    if len(text) > 300:
+        raise SpecError("no package has so long a name", "write npm:NAME@VERSION or pypi:NAME==VERSION")
     registry, _, rest = text.partition(":")
     if registry not in _PIN:
         raise SpecError(
@@ -45,7 +47,9 @@ def parse_package(text: str) -> PackageRef:
         )
     match = re.fullmatch(f"({_NAME[registry]})(.*)", rest, re.DOTALL)
     if match is None:
-        raise SpecError(f"{rest[:80]!r} is no name of an {registry} package", f"write {_example(registry, 'NAME')}")
+        raise SpecError(
+            f"{rest[:80]!r} is no name of an {registry} package", f"write {_example(registry, 'NAME')}"
+        )
     name, version = match.groups()
     pin = _PIN[registry]
     if not version.startswith(pin) or not re.fullmatch(_VERSION[registry], version.removeprefix(pin)):

@@ -63,4 +63,3 @@ def resolve(text: str, lookup: Lookup) -> str | MissingNames:
 
     resolved = _TOKEN.sub(value, text)
     return MissingNames(tuple(dict.fromkeys(missing))) if missing else resolved
-

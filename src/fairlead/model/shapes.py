@@ -40,7 +40,8 @@ ANY = Shape("any")
 @cache
 def shape_of_model(model: type[SpecModel]) -> Shape:
     fields = {
-        info.alias or name: _shape(info.annotation, info.metadata) for name, info in model.model_fields.items()
+        info.alias or name: _shape(info.annotation, info.metadata)
+        for name, info in model.model_fields.items()
     }
     return Shape("model", fields=fields)
 

@@ -1,8 +1,8 @@
 """Durations, sizes and cores: how a fleet file writes them (`30s`, `512MiB`, `1.5 cores`) and what they are.
 
-A unit stands in an annotation (`Annotated[float, DURATION]`): pydantic then reads texts with it, leaves plain
-numbers alone (they are in the base unit already) and writes JSON with it. A *text* without a unit is what an
-original file has: milliseconds, bytes, 1/1024 cores.
+A unit stands in an annotation (`Annotated[float, DURATION]`): pydantic then reads texts with it, leaves
+plain numbers alone (they are in the base unit already) and writes JSON with it. A *text* without a unit is
+what an original file has: milliseconds, bytes, 1/1024 cores.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Unit:
             return self._number(Decimal(text) * self.bare)
         match = re.fullmatch(f"({_NUMBER}) ?({'|'.join(self.factors)})", text)
         if match is None:
-            raise SpecError(f"{text[:40]!r} is not {self.kind}", f"write it like {' or '.join(self.examples)}")
+            raise SpecError(
+                f"{text[:40]!r} is not {self.kind}", f"write it like {' or '.join(self.examples)}"
+            )
         return self._number(Decimal(match[1]) * self.factors[match[2]])
 
     def format(self, value: float) -> str:
@@ -84,7 +86,13 @@ class Unit:
 
 DURATION = Unit(
     kind="a duration",
-    factors={"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)},
+    factors={
+        "ms": Decimal("0.001"),
+        "s": Decimal(1),
+        "m": Decimal(60),
+        "h": Decimal(3600),
+        "d": Decimal(86400),
+    },
     written=("d", "h", "m", "s", "ms"),
     bare=Decimal("0.001"),
     bare_name="milliseconds",

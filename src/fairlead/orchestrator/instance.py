@@ -249,8 +249,9 @@ class MCPServerInstance:
             await self._abort()
             raise self._problem("start-timeout", f"did not answer within {timeout:g} s") from None
         except McpError as refused:
+            why = self._why(refused)  # before our own stop becomes the last thing that happened
             await self._abort()
-            raise self._problem("start-failed", self._why(refused)) from None
+            raise self._problem("start-failed", why) from None
         except ProblemError:
             self.state = InstanceState.FAILED
             raise

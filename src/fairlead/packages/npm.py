@@ -29,7 +29,7 @@ _OPTIONS: Final = (
     "--json", "--loglevel=error", "--logs-max=0", "--ignore-scripts", "--no-audit", "--no-fund",
     "--no-update-notifier", "--no-progress", "--no-bin-links", "--no-global", "--no-dry-run",
     "--package-lock", "--omit=dev", "--include=optional", "--include=peer", "--install-strategy=hoisted",
-    "--allow-git=none", "--allow-remote=none", "--allow-file=none", "--allow-directory=none",
+    "--allow-git=none",
     "--no-legacy-peer-deps", "--no-strict-peer-deps", "--no-engine-strict",
     "--omit-lockfile-registry-resolved",
 )  # fmt: skip
@@ -137,9 +137,9 @@ def commands_of(reference: PackageRef, folder: Path) -> dict[str, str]:
     """The commands of the installed package, name to path below `folder`, as far as they have a file."""
     home = folder / "node_modules" / reference.name
     try:
-        declared = json.loads((home / "package.json").read_bytes()).get("bin", {})
-    except (OSError, ValueError):
-        declared = {}
+        declared = json.loads((home / "package.json").read_bytes())["bin"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
     if isinstance(declared, str):
         declared = {reference.name.rpartition("/")[2]: declared}
     if not isinstance(declared, dict):

@@ -10,8 +10,9 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 RETRY_AFTER: Final = 30.0  # s, where the network or the registry may come back
 _SECRETS: Final = (
     (re.compile(r"(?<=://)[^/@\s]*@"), "***@"),
-    (re.compile(r"(?i)\b(_?auth(?:token)?|_?password|token|key|secret)(\s*[=:]\s*)[^\s&,;'\"]+"), r"\1\2***"),
-    (re.compile(r"\b(?:npm_|pypi-)[A-Za-z0-9_-]{20,}"), "***"),
+    (re.compile(r"(://[^\s?]*\?)\S+"), r"\1***"),
+    (re.compile(r"(?i)(_auth\w*|_password)(\s*=\s*)\S+"), r"\1\2***"),
+    (re.compile(r"\b(?:npm_|pypi-Ag)[A-Za-z0-9_-]{20,}"), "***"),
 )
 _MOST_SHOWN: Final = 1200  # characters
 

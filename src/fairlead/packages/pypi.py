@@ -99,14 +99,21 @@ def closure_of(reference: PackageRef, requirements: str) -> PypiClosure:
         text = " ".join(line.split())
         if not text or text.startswith("#"):
             continue
-        found = _LINE.fullmatch(text)
-        if found is None:
-            why = f"{condensed(text)!r} is not one version with hashes from a package index"
-            raise package_problem(
-                "package-unsupported", "the package cannot be pinned", f"{reference}: {why}"
-            )
-        hashes = tuple(sorted(found["hashes"].replace("--hash=", "").split()))
-        closure[found["key"]] = PypiPackage(hashes=hashes, marker=found["marker"] or "")
+        try:
+            closure |= _pinned(text)
+        except ValueError as error:
+            detail = f"{reference}: {condensed(text)}: {error}"
+            raise package_problem("package-unsupported", "the package cannot be pinned", detail) from error
+    return closure
+
+
+def _pinned(line: str) -> PypiClosure:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        msg = "this is not one version with hashes from a package index"
+        raise ValueError(msg)
+    hashes = tuple(sorted(found["hashes"].replace("--hash=", "").split()))
+    closure = {found["key"]: PypiPackage(hashes=hashes, marker=found["marker"] or "")}
     check_keys("pypi", closure)
     return closure
 
@@ -138,7 +145,7 @@ def uv_problem(reference: PackageRef, finished: Finished) -> ProblemError:
     """What uv's answer means, and what to do about it."""
     said = condensed(finished.errors or finished.output or f"uv exited with {finished.code}")
     detail = f"{reference}: {said}"
-    if "Hash mismatch" in said:
+    if "Hash mismatch" in said or "Failed to extract" in said:  # a damaged archive is unpacked first
         detail += "\nNothing was installed. If you trust the package index, `fairlead lock` pins anew"
         return package_problem("integrity-mismatch", "a package is not what was pinned", detail)
     if "401 Unauthorized" in said or "403 Forbidden" in said:
@@ -153,6 +160,9 @@ def uv_problem(reference: PackageRef, finished: Finished) -> ProblemError:
     if "no usable wheels" in said or "no wheels" in said:
         detail += "\nOnly wheels are installed: building from source would run the package's code"
         return package_problem("package-unsupported", "the package has no wheel", detail)
+    if "as a URL dependency" in said:
+        detail += "\nOnly what comes from a package index can be pinned"
+        return package_problem("package-unsupported", "the package cannot be pinned", detail)
     if _NO_VERSION.search(said):
         return package_problem("version-not-found", "PyPI knows no such version", detail)
     return package_problem("install-failed", "uv cannot install the package", detail)

@@ -36,19 +36,26 @@ def read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise _unusable(path, error) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise state_problem("state-file", "not a regular file", f"{path}: move it away and start again")
-        if status.st_uid != os.geteuid():
-            raise state_problem(
-                "state-file",
-                "the file belongs to another user",
-                f"{path} belongs to user id {status.st_uid}: make it yours, or give another --state-dir",
-            )
-        if status.st_mode & 0o077:
-            os.fchmod(descriptor, PRIVATE)
-        return file.read()
+    try:
+        _check(path, descriptor)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path, descriptor: int) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise state_problem("state-file", "not a regular file", f"{path}: move it away and start again")
+    if status.st_uid != os.geteuid():
+        raise state_problem(
+            "state-file",
+            "the file belongs to another user",
+            f"{path} belongs to user id {status.st_uid}: make it yours, or give another --state-dir",
+        )
+    if status.st_mode & 0o077:
+        os.fchmod(descriptor, PRIVATE)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from fairlead.model.errors import SpecError
 from fairlead.model.shapes import Shape
-from fairlead.stores.yaml_tree import Mapping, Node, Scalar
+from fairlead.stores.yaml_tree import Mapping, Node, Path, Scalar
 
 _MAPPING = ("a mapping", "write lines of `key: value` below it")
 _WANTED = {
@@ -32,16 +32,18 @@ def message_of(error: ErrorDetails, node: Node, shape: Shape) -> tuple[str, str]
         return str(cause), cause.hint
     if error["type"] in _WANTED:
         wanted, hint = _WANTED[error["type"]]
+        if shape.unit:
+            wanted, hint = shape.unit.kind, shape.unit.hint
         shown = isinstance(node, Scalar) and not node.is_null and shape.kind == "value"
         return f"{wanted} is wanted here, not {repr(node.text[:40]) if shown else describe(node)}", hint
     if choices := re.findall("'([^']*)'", str(context.get("expected", ""))):
         return _choice(node, choices)
     for bound, words in _BOUNDS.items():
         if bound in context:
-            limit = shape.unit.format(context[bound]) if shape.unit else f"{context[bound]:,}"
+            limit = shape.unit.format(context[bound]) if shape.unit else f"{context[bound]:,.10g}"
             return "out of bounds", f"write {words} {limit}"
     if error["type"] == "missing":
-        return f"{error['loc'][-1]} is missing", "add it"
+        return "is missing", f"add `{error['loc'][-1]}:`"
     if error["type"] == "string_pattern_mismatch":
         return "has a character that cannot stand here, or is too long", f"it must match {context['pattern']}"
     return error["msg"], "see the schema"
@@ -58,3 +60,15 @@ def _choice(node: Node, choices: list[str]) -> tuple[str, str]:
     meant = difflib.get_close_matches(found.lower(), choices, n=1)
     said = repr(found) if found else describe(node)
     return f"{said} is not known here", f"write {meant[0] if meant else ' or '.join(choices)}"
+
+
+def path_text(path: Path) -> str:
+    """`servers.context7.args[1]`; a key with other characters stands in quotes."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if re.fullmatch(r"[\w-]{1,80}", part) else repr(part[:80])
+            text += f".{name}" if text else name
+    return text

@@ -1,7 +1,8 @@
 """The walk through a fleet file's tree, side by side with the shape of the model.
 
-It finds what the model alone cannot see: keys that are unknown (with the nearest known one), not in force, or
-without effect beside others, and numbers without their unit. And it makes the plain data that the model reads.
+It finds what the model alone cannot see: keys that are unknown (with the nearest known one), not in force,
+or without effect beside others, and numbers without their unit. And it makes the plain data that the model
+reads.
 """
 
 from __future__ import annotations
@@ -42,11 +43,23 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
+def _meant(name: str, shape: Shape) -> str:
+    if name in _FOREIGN:
+        return _FOREIGN[name]
+    if meant := nearest(name, shape.fields):
+        return f"did you mean {meant!r}?"
+    for below, part in shape.fields.items():
+        if meant := nearest(name, part.fields):
+            return f"did you mean {meant!r}, below {below!r}?"
+    return f"known here: {', '.join(shape.fields)}"
+
+
 class Walk:
     """Reports what it finds; `place` is a key path with `*` for names, as `NOT_IN_FORCE` writes it."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
+        self._guesses = 100  # they take time: beyond these, somebody gave us another kind of file
 
     def node(self, node: Node, shape: Shape, path: Path = (), place: str = "") -> None:
         match node, shape.kind:
@@ -67,9 +80,8 @@ class Walk:
     def _entry(self, entry: Entry, shape: Shape, path: Path, place: str) -> None:
         name = entry.key.text
         if shape.kind == "model" and name not in shape.fields:
-            meant = nearest(name, shape.fields)
-            known = f"did you mean {meant!r}?" if meant else f"known here: {', '.join(shape.fields)}"
-            hint = _FOREIGN.get(name, known)
+            self._guesses -= 1
+            hint = _meant(name, shape) if self._guesses >= 0 else "see the schema"
             self._report(Severity.ERROR, entry.key.position, path, "unknown key", hint)
             return
         below = f"{place}.{'*' if shape.kind == 'map' else name}".removeprefix(".")

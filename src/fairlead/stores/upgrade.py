@@ -1,7 +1,8 @@
 """An original fleet file, rewritten in today's form.
 
-The text is edited where it must be, and is otherwise left alone to the last blank: numbers get their unit, and
-a server's `id`, which says nothing any more, becomes a comment. What is not in force stays; loading warns of it.
+The text is edited where it must be, and is otherwise left alone to the last blank: numbers get their unit,
+and a server's `id`, which says nothing any more, becomes a comment. What is not in force stays; loading
+warns of it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class _Edit:
     text: str
 
 
-def upgrade(text: str) -> str:
+def upgrade(text: str, source: str = "the file") -> str:
     """The same fleet in today's form. Raises `ProblemError` with every error when the file does not load."""
-    errors = load(text, "line").errors
+    errors = load(text, source).errors
     if errors:
         detail = "\n".join(map(str, errors))
         raise ProblemError(Problem("fleet-file", "the fleet file has errors", detail, 422, Fault.CLIENT))
@@ -57,5 +58,9 @@ def _ids(text: str, root: Node) -> Iterator[_Edit]:
         if isinstance(server.value, Mapping) and (entry := server.value.entries.get("id")):
             line_start = text.rfind("\n", 0, entry.key.start) + 1
             has_line = not text[line_start : entry.key.start].strip(" ")
-            if has_line and isinstance(entry.value, Scalar) and "\n" not in text[line_start : entry.value.end]:
+            if (
+                has_line
+                and isinstance(entry.value, Scalar)
+                and "\n" not in text[line_start : entry.value.end]
+            ):
                 yield _Edit(entry.key.start, entry.key.start, "# ")

@@ -1,7 +1,7 @@
 """Plain data to YAML text, in block style.
 
-Written by hand rather than by the library: what it leaves unquoted must be exactly what `yaml_tree` reads as a
-text, and no line may be folded.
+Written by hand rather than by the library: what it leaves unquoted must be exactly what `yaml_tree` reads as
+a text, and no line may be folded.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
 """YAML text to a tree that knows where everything stands.
 
 ruamel's parser yields events; they are composed here, in a loop of our own, because the library's composers
-recurse (a deep file ends in RecursionError), stop at the first duplicate key, and expand aliases without bound.
-Scalars keep the text that was written: what `010` or `yes` means depends on the key that it stands at, and is
-decided later. Aliases and merge keys are followed here; a node that is used twice is the same object.
+recurse (a deep file ends in RecursionError), stop at the first duplicate key, and expand aliases without
+bound. Scalars keep the text that was written: what `010` or `yes` means depends on the key that it stands
+at, and is decided later. Aliases and merge keys are followed here; a node that is used twice is the same
+object.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,7 +109,9 @@ def compose(text: str) -> Tree:
     except (YAMLError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # ruamel's scanner itself trips over some texts, such as an escape beyond U+10FFFF.
         message = f"not readable as YAML ({type(error).__name__})"
-        composer.findings.append(Finding(composer.last, composer.path(), message, "look at what follows here"))
+        composer.findings.append(
+            Finding(composer.last, composer.path(), message, "look at what follows here")
+        )
         return Tree(None, composer.findings)
     return Tree(composer.root, composer.findings)
 
@@ -123,12 +127,15 @@ def plain_value(text: str) -> bool | int | float | str | None:
     if re.fullmatch(r"0x[0-9a-fA-F]{1,200}|0o[0-7]{1,200}", text):
         return int(text, 0)
     if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?", text):
-        return float(text)
+        return float(text) if math.isfinite(float(text)) else text
     return text
 
 
 class _Refused(Exception):  # noqa: N818 - control flow: the finding is recorded already
     """Reading stops here."""
+
+
+_NO_KEY = Scalar(Position(1, 1), "", plain=False)  # stands for a key that has been refused
 
 
 @dataclass(slots=True)
@@ -186,25 +193,28 @@ class _Composer:
     def _scalar(self, event: ev.ScalarEvent) -> Scalar:
         text: str = event.value
         if event.tag not in {None, "!", "tag:yaml.org,2002:str"}:
-            self._find(f"the tag {event.tag} is not understood", "remove it")
+            self._unknown_tag(event.tag)
         if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
             self._find("half of a surrogate pair is no character", "write the character itself")
             text = text.encode("utf-8", "replace").decode()
         plain = event.tag is None and event.style in {None, ""}
         return Scalar(self.last, text, plain, event.start_mark.index, event.end_mark.index)
 
+    def _unknown_tag(self, tag: str) -> None:
+        self._find(f"the tag {tag[:80]} is not understood", "remove it")
+
     def _aliased(self, name: str) -> Node:
         if name not in self._anchors:
-            self._refuse(f"there is no anchor &{name} above", "write the anchor before its first use")
+            self._refuse(f"there is no anchor &{name[:80]} above", "write the anchor before its first use")
         node = self._anchors[name]
         if node is None:
-            self._refuse(f"&{name} holds itself", "remove the alias")
+            self._refuse(f"&{name[:80]} holds itself", "remove the alias")
         assert node is not None
         return node
 
     def _open(self, event: ev.CollectionStartEvent) -> None:
         if event.tag not in {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}:
-            self._find(f"the tag {event.tag} is not understood", "remove it")
+            self._unknown_tag(event.tag)
         if len(self._stack) >= MAX_DEPTH:
             self._too_deep()
         kind = Sequence if isinstance(event, ev.SequenceStartEvent) else Mapping
@@ -254,10 +264,12 @@ class _Composer:
         if isinstance(node, Scalar) and not node.is_null:
             return node
         self._find("a key must be a text", "write `name: value`", node.position)
-        return Scalar(node.position, "", plain=False)
+        return _NO_KEY
 
     def _enter(self, frame: _Frame, key: Scalar, value: Node) -> None:
         assert isinstance(frame.node, Mapping)
+        if key is _NO_KEY:
+            return
         if key.text == "<<" and key.plain:
             frame.merges.append(value)
         elif (first := frame.node.entries.get(key.text)) is not None:
@@ -280,13 +292,16 @@ def _position(mark: Any) -> Position:
 def _unreadable(text: str, error: ReaderError) -> Finding:
     before = text[: error.position]
     position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
-    return Finding(position, (), f"the character U+{ord(text[error.position]):04X} cannot stand in YAML", "remove it")
+    return Finding(
+        position, (), f"the character U+{ord(text[error.position]):04X} cannot stand in YAML", "remove it"
+    )
 
 
 _HINTS = (
     ("'\\t'", "indent with spaces, not with tabs"),
     ("mapping values are not allowed", "quote a value that holds ': ', and check the indentation"),
     ("could not find expected ':'", "write `key: value`"),
+    ("<document start>", "check the indentation: keys of one level start in one column"),
     ("expected <block end>", "check the indentation: keys of one level start in one column"),
     ("that cannot start any token", "quote the value"),
     ("quoted scalar", "close the quote"),
@@ -300,4 +315,3 @@ def _syntax(error: MarkedYAMLError, path: Path) -> Finding:
     hint = next((hint for part, hint in _HINTS if part in said), "look at what stands before it")
     position = _position(mark) if mark is not None else Position(1, 1)
     return Finding(position, path, f"not YAML: {error.problem or error.context}", hint)
-

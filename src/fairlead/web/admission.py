@@ -52,16 +52,16 @@ class AdmissionMiddleware:
             case Refused(problem, headers):
                 await body.answer_before(self._refusal(problem, headers, scope), scope, send)
             case Admitted(principal, cors):
-                scope["state"]["principal"] = principal
+                scope["state"].update(principal=principal, cors=cors)
                 try:
                     self._spend(principal)
                     await body.read(policy.limits.body_bytes if principal else 0, policy.limits.body_seconds)
                 except ProblemError as error:
-                    await body.answer_before(self._refusal(error.problem, cors, scope), scope, send)
+                    await body.answer_before(self._refusal(error.problem, (), scope), scope, send)
                 except ClientDisconnect:
                     return  # nobody is there to be answered
                 else:
-                    await self._app(scope, body.replay(), _adding(cors, send))
+                    await self._app(scope, body.replay(), send)
 
     def _spend(self, principal: str | None) -> None:
         """Count the request against the principal's rate. Raises ProblemError (429)."""
@@ -138,12 +138,3 @@ def _bare(status: int, headers: Headers) -> Response:
     response = Response(status_code=status)
     response.raw_headers.extend(headers)
     return response
-
-
-def _adding(headers: Headers, send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *headers]}
-        await send(message)
-
-    return send_with_headers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 import uuid
 from time import perf_counter
 from typing import Final
@@ -20,7 +21,7 @@ _log = structlog.get_logger("fairlead.web")
 
 
 class RequestContext:
-    """The outermost middleware. `scope["state"]` gets `request_id`; admission adds `principal`."""
+    """The outermost middleware. `scope["state"]` gets `request_id`; admission sets `principal` and `cors`."""
 
     def __init__(self, app: ASGIApp, metrics: MetricsCollector) -> None:
         self._app = app
@@ -37,7 +38,7 @@ class RequestContext:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
-        state.update(request_id=request_id, principal=None)
+        state.update(request_id=request_id, principal=None, cors=())
         status: int | None = None
 
         async def send_with_headers(message: Message) -> None:
@@ -47,7 +48,7 @@ class RequestContext:
                 headers = list(message.get("headers", ()))
                 brought = {name.lower() for name, _ in headers}
                 headers += [header for header in SECURITY_HEADERS if header[0] not in brought]
-                headers.append((b"x-request-id", request_id.encode()))
+                headers += [*state["cors"], (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
             await send(message)
 
@@ -56,7 +57,9 @@ class RequestContext:
             try:
                 await self._app(scope, receive, send_with_headers)
             except Exception:
-                _log.exception("request_failed", method=scope["method"], path=scope["path"])
+                # As text: a logger that shows the locals of frames would show the token.
+                trace = traceback.format_exc()
+                _log.error("request_failed", method=scope["method"], path=scope["path"], traceback=trace)
                 if status is not None:
                     raise  # half an answer is out: only closing the connection tells
                 await problem_response(INTERNAL, request_id)(scope, receive, send_with_headers)

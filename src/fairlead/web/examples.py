@@ -62,6 +62,9 @@ UNKNOWN_SERVER: Final = Problem(
     status=404,
     fault=Fault.CLIENT,
 )
+INVALID_ID: Final = validation_problem(
+    [FieldError(where="path.id", what="it is not valid", how="string should have at most 128 characters")]
+)
 SERVER_BLOCKED: Final = Problem(
     code="server-blocked",
     title="The server cannot run",

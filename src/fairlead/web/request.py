@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
 from fairlead.model.errors import InputRequired
@@ -29,10 +28,8 @@ class RequestBody(BaseModel):
         json_schema_extra={"oneOf": [{"required": ["server"]}, {"required": ["capability"]}]},
     )
 
-    server: str | SkipJsonSchema[None] = Field(
-        default=None, min_length=1, max_length=128, description="A server's id"
-    )
-    capability: str | SkipJsonSchema[None] = Field(
+    server: str | None = Field(default=None, min_length=1, max_length=128, description="A server's id")
+    capability: str | None = Field(
         default=None,
         min_length=1,
         max_length=128,
@@ -42,7 +39,7 @@ class RequestBody(BaseModel):
         pattern=r"^[A-Za-z][A-Za-z0-9_./$-]{0,127}$", description="An MCP method, such as tools/call"
     )
     params: dict[str, Any] = Field(default_factory=dict, description="The method's parameters")
-    timeout: float | SkipJsonSchema[None] = Field(
+    timeout: float | None = Field(
         default=None, gt=0, le=MAX_TIMEOUT, description="Seconds; by default the server's own bound"
     )
 

@@ -9,7 +9,15 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from fairlead.model.status import ServerStatus
-from fairlead.web.examples import FILESYSTEM, MAGIC, SERVER_BLOCKED, UNKNOWN_SERVER, as_json, shown
+from fairlead.web.examples import (
+    FILESYSTEM,
+    INVALID_ID,
+    MAGIC,
+    SERVER_BLOCKED,
+    UNKNOWN_SERVER,
+    as_json,
+    shown,
+)
 from fairlead.web.problems import documented
 from fairlead.web.services import Fleet
 
@@ -27,7 +35,7 @@ class ServerList(BaseModel):
 
 _ONE: Final[dict[int | str, dict[str, Any]]] = {
     200: shown(ready=as_json(FILESYSTEM), blocked=as_json(MAGIC)),
-    **documented(UNKNOWN_SERVER),
+    **documented(UNKNOWN_SERVER, INVALID_ID),
 }
 
 

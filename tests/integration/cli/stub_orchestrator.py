@@ -38,8 +38,14 @@ class Fleet:
 
     def servers(self) -> list[dict[str, object]]:
         ready = not self.never and time.monotonic() - self.began > self.ready_after
-        slow = server("slow", "ready", "2 tools", tools=2) if ready else server("slow", "starting", "handshake")
-        return [server("filesystem", "ready", "14 tools", tools=14), slow, server("magic", "blocked", "needs A_KEY")]
+        slow = (
+            server("slow", "ready", "2 tools", tools=2) if ready else server("slow", "starting", "handshake")
+        )
+        return [
+            server("filesystem", "ready", "14 tools", tools=14),
+            slow,
+            server("magic", "blocked", "needs A_KEY"),
+        ]
 
 
 def handler(fleet: Fleet, tokens: TokenStore) -> type[BaseHTTPRequestHandler]:
@@ -76,7 +82,9 @@ def main() -> None:
     tokens = TokenStore(state, environment_token=os.environ.get("FAIRLEAD_TOKEN"))
     tokens.ensure_local()
     with state.lock():
-        service = ThreadingHTTPServer(("127.0.0.1", 0), handler(Fleet(options.slow, never=options.never), tokens))
+        service = ThreadingHTTPServer(
+            ("127.0.0.1", 0), handler(Fleet(options.slow, never=options.never), tokens)
+        )
         threading.Thread(target=service.serve_forever, daemon=True).start()
         state.write_run({"orchestrator": f"http://127.0.0.1:{service.server_port}"}, "0")
         print(json.dumps({"level": "info", "event": "listening"}), flush=True)

@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
+import click
+
 from fairlead.app.settings_loader import load_settings
 from fairlead.cli.main import cli
 from fairlead.cli.up import Manner, run_up
-
-import click
 
 
 @cli.command("stubbed")
@@ -27,7 +27,9 @@ def stubbed(state_dir: str, manner: str, options: tuple[str, ...]) -> None:
     stub = str(Path(__file__).with_name("stub_orchestrator.py"))
     command = [sys.executable, stub, state_dir, *options, *([] if detach else ["--stop-with-stdin"])]
     patience = 1.0 if manner == "impatient" else 30.0
-    raise SystemExit(run_up(settings, command, Manner(detach=detach, as_json="json" in manner, patience=patience)))
+    raise SystemExit(
+        run_up(settings, command, Manner(detach=detach, as_json="json" in manner, patience=patience))
+    )
 
 
 if __name__ == "__main__":

@@ -553,7 +553,7 @@ _NO_SESSION: Final = McpError(
     -32000, "Bad Request: the header Mcp-Session-Id is missing; begin with initialize", status=400
 )
 _SESSION_GONE: Final = McpError(
-    SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew"
+    SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
 )
 
 

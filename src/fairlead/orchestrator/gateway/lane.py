@@ -664,7 +664,7 @@ class Lane(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio allows a bool
         """The client sends nothing more. It may still read, except where closing means cancelling."""
         for slot in self._slots:
-            if type(slot) is Exchange and (slot.head.era is Era.MODERN or slot.method == ""):
+            if type(slot) is Exchange and (slot.head.era is Era.MODERN or slot.method == "GET"):
                 return False
         self._closing = bool(self._slots) or self._closing
         return bool(self._slots)

@@ -1,0 +1,88 @@
+"""A small HTTP service with answers laid out beforehand, for testing what speaks to ours."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from fairlead.model.status import ServerStatus
+
+
+@dataclass
+class Received:
+    method: str
+    path: str
+    token: str
+    body: Any
+
+
+@dataclass
+class RestService:
+    """Answers `answers["GET /path"]`, a (status, body) pair; all else is a 404 problem."""
+
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    received: list[Received] = field(default_factory=list)
+
+    def __enter__(self) -> RestService:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                content = self.rfile.read(length)
+                token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+                body = json.loads(content) if content else None
+                service.received.append(Received(self.command, self.path, token, body))
+                missing = (
+                    404,
+                    {"type": "urn:fairlead:problem:not-found", "title": "Not found", "detail": "x"},
+                )
+                status, answer = service.answers.get(f"{self.command} {self.path}", missing)
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = answer  # noqa: N815 - names of the base class
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        return Handler
+
+
+def server_status(name: str, state: str = "ready", message: str = "2 tools", **more: Any) -> dict[str, Any]:
+    """A `ServerStatus` as REST shows it."""
+    whole = {
+        "id": name,
+        "state": state,
+        "message": message,
+        "conditions": [],
+        "instances": [],
+        "source": f"npm:{name}@1.0.0",
+        "sharing": "shared",
+        "capabilities": [],
+        "weight": 1.0,
+        "tools": 2,
+        **more,
+    }
+    return ServerStatus.model_validate(whole).model_dump(mode="json", by_alias=True)

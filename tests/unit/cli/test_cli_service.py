@@ -1,0 +1,66 @@
+import json
+import signal
+
+import pytest
+
+from fairlead.cli.service import StopSignals, is_warning, log_line
+
+
+def line(**fields: object) -> str:
+    return json.dumps({"time": "2026-11-22T10:00:00Z", "logger": "x", **fields})
+
+
+def test_a_line_of_the_log_is_shown_for_people():
+    assert log_line(line(level="error", event="server failed", server="git", code=1)) == (
+        "error: server failed  server=git  code=1"
+    )
+    assert log_line("Traceback\x1b[2J") == "Traceback"
+    assert log_line("[1, 2]") == "[1, 2]"
+
+
+@pytest.mark.parametrize(
+    ("text", "matters"),
+    [
+        (line(level="debug", event="x"), False),
+        (line(level="info", event="x"), False),
+        (line(level="warning", event="x"), True),
+        (line(level="error", event="x"), True),
+        (line(level="critical", event="x"), True),
+        ("Fatal Python error", True),
+        ("", False),
+        ("  ", False),
+    ],
+)
+def test_warnings_and_what_is_no_log_line_matter(text: str, matters: bool):
+    assert is_warning(text) is matters
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_only_a_later_ctrl_c_insists():
+    clock = Clock()
+    signals = StopSignals(clock)
+    assert not signals.received
+    signals._note(signal.SIGTERM)
+    assert signals.received
+    clock.now += 0.1
+    signals._note(signal.SIGINT)  # the same wish, told twice
+    assert not signals.insisted
+    clock.now += 1
+    signals._note(signal.SIGTERM)
+    assert not signals.insisted
+    signals._note(signal.SIGINT)
+    assert signals.insisted
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in StopSignals.NUMBERS]
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert signals.received
+    assert [signal.getsignal(number) for number in StopSignals.NUMBERS] == before

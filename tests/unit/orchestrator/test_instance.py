@@ -1,0 +1,335 @@
+"""One running server: negotiation, multiplexing, ends."""
+
+import asyncio
+import json
+
+import pytest
+
+from fairlead.core.lifecycle import InstanceState
+from fairlead.mcp.eras import Era
+from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.orchestrator.instance import MAX_QUEUED_BYTES, MCPServerInstance
+from fairlead.orchestrator.replies import FutureReply
+from support.scripted import ScriptedDriver, answer, launch, legacy, refuse
+
+pytestmark = pytest.mark.looptime
+
+
+class Listener:
+    def __init__(self):
+        self.changed, self.ended = [], []
+
+    def list_changed(self, instance, kind):
+        self.changed.append(kind)
+
+    def instance_ended(self, instance, lost):
+        self.ended.append(lost)
+
+
+def modern(message):
+    method = message.get("method")
+    if method == "server/discover":
+        return [
+            answer(
+                message,
+                supportedVersions=["2026-07-28"],
+                capabilities={"tools": {}},
+                _meta={"io.modelcontextprotocol/serverInfo": {"name": "m", "version": "2"}},
+            )
+        ]
+    if "_meta" not in message.get("params", {}):
+        return [refuse(message, -32602)]
+    return [answer(message, resultType="complete", tools=[])]
+
+
+async def start(script=None):
+    driver, listener = ScriptedDriver(script or legacy()), Listener()
+    instance = MCPServerInstance(launch("s-1"), driver, listener)
+    await instance.start(60)
+    return instance, driver.links[0], listener
+
+
+async def test_a_legacy_server_is_probed_once_then_initialised():
+    instance, link, _ = await start()
+    assert [message["method"] for message in link.sent] == [
+        "server/discover",
+        "initialize",
+        "notifications/initialized",
+    ]
+    assert instance.era is Era.LEGACY
+    assert instance.state is InstanceState.READY
+    assert instance.negotiated.server == {"name": "scripted", "version": "1"}
+    assert instance.negotiated.instructions == "be kind"
+    assert link.versions[-1] == "2025-11-25"
+    assert instance.supports("tools")
+    assert not instance.supports("prompts")
+
+
+async def test_a_modern_server_needs_no_handshake():
+    instance, link, _ = await start(modern)
+    assert [message["method"] for message in link.sent] == ["server/discover"]
+    assert instance.era is Era.MODERN
+    assert instance.negotiated.server["name"] == "m"
+    assert await instance.list_all("tools/list", "tools", timeout=5) == []
+    assert "io.modelcontextprotocol/protocolVersion" in link.sent[-1]["params"]["_meta"]
+
+
+async def test_a_server_that_is_silent_about_discovery_is_a_legacy_one():
+    script = legacy()
+
+    def silent(message):
+        return [] if message.get("method") == "server/discover" else script(message)
+
+    instance, link, _ = await start(silent)
+    assert instance.era is Era.LEGACY
+    assert link.sent[1]["method"] == "notifications/cancelled"
+
+
+async def test_a_server_that_lists_no_modern_version_is_a_legacy_one():
+    script = legacy()
+
+    def old(message):
+        if message.get("method") == "server/discover":
+            return [answer(message, supportedVersions=["2025-11-25"], capabilities={})]
+        return script(message)
+
+    assert (await start(old))[0].era is Era.LEGACY
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (lambda m: [refuse(m, -32022, supported=["2099-01-01"], requested="2026-07-28")], "handshake"),
+        (
+            lambda m: (
+                [refuse(m, -32601)] if m.get("method") != "initialize" else [answer(m, protocolVersion="1")]
+            ),
+            "'1'",
+        ),
+        (lambda m: [], "within 60 s"),
+    ],
+)
+async def test_a_server_that_cannot_be_spoken_to_says_so_and_ends(script, words):
+    driver, listener = ScriptedDriver(script), Listener()
+    instance = MCPServerInstance(launch("s-1"), driver, listener)
+    with pytest.raises(ProblemError, match=words):
+        await instance.start(60)
+    assert instance.state in (InstanceState.FAILED, InstanceState.STOPPED)
+    assert driver.links[0].lost
+
+
+async def test_a_server_that_dies_at_once_shows_its_last_words():
+    driver = ScriptedDriver(lambda m: driver.links[0].lose(detail="warning\nno such option --x\n") or [])
+    instance = MCPServerInstance(launch("s-1"), driver, Listener())
+    with pytest.raises(ProblemError, match="exited with code 1: no such option --x"):
+        await instance.start(60)
+
+
+async def test_a_launch_that_fails_is_told_as_it_is():
+    driver = ScriptedDriver(legacy())
+    driver.refusals.append(ProblemError(Problem("command-not-found", "t", "d", 503, Fault.UPSTREAM)))
+    instance = MCPServerInstance(launch("s-1"), driver, Listener())
+    with pytest.raises(ProblemError) as refused:
+        await instance.start(60)
+    assert refused.value.problem.code == "command-not-found"
+    assert instance.state is InstanceState.FAILED
+
+
+async def test_answers_in_any_order_reach_their_callers():
+    instance, link, _ = await start()
+    link.deliver_at_once = False
+    calls = [
+        asyncio.create_task(instance.call("tools/call", {"name": str(n)}, timeout=10)) for n in range(20)
+    ]
+    await asyncio.sleep(0)
+    assert instance.in_flight == 20
+    for message in reversed(link.held):
+        link.say(message)
+    for n, call in enumerate(calls):
+        text = json.loads(await call)["content"][0]["text"]
+        assert json.loads(text)["name"] == str(n)
+    assert instance.in_flight == 0
+
+
+async def test_a_second_answer_and_an_unknown_one_change_nothing():
+    instance, link, _ = await start()
+    await instance.ping(timeout=5)
+    link.say({"jsonrpc": "2.0", "id": link.sent[-1]["id"], "result": {"forged": True}})
+    link.say({"jsonrpc": "2.0", "id": 99999, "result": {}})
+    link.say({"jsonrpc": "2.0", "id": "x", "result": {}})
+    link.listener.frame_received(b"npm warn something")
+    await instance.ping(timeout=5)
+
+
+async def test_a_server_may_ping_and_ask_for_roots_but_nothing_that_was_not_offered():
+    _, link, _ = await start()
+    for number, method in enumerate(("ping", "roots/list", "sampling/createMessage")):
+        link.say({"jsonrpc": "2.0", "id": f"r{number}", "method": method})
+    answers = {message["id"]: message for message in link.sent if "method" not in message}
+    assert answers["r0"]["result"] == {}
+    assert answers["r1"]["result"] == {"roots": []}
+    assert answers["r2"]["error"]["code"] == -32601
+
+
+async def test_a_death_fails_what_waits_and_says_that_it_was_not_replayed():
+    instance, link, listener = await start()
+    link.deliver_at_once = False
+    call = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
+    await asyncio.sleep(0)
+    link.lose("killed by SIGKILL")
+    with pytest.raises(McpError, match="killed by SIGKILL.*not replayed") as failed:
+        await call
+    assert failed.value.code == UPSTREAM_FAILED
+    assert instance.state is InstanceState.FAILED
+    assert listener.ended[0].reason == "killed by SIGKILL"
+
+
+async def test_one_failed_request_leaves_the_others_alone():
+    instance, link, _ = await start()
+    link.deliver_at_once = False
+    first = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
+    second = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
+    await asyncio.sleep(0)
+    instance.request_failed(link.sent[-2]["id"], "HTTP 502 from the server", 3.0)
+    with pytest.raises(McpError, match="HTTP 502"):
+        await first
+    link.say(link.held[-1])
+    await second
+
+
+async def test_a_deadline_cancels_upstream_and_fails_the_call():
+    instance, link, _ = await start()
+    link.deliver_at_once = False
+    loop = asyncio.get_running_loop()
+    reply = FutureReply()
+    number = instance.forward("tools/call", b"{}", reply, deadline=loop.time() + 5)
+    instance.expire(loop.time() + 4.9)
+    assert not reply.future.done()
+    instance.expire(loop.time() + 5)
+    with pytest.raises(McpError) as failed:
+        await reply.future
+    assert failed.value.code == CALL_TIMED_OUT
+    assert link.sent[-1] == {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": number, "reason": "timed out"},
+    }
+    link.say(link.held[-1])  # the late answer goes nowhere
+
+
+async def test_giving_up_a_call_tells_the_server():
+    instance, link, _ = await start()
+    link.deliver_at_once = False
+    call = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert link.sent[-1]["method"] == "notifications/cancelled"
+    assert instance.in_flight == 0
+
+
+async def test_progress_reaches_its_call_alone():
+    instance, link, _ = await start()
+    link.deliver_at_once = False
+    seen = {}
+
+    class Reply(FutureReply):
+        __slots__ = ("name",)
+
+        def progressed(self, params):
+            seen.setdefault(self.name, []).append(json.loads(bytes(params["progress"])))
+
+    numbers = {}
+    for name in ("a", "b"):
+        reply = Reply()
+        reply.name = name
+        numbers[name] = instance.forward("tools/call", b"{}", reply, deadline=1e9)
+    for token, progress in ((numbers["b"], 1), (numbers["a"], 2), (777, 3), ("x", 4), (None, 5), ({}, 6)):
+        link.say(
+            {
+                "jsonrpc": "2.0",
+                "method": "notifications/progress",
+                "params": {"progressToken": token, "progress": progress},
+            }
+        )
+    link.say({"jsonrpc": "2.0", "method": "notifications/progress"})
+    assert seen == {"b": [1], "a": [2]}
+
+
+async def test_changed_lists_are_told():
+    _, link, listener = await start()
+    for kind in ("tools", "prompts", "resources"):
+        link.say({"jsonrpc": "2.0", "method": f"notifications/{kind}/list_changed"})
+    link.say({"jsonrpc": "2.0", "method": "notifications/message", "params": {}})
+    assert listener.changed == ["tools", "prompts", "resources"]
+
+
+async def test_pages_are_followed_and_an_empty_cursor_is_one():
+    script = legacy()
+    pages = {None: (["a"], ""), "": (["b"], "2"), "2": (["c"], None)}
+
+    def paged(message):
+        if message.get("method") != "tools/list":
+            return script(message)
+        names, following = pages[message["params"].get("cursor")]
+        more = {} if following is None else {"nextCursor": following}
+        return [answer(message, tools=[{"name": name} for name in names], **more)]
+
+    instance, _, _ = await start(paged)
+    raws = await instance.list_all("tools/list", "tools", timeout=5)
+    assert [json.loads(bytes(raw))["name"] for raw in raws] == ["a", "b", "c"]
+
+
+async def test_a_list_that_never_ends_is_cut():
+    script = legacy()
+
+    def endless(message):
+        if message.get("method") != "tools/list":
+            return script(message)
+        return [answer(message, tools=[{"name": "a"}], nextCursor="same")]
+
+    instance, _, _ = await start(endless)
+    assert len(await instance.list_all("tools/list", "tools", timeout=5)) == 2
+
+
+async def test_stopping_is_idempotent_and_final():
+    instance, link, listener = await start()
+    await instance.stop()
+    await instance.stop()
+    assert instance.state is InstanceState.STOPPED
+    assert listener.ended[0].expected
+    assert link.lost
+    never = MCPServerInstance(launch("s-2"), ScriptedDriver(legacy()), Listener())
+    await never.stop()
+    assert never.state is InstanceState.STOPPED
+
+
+async def test_a_server_that_does_not_read_is_overloaded():
+    instance, link, _ = await start()
+    assert not instance.overloaded
+    instance.writable_changed(False)
+    assert not instance.overloaded
+    link.queued = MAX_QUEUED_BYTES + 1
+    assert instance.overloaded
+    instance.writable_changed(True)
+    assert not instance.overloaded
+
+
+async def test_a_cancelled_start_leaves_nothing():
+    driver = ScriptedDriver(lambda message: [])
+    instance = MCPServerInstance(launch("s-1"), driver, Listener())
+    task = asyncio.create_task(instance.start(60))
+    await asyncio.sleep(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert driver.links[0].lost
+
+
+async def test_what_it_says_of_itself():
+    instance, _, _ = await start()
+    status = instance.status()
+    assert (status.id, status.state, status.protocol_version) == ("s-1", "ready", "2025-11-25")
+    assert "s-1 ready" in repr(instance)

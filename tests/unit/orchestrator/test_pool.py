@@ -1,0 +1,283 @@
+"""A server's instances: kept alive, leased, waited for. All in virtual time."""
+
+import asyncio
+
+import pytest
+
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.fleet import Scaling, ServerSpec, Sharing
+from fairlead.model.status import ServerState
+from fairlead.orchestrator.pool import BLOCKED_RETRY, MAX_WAITING, ServerPool
+from support.scripted import ScriptedDriver, ScriptedLauncher, legacy, refuse
+
+pytestmark = pytest.mark.looptime
+
+
+class Listener:
+    def __init__(self):
+        self.kinds, self.states = [], []
+
+    def catalogue_changed(self, pool, kinds):
+        self.kinds.append(kinds)
+
+    def state_changed(self, pool):
+        self.states.append(pool.state)
+
+
+class Rig:
+    """A pool over a script, with its parts in reach."""
+
+    def __init__(self, script=None, **spec):
+        self.driver = ScriptedDriver(script or legacy())
+        self.launcher = ScriptedLauncher(self.driver)
+        self.listener = Listener()
+        self.pool = ServerPool(ServerSpec(id="s", command="x", **spec), self.launcher, self.listener)
+
+    async def __aenter__(self):
+        self.pool.start()
+        return self
+
+    async def __aexit__(self, *exc):
+        await self.pool.close()
+        assert all(link.lost for link in self.driver.links), "an instance is left"
+
+    @property
+    def running(self):
+        return sum(not link.lost for link in self.driver.links)
+
+
+def stateful(maximum=4, **spec):
+    return Rig(sharing=Sharing.SESSION, scaling=Scaling(min_instances=1, max_instances=maximum), **spec)
+
+
+def problem(code, text="what and how"):
+    return ProblemError(Problem(code, "t", text, 503, Fault.UPSTREAM))
+
+
+async def test_it_starts_reads_the_lists_and_serves():
+    async with Rig() as rig:
+        instance = await rig.pool.acquire("k", timeout=5)
+        assert rig.pool.pick("other") is instance, "a shared server answers everybody"
+        status = rig.pool.status()
+        assert (status.state, status.message, status.tools) == (ServerState.READY, "1 tools", 1)
+        assert rig.listener.kinds == [frozenset({"tools"})]
+        assert rig.running == 1
+    assert rig.pool.status().state is ServerState.STOPPED
+
+
+async def test_several_warm_instances_take_turns():
+    async with Rig(scaling=Scaling(min_instances=3, max_instances=3)) as rig:
+        await asyncio.sleep(1)
+        assert len({rig.pool.pick("k") for _ in range(6)}) == 3
+
+
+async def test_an_instance_that_dies_is_replaced_at_once():
+    async with Rig() as rig:
+        first = await rig.pool.acquire("k", timeout=5)
+        before = asyncio.get_running_loop().time()
+        rig.driver.links[0].lose()
+        second = await rig.pool.acquire("k", timeout=5)
+        assert second is not first
+        assert asyncio.get_running_loop().time() - before < 0.1
+        assert rig.pool.restarts == 1
+        assert rig.pool.status().state is ServerState.READY
+
+
+async def test_a_crash_loop_backs_off():
+    async with Rig() as rig:
+        for _ in range(12):
+            link = (await rig.pool.acquire("k", timeout=60)) and rig.driver.links[-1]
+            link.lose()
+        before = asyncio.get_running_loop().time()
+        await rig.pool.acquire("k", timeout=60)
+        assert asyncio.get_running_loop().time() - before >= 15, "half of the longest delay, at least"
+
+
+async def test_a_server_that_cannot_start_is_tried_again():
+    rig = Rig()
+    rig.launcher.problems = [problem("start-failed")] * 3
+    async with rig:
+        await asyncio.sleep(0.01)
+        assert rig.pool.status().state is ServerState.FAILED
+        assert rig.pool.status().message == "what and how"
+        await asyncio.sleep(10)
+        assert rig.pool.status().state is ServerState.READY
+        assert rig.launcher.prepared == 4
+
+
+async def test_what_only_a_person_can_mend_blocks_and_is_looked_at_again():
+    rig = Rig()
+    rig.launcher.problems = [problem("missing-secrets", "needs KEY")]
+    async with rig:
+        await asyncio.sleep(0.01)
+        assert rig.pool.status().state is ServerState.BLOCKED
+        with pytest.raises(ProblemError, match="needs KEY"):
+            await rig.pool.acquire("k", timeout=5)
+        await asyncio.sleep(BLOCKED_RETRY)
+        assert rig.pool.status().state is ServerState.READY
+
+
+async def test_unreadable_lists_are_a_failed_start():
+    script = legacy()
+    broken = [True]
+
+    def once(message):
+        if message.get("method") == "tools/list" and broken:
+            broken.clear()
+            return [refuse(message, -32603, "boom")]
+        return script(message)
+
+    async with Rig(once) as rig:
+        await asyncio.sleep(5)
+        assert ServerState.FAILED in rig.listener.states
+        assert rig.pool.status().state is ServerState.READY
+        assert rig.running == 1
+
+
+async def test_each_session_gets_an_instance_of_its_own_and_one_more_is_warm():
+    async with stateful() as rig:
+        first = await rig.pool.acquire("a", timeout=5)
+        second = await rig.pool.acquire("b", timeout=5)
+        assert first is not second
+        assert rig.pool.pick("a") is first
+        assert await rig.pool.acquire("b", timeout=5) is second
+        assert rig.pool.pick("c") is None
+        await asyncio.sleep(1)
+        assert rig.running == 3
+
+
+async def test_the_instance_ends_with_its_session():
+    async with stateful() as rig:
+        await rig.pool.acquire("a", timeout=5)
+        await rig.pool.release("a")
+        await rig.pool.release("a")
+        assert rig.driver.links[0].lost
+        assert rig.pool.leases == 0
+        await asyncio.sleep(1)
+        assert rig.running == 1
+
+
+async def test_more_sessions_than_instances_are_told_so():
+    async with stateful(maximum=2) as rig:
+        await rig.pool.acquire("a", timeout=5)
+        await rig.pool.acquire("b", timeout=5)
+        await asyncio.sleep(1)
+        assert rig.running == 2
+        with pytest.raises(ProblemError, match=r"raise scaling\.maxInstances") as refused:
+            await rig.pool.acquire("c", timeout=5)
+        assert refused.value.problem.retry_after
+        await rig.pool.release("a")
+        await rig.pool.acquire("c", timeout=5)
+
+
+async def test_a_leased_instance_that_dies_is_forgotten_and_replaced_on_demand():
+    async with stateful() as rig:
+        first = await rig.pool.acquire("a", timeout=5)
+        rig.driver.links[0].lose()
+        assert await rig.pool.acquire("a", timeout=5) is not first
+
+
+async def test_leases_that_nobody_uses_are_taken_back():
+    async with stateful() as rig:
+        await rig.pool.acquire("a", timeout=5)
+        now = asyncio.get_running_loop().time()
+        rig.pool.release_idle(now - 1)
+        await asyncio.sleep(0.1)
+        assert rig.pool.leases == 1
+        rig.pool.release_idle(now + 1)
+        await asyncio.sleep(0.1)
+        assert rig.pool.leases == 0
+
+
+async def test_those_who_wait_for_a_start_are_served_by_it():
+    rig = Rig()
+    rig.driver.delay = 3.0
+    async with rig:
+        waiting = [asyncio.create_task(rig.pool.acquire(str(n), timeout=10)) for n in range(50)]
+        assert len({await task for task in waiting}) == 1
+
+
+async def test_waiting_is_bounded_in_time_and_number():
+    rig = Rig()
+    rig.driver.delay = 30.0
+    async with rig:
+        with pytest.raises(ProblemError, match="not ready within 2 s"):
+            await rig.pool.acquire("k", timeout=2)
+        waiting = [asyncio.create_task(rig.pool.acquire(str(n), timeout=100)) for n in range(MAX_WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError, match="too many"):
+            await rig.pool.acquire("k", timeout=2)
+        await asyncio.gather(*waiting)
+
+
+async def test_a_stopped_pool_serves_nobody_until_it_is_started():
+    async with Rig() as rig:
+        await rig.pool.acquire("k", timeout=5)
+        await rig.pool.stop()
+        assert rig.running == 0
+        with pytest.raises(ProblemError, match="stopped"):
+            await rig.pool.acquire("k", timeout=5)
+        rig.pool.start()
+        rig.pool.start()
+        await rig.pool.acquire("k", timeout=5)
+        assert rig.running == 1
+
+
+async def test_stopping_while_it_starts_leaves_nothing():
+    rig = Rig(lambda message: [])
+    async with rig:
+        await asyncio.sleep(1)
+        assert rig.running == 1
+        await rig.pool.stop()
+        assert rig.running == 0
+
+
+async def test_changed_lists_are_read_again_once_for_many_notes():
+    tools = ["a"]
+
+    def script(message):
+        return legacy(tuple(tools))(message)
+
+    async with Rig(script) as rig:
+        await rig.pool.acquire("k", timeout=5)
+        tools.append("b")
+        link = rig.driver.links[0]
+        for _ in range(20):
+            link.say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        await asyncio.sleep(1)
+        assert rig.pool.status().message == "2 tools"
+        assert len(rig.listener.kinds) == 2
+        assert sum(message.get("method") == "tools/list" for message in link.sent) == 2
+
+
+async def test_the_last_good_lists_stay_while_a_server_is_away_or_unreadable():
+    script = legacy()
+    readable = [True]
+
+    def sometimes(message):
+        if message.get("method") == "tools/list" and not readable:
+            return [refuse(message, -32603, "boom")]
+        return script(message)
+
+    async with Rig(sometimes) as rig:
+        await rig.pool.acquire("k", timeout=5)
+        readable.clear()
+        rig.driver.links[0].say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        await asyncio.sleep(1)
+        assert rig.pool.status().tools == 1
+        rig.driver.links[0].lose()
+        await asyncio.sleep(1)
+        assert rig.pool.status().tools == 1
+
+
+async def test_overdue_calls_fail_through_the_pool():
+    def silent(message):
+        return legacy()(message) if message.get("method") != "tools/call" else []
+
+    async with Rig(silent) as rig:
+        instance = await rig.pool.acquire("k", timeout=5)
+        call = asyncio.create_task(instance.call("tools/call", {}, timeout=5))
+        await asyncio.sleep(1)
+        rig.pool.expire(asyncio.get_running_loop().time() + 5)
+        with pytest.raises(Exception, match="did not answer in time"):
+            await call
