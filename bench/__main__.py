@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -22,11 +21,11 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from bench.contenders import CONTENDERS, Stage, set_stage
+from bench.contenders import CONTENDERS, Stage, find_nginx, set_stage
 from bench.latency import Latency, measure_latency
 from bench.load import Load, Round, Running, check_answers, measure
 from bench.memory import Idle, measure_idle, resident_mib
-from bench.peers import PEERS
+from bench.peers import PEERS, pinned_versions
 from bench.processes import Programs, StartError
 from bench.report import Key, Report, Resident, machine, rows
 
@@ -140,9 +139,9 @@ class Run:
 
 
 def versions() -> dict[str, str]:
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    found = {"fairlead": version("fairlead"), "uvicorn": version("uvicorn"), "uvloop": version("uvloop")}
-    if nginx:
+    """Of everything that was measured."""
+    found = {name: version(name) for name in ("fairlead", "uvicorn", "uvloop")} | pinned_versions()
+    if nginx := find_nginx():
         told = subprocess.run([nginx, "-v"], capture_output=True, text=True, check=False).stderr
         found["nginx"] = told.strip().rpartition("/")[2]
     return found

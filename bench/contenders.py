@@ -54,8 +54,13 @@ def start_direct(stage: Stage) -> Running:
     return Running("direct", "HTTP", access, stage.backend, backend=[stage.backend.process])
 
 
+def find_nginx() -> str | None:
+    """Debian keeps it where a user's PATH does not look."""
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
 def start_nginx(stage: Stage) -> Running:
-    if (nginx := shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")) is None:
+    if (nginx := find_nginx()) is None:
         msg = "nginx is not installed: apt-get install nginx-light (or brew install nginx)"
         raise StartError(msg)
     folder = stage.folder / "nginx"

@@ -66,6 +66,15 @@ def start_supergateway(stage: Stage) -> Running:
     return _start(stage, "supergateway", argv, port)
 
 
+def pinned_versions() -> dict[str, str]:
+    """The versions of the gateways here."""
+    pins = [file.read_text().splitlines()[-1].partition("==") for file in HERE.glob("requirements-*.in")]
+    package = json.loads((HERE / "supergateway" / "package.json").read_text())
+    versions: dict[str, str] = {name: version for name, _, version in pins}
+    versions.update(package["dependencies"])
+    return versions
+
+
 def _start(stage: Stage, name: str, argv: list[str], port: int) -> Running:
     program = stage.programs.start(name.replace(" ", "-"), argv, os.environ | {"NODE_ENV": "production"})
     return Running(name, "stdio", when_ready(program, Access(port)), program, program.process)

@@ -80,8 +80,10 @@ class Programs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut this short
         while self._running:
             self._running.pop().end()
+        signal.signal(signal.SIGINT, held)
 
     def start(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> Program:
         try:

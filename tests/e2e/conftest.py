@@ -62,14 +62,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pro
 
 @pytest.fixture
 def connect(programs: dict[str, Program], fleet: System) -> Iterator[Connect]:
-    """Opens connections of a flavour, to the shared fleet as `alice` unless told otherwise."""
+    """Opens connections of a flavour, by default to the shared fleet with the flavour's own token."""
     opened: list[Connection] = []
 
     def open_connection(flavour: Flavour, *, url: str | None = None, token: str | None = None) -> Connection:
         connection = Connection(
             programs[flavour.program],
             url=url or fleet.endpoint,
-            token=token or fleet.token("alice"),
+            token=token or fleet.token(str(flavour)),
             mode=flavour.mode,
         )
         opened.append(connection)

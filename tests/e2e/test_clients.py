@@ -68,14 +68,15 @@ def think(connection: Connection, number: int) -> int:
 
 def test_thoughts_stay_with_whoever_had_them(connect: Connect, flavour: Flavour, fleet: System):
     """Legacy: with the session. Modern, which has none: with the token, over all connections."""
-    mine = connect(flavour)
+    alice, bob = fleet.token("alice"), fleet.token("bob")
+    mine = connect(flavour, token=alice)
     before = think(mine, 1)
-    other = connect(flavour, token=fleet.token("bob") if flavour.modern else None)
+    other = connect(flavour, token=bob if flavour.modern else alice)
     others_before = think(other, 1)
     assert [think(mine, 2), think(mine, 3)] == [before + 1, before + 2]
     assert think(other, 2) == others_before + 1
     if flavour.modern:
-        assert think(connect(flavour), 4) == before + 3
+        assert think(connect(flavour, token=alice), 4) == before + 3
     else:
         assert before == others_before == 1
 

@@ -101,7 +101,12 @@ async def _read(reader: asyncio.StreamReader, connection: int) -> Request:
 
 
 def respond(
-    writer: asyncio.StreamWriter, status: int, body: bytes = b"", *, kind: str = "application/json", **headers: str
+    writer: asyncio.StreamWriter,
+    status: int,
+    body: bytes = b"",
+    *,
+    kind: str = "application/json",
+    **headers: str,
 ) -> None:
     """A well-formed answer with a length."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}"]

@@ -69,6 +69,8 @@ class Recorder:
     def _heard(self, *event: Any) -> None:
         assert self.lost is None, f"heard after the link was lost: {event}"
         self.events.append(event)
+        if event[0] == "frame" and self.on_frame is not None:
+            self.on_frame(event[1])
         for entry in tuple(self._waiting):
             condition, future = entry
             if condition():
@@ -82,8 +84,6 @@ class Recorder:
         assert b"\n" not in frame
         assert b"\r" not in frame
         self._heard("frame", frame)
-        if self.on_frame is not None:
-            self.on_frame(frame)
 
     def request_failed(self, request_id: int, reason: str, retry_after: float | None) -> None:
         self._heard("failed", request_id, reason, retry_after)
@@ -102,7 +102,9 @@ def _decoded(frame: bytes) -> Any:
         return {}
 
 
-def request(link: Link, number: int, method: str, params: dict[str, Any] | None = None, name: str | None = None) -> None:
+def request(
+    link: Link, number: int, method: str, params: dict[str, Any] | None = None, name: str | None = None
+) -> None:
     """Send a request as an instance does."""
     message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
     link.send(json.dumps(message).encode(), method, number, name)

@@ -50,6 +50,8 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.received:
+            return  # the process is about to end: one more Ctrl-C must not spoil its last words
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -106,25 +106,24 @@ def require_utf8(data: bytes) -> None:
         raise McpError(PARSE_ERROR, f"Parse error: not UTF-8 at byte {error.start}", status=400) from None
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """An object's members in their order, duplicates kept."""
+def _require_unique_members(raw: bytes) -> None:
+    """Refuse an object in which a member stands twice. Slow, and rarely needed."""
+    unique = True
 
+    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # called for inner objects first, this one last
+        nonlocal unique
+        members = dict(pairs)
+        unique = len(members) == len(pairs)
+        return members
 
-def _require_unique_members(body: bytes) -> None:
-    """Refuse duplicate members of the envelope, of `params` and of `_meta`. Slow, and rarely needed."""
     try:
-        level = json.loads(body, object_pairs_hook=_Pairs)
+        json.loads(raw, object_pairs_hook=look)
     except (ValueError, RecursionError) as error:
         raise McpError(PARSE_ERROR, f"Parse error: {error}", status=400) from None
-    for inner in ("params", "_meta", None):
-        if not isinstance(level, _Pairs):
-            return
-        members = dict(level)
-        if len(members) != len(level):
-            raise McpError(
-                INVALID_REQUEST, "Invalid request: a member stands twice in the same object", status=400
-            )
-        level = members.get(inner) if inner else None
+    if not unique:
+        raise McpError(
+            INVALID_REQUEST, "Invalid request: a member stands twice in the same object", status=400
+        )
 
 
 def request_id(message: Incoming) -> bytes:
@@ -156,14 +155,19 @@ def decode_call(params: bytes) -> CallParams | None:
 def decode_members(raw: bytes | Raw | UnsetType) -> dict[str, Raw]:
     """The members of an object, each still raw; an absent one counts as empty.
 
-    Raises McpError (-32600) when it is not an object.
+    Raises McpError (-32600) when it is not an object, or a member stands twice.
     """
     if raw is UNSET:
         return {}
     try:
-        return _decode_object(raw)
+        members = _decode_object(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise McpError(INVALID_REQUEST, f"Invalid request: params: {error}", status=400) from None
+    whole = bytes(raw)
+    size = sum(len(name) + len(bytes(value)) for name, value in members.items())
+    if size + max(2, 1 + len(members) * len('"":,')) != len(whole):
+        _require_unique_members(whole)
+    return members
 
 
 def decode_any(raw: bytes | Raw) -> Any:

@@ -42,6 +42,10 @@ class Unit:
         """Today's form as a regular expression that JSON Schema and Python read alike."""
         return f"^{_NUMBER} ?(?:{'|'.join(self.factors)})$"
 
+    @property
+    def hint(self) -> str:
+        return f"write it like {' or '.join(self.examples)}"
+
     def is_bare(self, text: str) -> bool:
         """Whether the text is a number that lacks its unit."""
         return re.fullmatch(_NUMBER, text) is not None
@@ -52,9 +56,7 @@ class Unit:
             return self._number(Decimal(text) * self.bare)
         match = re.fullmatch(f"({_NUMBER}) ?({'|'.join(self.factors)})", text)
         if match is None:
-            raise SpecError(
-                f"{text[:40]!r} is not {self.kind}", f"write it like {' or '.join(self.examples)}"
-            )
+            raise SpecError(f"{text[:40]!r} is not {self.kind}", self.hint)
         return self._number(Decimal(match[1]) * self.factors[match[2]])
 
     def format(self, value: float) -> str:

@@ -33,21 +33,24 @@ def upgrade(text: str, source: str = "the file") -> str:
     root = compose(text).root
     assert root is not None, "it has just been loaded"
     # A set, since a node that is aliased or merged comes by more than once.
-    for edit in sorted({*_units(root, shape_of_model(FleetFile)), *_ids(text, root)}, reverse=True):
+    for edit in sorted({*_units(text, root, shape_of_model(FleetFile)), *_ids(text, root)}, reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
 
 
-def _units(node: Node, shape: Shape) -> Iterator[_Edit]:
+def _units(text: str, node: Node, shape: Shape) -> Iterator[_Edit]:
     match node:
         case Mapping():
             for name, entry in node.entries.items():
-                yield from _units(entry.value, shape.at(name))
+                yield from _units(text, entry.value, shape.at(name))
         case Sequence():
             for index, item in enumerate(node.items):
-                yield from _units(item, shape.at(index))
+                yield from _units(text, item, shape.at(index))
         case Scalar() if shape.unit and shape.unit.is_bare(node.text):
-            yield _Edit(node.start, node.end, shape.unit.format(shape.unit.parse(node.text)))
+            start = text.rfind(node.text, node.start, node.end)  # behind an anchor, between quotes
+            if start >= 0:
+                fresh = shape.unit.format(shape.unit.parse(node.text))
+                yield _Edit(start, start + len(node.text), fresh)
 
 
 def _ids(text: str, root: Node) -> Iterator[_Edit]:

@@ -97,5 +97,5 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
         if command.process.poll() is None:
             command.process.kill()
             command.process.wait()
-    if (holder := used.state.holder()) is not None:
+    if used.state.root.is_dir() and (holder := used.state.holder()) is not None:
         os.kill(holder.pid, 9)

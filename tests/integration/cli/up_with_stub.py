@@ -12,11 +12,11 @@ from pathlib import Path
 import click
 
 from fairlead.app.settings_loader import load_settings
-from fairlead.cli.main import cli
+from fairlead.cli.main import LazyGroup
 from fairlead.cli.up import Manner, run_up
 
 
-@cli.command("stubbed")
+@click.command("stubbed")
 @click.argument("state_dir")
 @click.argument("manner")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
@@ -27,10 +27,14 @@ def stubbed(state_dir: str, manner: str, options: tuple[str, ...]) -> None:
     stub = str(Path(__file__).with_name("stub_orchestrator.py"))
     command = [sys.executable, stub, state_dir, *options, *([] if detach else ["--stop-with-stdin"])]
     patience = 1.0 if manner == "impatient" else 30.0
-    raise SystemExit(
-        run_up(settings, command, Manner(detach=detach, as_json="json" in manner, patience=patience))
-    )
+    behaviour = Manner(detach=detach, as_json="json" in manner, patience=patience)
+    raise click.exceptions.Exit(run_up(settings, command, behaviour))
+
+
+class Stubbed(LazyGroup):
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return stubbed
 
 
 if __name__ == "__main__":
-    stubbed.main(["--", *sys.argv[1:]])
+    Stubbed().main(["stubbed", "--", *sys.argv[1:]])

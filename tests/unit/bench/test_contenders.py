@@ -2,7 +2,7 @@ import json
 import re
 
 from bench.contenders import CONTENDERS, HERE, fleet
-from bench.peers import PEERS
+from bench.peers import PEERS, pinned_versions
 
 
 def test_the_fleet_has_every_limit_on_and_one_server():
@@ -32,3 +32,9 @@ def test_pins_have_hashes_and_name_no_host():
         assert "sha256:" in text or '"integrity": "sha512-' in text
         assert '"resolved"' not in text
         assert "index-url" not in text
+
+
+def test_every_peer_is_pinned():
+    versions = pinned_versions()
+    assert set(versions) == {contender.name for contender in PEERS}
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions.values())

@@ -58,9 +58,24 @@ def test_only_a_later_ctrl_c_insists():
     assert signals.insisted
 
 
-def test_handlers_are_put_back():
-    before = [signal.getsignal(number) for number in StopSignals.NUMBERS]
+@pytest.fixture
+def handlers():
+    """The handlers of this process, put back after the test."""
+    before = {number: signal.getsignal(number) for number in StopSignals.NUMBERS}
+    yield before
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_handlers_are_put_back(handlers):
+    with StopSignals() as signals:
+        assert {number: signal.getsignal(number) for number in handlers} != handlers
+    assert not signals.received
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_after_a_stop_further_signals_do_no_harm(handlers):
     with StopSignals() as signals:
         signal.raise_signal(signal.SIGHUP)
         assert signals.received
-    assert [signal.getsignal(number) for number in StopSignals.NUMBERS] == before
+    signal.raise_signal(signal.SIGINT)

@@ -39,7 +39,20 @@ def test_all_missing_names_are_told_once_and_in_order() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["${", "${}", "${1A}", "${A", "${A-x}", "${A:x}", "${A B}", "${env:}", "${input:key}", "${ A}", "${É}", "a$$${"],
+    [
+        "${",
+        "${}",
+        "${1A}",
+        "${A",
+        "${A-x}",
+        "${A:x}",
+        "${A B}",
+        "${env:}",
+        "${input:key}",
+        "${ A}",
+        "${É}",
+        "a$$${",
+    ],
 )
 def test_a_malformed_placeholder_is_refused(text: str) -> None:
     with pytest.raises(SpecError, match="malformed") as refused:

@@ -47,7 +47,8 @@ def test_a_number_without_a_unit_is_what_the_original_file_had(unit: Unit, text:
 
 @pytest.mark.parametrize("unit", [DURATION, SIZE, CORES])
 @pytest.mark.parametrize(
-    "text", ["", " ", "s", "-1s", "+1s", "1e3s", "1,5s", "1s\n", "30 sec", "10mb", "inf", "nan", "0x10", "१s", ".5s"]
+    "text",
+    ["", " ", "s", "-1s", "+1s", "1e3s", "1,5s", "1s\n", "30 sec", "10mb", "inf", "nan", "0x10", "१s", ".5s"],
 )
 def test_anything_else_is_refused_with_an_example(unit: Unit, text: str) -> None:
     with pytest.raises(SpecError) as refused:

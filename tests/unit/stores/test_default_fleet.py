@@ -72,7 +72,16 @@ def test_editors_find_the_schema() -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["defaults", "servers", "loadBalancing", "security", "monitoring", "environments", "scaling", "healthCheck"],
+    [
+        "defaults",
+        "servers",
+        "loadBalancing",
+        "security",
+        "monitoring",
+        "environments",
+        "scaling",
+        "healthCheck",
+    ],
 )
 def test_every_section_is_there(section: str) -> None:
     assert f"{section}:" in FILE.read_text(encoding="utf-8")

@@ -33,7 +33,23 @@ def test_the_layout_is_that_of_a_person() -> None:
 def test_only_what_is_surely_a_text_goes_without_quotes() -> None:
     bare = ["npm:x", "30s", "/workspace:/workspace:rw", "yes", "2025-01-01", "a b"]
     assert [quoted(text) for text in bare] == bare
-    for text in ["", "1", "true", "null", "~", "0x1", "1.0", "1e3", "a: b", "a #b", "a:", "- a", "@a", " a", "a "]:
+    for text in [
+        "",
+        "1",
+        "true",
+        "null",
+        "~",
+        "0x1",
+        "1.0",
+        "1e3",
+        "a: b",
+        "a #b",
+        "a:",
+        "- a",
+        "@a",
+        " a",
+        "a ",
+    ]:
         assert quoted(text) == f'"{text}"'
     assert quoted('a"\\\n\x85é') == '"a\\"\\\\\\U0000000a\\U00000085é"'
 

@@ -222,12 +222,6 @@ def test_content_length_beside_chunked(wire):
     assert wire.answer()[0] == 400
 
 
-def test_a_half_closed_client_gets_its_answer(wire):
-    wire.ask("POST /api/request", JSON, f"content-length: {len(CALL)}", body=CALL)
-    wire._socket.shutdown(socket.SHUT_WR)
-    assert wire.answer()[0] == 200
-
-
 def test_a_client_that_vanishes_leaves_nothing(served):
     with closing(Wire(served)) as gone:
         gone.ask("POST /api/request", JSON, "content-length: 100", body=b"{")

@@ -19,7 +19,9 @@ from fairlead.model.launch import RemoteLaunch
 SDK_SERVER = Path(__file__).parents[3] / "support" / "sdk_server.py"
 
 
-def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(
+    config: Any, item: Any
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 

@@ -40,7 +40,9 @@ def text(answer: Any) -> str:
     return answer["result"]["content"][0]["text"]
 
 
-@pytest.mark.parametrize("flags", [(), ("json",), ("stateless",), ("json", "stateless"), ("events",)], ids="+".join)
+@pytest.mark.parametrize(
+    "flags", [(), ("json",), ("stateless",), ("json", "stateless"), ("events",)], ids="+".join
+)
 async def test_legacy_calls_are_answered(remote, sdk, flags):
     link, recorder = await remote.open(sdk(*flags))
     await handshake(link, recorder)
@@ -75,7 +77,9 @@ async def test_progress_comes_before_the_answer(remote, sdk):
     await handshake(link, recorder)
     call(link, 2, "steps", meta={"progressToken": 2}, count=5)
     await recorder.answered(2)
-    assert [m["params"]["progress"] for m in recorder.messages if m.get("method") == "notifications/progress"] == [
+    assert [
+        m["params"]["progress"] for m in recorder.messages if m.get("method") == "notifications/progress"
+    ] == [
         0,
         1,
         2,
@@ -91,7 +95,11 @@ async def test_the_server_can_ask_in_the_middle_of_a_call_even_where_calls_fill_
     call(link, 2, "ask")
     await recorder.until(lambda: any(m.get("method") == "elicitation/create" for m in recorder.messages))
     question = next(m for m in recorder.messages if m.get("method") == "elicitation/create")
-    answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept", "content": {"name": "Ada"}}}
+    answer = {
+        "jsonrpc": "2.0",
+        "id": question["id"],
+        "result": {"action": "accept", "content": {"name": "Ada"}},
+    }
     link.send(json.dumps(answer).encode(), "", None, None)
     assert text(await recorder.answered(2)) == "hello Ada"
 
@@ -182,7 +190,12 @@ async def test_a_failed_probe_leaves_the_way_to_the_legacy_era_open(remote, sdk)
     """This SDK serves both eras; an unknown version must fail the request and spoil nothing."""
     link, recorder = await remote.open(sdk())
     link.negotiated("2099-01-01")
-    request(link, 9, "server/discover", {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": "2099-01-01"}})
+    request(
+        link,
+        9,
+        "server/discover",
+        {"_meta": {**META, "io.modelcontextprotocol/protocolVersion": "2099-01-01"}},
+    )
     assert (await recorder.answered(9))["error"]["code"] == -32022
     await handshake(link, recorder)
     call(link, 2, "echo", text="x")
@@ -212,7 +225,11 @@ async def test_legacy_sse(remote, sdk):
     call(link, 31, "ask")
     await recorder.until(lambda: any(m.get("method") == "elicitation/create" for m in recorder.messages))
     question = next(m for m in recorder.messages if m.get("method") == "elicitation/create")
-    answer = {"jsonrpc": "2.0", "id": question["id"], "result": {"action": "accept", "content": {"name": "Ada"}}}
+    answer = {
+        "jsonrpc": "2.0",
+        "id": question["id"],
+        "result": {"action": "accept", "content": {"name": "Ada"}},
+    }
     link.send(json.dumps(answer).encode(), "", None, None)
     assert text(await recorder.answered(31)) == "hello Ada"
     assert link.abandon(31) is False

@@ -1,0 +1,52 @@
+"""What all links of a process driver share: its threads, its tasks, and who answers for what runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from fairlead.drivers.reaper import Reaper, Sample
+from fairlead.drivers.registry import Record, Registry
+from fairlead.kit.tasks import Tasks
+
+_log = structlog.get_logger(__name__)
+
+
+class Host:
+    """One thread looks at processes, one writes files: a slow disk never delays the end of a process."""
+
+    def __init__(self, owner: str, registry_file: Path) -> None:
+        self.files = ThreadPoolExecutor(1, "fairlead-files")
+        self._looks = ThreadPoolExecutor(1, "fairlead-processes")
+        self.tasks = Tasks(_report)
+        self.registry = Registry(registry_file, self.files)
+        self._reaper = Reaper(owner)
+
+    async def sample(self, records: Iterable[Record]) -> dict[str, Sample]:
+        """See `Reaper.sample`; so for the others."""
+        return await asyncio.get_running_loop().run_in_executor(self._looks, self._reaper.sample, list(records))
+
+    async def kill(self, record: Record) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._looks, self._reaper.kill, record)
+
+    async def sweep(self) -> list[str]:
+        """End what an earlier orchestrator left, and forget it."""
+        loop = asyncio.get_running_loop()
+        left = await loop.run_in_executor(self.files, self.registry.load)
+        ended = await loop.run_in_executor(self._looks, self._reaper.sweep, left)
+        await self.registry.save()
+        return ended
+
+    async def close(self) -> None:
+        """End the tasks and let the threads run out. Every link has ended."""
+        await self.tasks.close()
+        self.files.shutdown(wait=False)
+        self._looks.shutdown(wait=False)
+
+
+def _report(name: str, error: BaseException) -> None:
+    _log.error("background task failed", task=name, error=repr(error))

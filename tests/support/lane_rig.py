@@ -1,0 +1,154 @@
+"""A lane without a socket, over scripted servers: for properties that need thousands of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from fairlead.core.admission import AdmissionPolicy
+from fairlead.mcp.sealing import Sealer
+from fairlead.model.fleet import FleetSpec, RateLimiting, ResourceLimits, Security, ServerSpec
+from fairlead.orchestrator.gateway.gateway import EdgeTimeouts, Gateway
+from fairlead.orchestrator.gateway.lane import Lane
+from fairlead.orchestrator.gateway.sessions import SessionTable
+from fairlead.orchestrator.metrics import MetricsCollector
+from fairlead.orchestrator.orchestrator import MCPOrchestrator
+from support.scripted import Script, ScriptedDriver, ScriptedLauncher, ScriptedLink, legacy
+
+TOKEN = "flt_lane-rig-token-0123456789abcdef"
+PORT = 3002
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", PORT)})
+        self.out = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        if not self.closed:
+            self.out += data
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.closed = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+@dataclass
+class Rig:
+    """The gateway over one scripted server named `s`."""
+
+    gateway: Gateway
+    fleet: MCPOrchestrator
+    driver: ScriptedDriver
+    uvicorn: uvicorn.Config
+
+    @property
+    def link(self) -> ScriptedLink:
+        return self.driver.links[-1]
+
+    def connect(self) -> tuple[Lane, Wire]:
+        lane = Lane(gateway=self.gateway, config=self.uvicorn, server_state=ServerState(), app_state={})
+        wire = Wire()
+        lane.connection_made(wire)
+        return lane, wire
+
+    async def session(self) -> dict[str, str]:
+        """The headers of a new legacy session."""
+        hello = {
+            "protocolVersion": "2025-11-25",
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "0"},
+        }
+        lane, wire = self.connect()
+        message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+        lane.data_received(request(json.dumps(message).encode()))
+        head = wire.out.partition(b"\r\n\r\n")[0].decode()
+        line = next(line for line in head.splitlines() if line.startswith("mcp-session-id"))
+        return {"Mcp-Session-Id": line.split(": ")[1], "MCP-Protocol-Version": "2025-11-25"}
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def request(body: bytes, headers: dict[str, str] | None = None, path: str = "/mcp") -> bytes:
+    """A POST as clients send it."""
+    lines = {
+        "Host": f"127.0.0.1:{PORT}",
+        "Authorization": f"Bearer {TOKEN}",
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **(headers or {}),
+    }
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"POST {path} HTTP/1.1\r\n{text}\r\n".encode() + body
+
+
+def bodies(out: bytes) -> list[Any]:
+    """The JSON bodies of plain answers, in order."""
+    found = []
+    while out:
+        head, _, rest = out.partition(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().splitlines()
+            if line.startswith(b"content-length")
+        )
+        found.append(json.loads(rest[:length]) if length else None)
+        out = rest[length:]
+    return found
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("the ordinary lane is not part of this")
+
+
+@contextlib.asynccontextmanager
+async def lane_rig(script: Script | None = None) -> AsyncIterator[Rig]:
+    driver = ScriptedDriver(script or legacy())
+    metrics = MetricsCollector(list)
+    sealer = Sealer(b"k" * 32)
+    policy = AdmissionPolicy.compile({hashlib.sha256(TOKEN.encode()).digest(): "tester"}, PORT)
+    gateway = Gateway(
+        sealer, SessionTable(sealer, "n", limit=1000, idle=3600), metrics, policy, EdgeTimeouts()
+    )
+    fleet = MCPOrchestrator(ScriptedLauncher(driver), gateway, metrics)
+    limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False), max_concurrent_requests=1000)
+    spec = FleetSpec(
+        servers={"s": ServerSpec(id="s", command="x")}, security=Security(resource_limits=limits)
+    )
+    config = uvicorn.Config(_nothing, log_config=None, access_log=False, lifespan="off")
+    config.load()
+    try:
+        await fleet.apply(spec)
+        while not fleet.server("s").tools:
+            await asyncio.sleep(0)
+        yield Rig(gateway, fleet, driver, config)
+    finally:
+        await gateway.close()
+        await fleet.close()
