@@ -30,7 +30,6 @@ DURATIONS = st.floats(0.001, 3650 * 86400)
 COUNTS = st.integers(0, 1000)
 NUMBERS = st.floats(0, 1_000_000)
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.-]{0,12}", fullmatch=True)
-WORDS = st.text(min_size=1, max_size=10).filter(lambda text: len(text.split()) == 1 == len(text.split("\x1c")))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
@@ -103,7 +102,6 @@ PROFILES = some(
     performance=some(fleet.Performance, enable_tracing=st.booleans(), optimization=TEXTS),
     security=st.dictionaries(TEXTS, JSON, max_size=3),
 )
-CHANNELS = some(fleet.AlertChannel, url=st.just("https://h/${HOOK}"), level=TEXTS).filter(bool)
 ORIGINS = st.sampled_from(["https://a.example", "http://localhost:3000", "http://localhost:*", "*"])
 ENVIRONMENTS = some(fleet.Environment, active=st.booleans(), replicas=st.integers(1, 9))
 SPECS = some(

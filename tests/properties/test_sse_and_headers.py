@@ -11,7 +11,20 @@ from fairlead.mcp.headers import decode_header_value, encode_header_value
 from fairlead.mcp.sse import SseDecoder, SseEvent, encode_event
 
 LINES = st.sampled_from(
-    [b"data: a", b"data:b", b"data", b"event: x", b"id: 1", b"id:", b"retry: 5", b": c", b"", b"", b"\xef\xbb\xbf", b"\xff"]
+    [
+        b"data: a",
+        b"data:b",
+        b"data",
+        b"event: x",
+        b"id: 1",
+        b"id:",
+        b"retry: 5",
+        b": c",
+        b"",
+        b"",
+        b"\xef\xbb\xbf",
+        b"\xff",
+    ]
 )
 ENDS = st.sampled_from([b"\n", b"\r", b"\r\n"])
 STREAMS = st.lists(st.tuples(LINES, ENDS)).map(lambda lines: b"".join(line + end for line, end in lines))
@@ -88,6 +101,9 @@ def test_header_values_come_back(value):
     assert sdk_decode(header) == value
 
 
-@given(st.text(st.characters(codec="latin-1")) | st.from_regex(r"=\?base64\?[A-Za-z0-9+/=]{0,8}\?=", fullmatch=True))
+@given(
+    st.text(st.characters(codec="latin-1"))
+    | st.from_regex(r"=\?base64\?[A-Za-z0-9+/=]{0,8}\?=", fullmatch=True)
+)
 def test_any_header_is_read_as_the_sdk_reads_it(header):
     assert decode_header_value(header) == sdk_decode(header.strip(" \t"))

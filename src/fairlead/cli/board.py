@@ -53,7 +53,7 @@ class LineBoard:
             now = (server["state"], server["message"])
             if self._shown.get(server["id"]) != now:
                 self._shown[server["id"]] = now
-                message = f", {plain(server['message'])}" if server["message"] else ""
+                message = f", {note}" if (note := _note(server)) else ""
                 taken = f" ({elapsed:.1f} s)" if elapsed is not None else ""
                 self._write(f"{server['id']}: {state_text(server['state'])}{message}{taken}")
 
@@ -95,7 +95,7 @@ class LiveBoard:
             Text(f"{_mark(state)} {state}", style=STATE_COLOURS.get(state, "")),
             Text(str(server["tools"]) if ready else ""),
             Text(f"{taken:.1f} s" if state not in ("disabled", "stopped") else ""),
-            Text("" if ready else plain(server["message"])),
+            Text("" if ready else _note(server)),
         )
 
 
@@ -110,6 +110,12 @@ def board(*, as_json: bool) -> Board:
     if as_json:
         return SilentBoard()
     return LiveBoard() if sys.stdout.isatty() else LineBoard()
+
+
+def _note(server: Server) -> str:
+    """The server's message, unless it only repeats the state."""
+    message = plain(server["message"])
+    return "" if message == server["state"] else message
 
 
 def _mark(state: str) -> str:

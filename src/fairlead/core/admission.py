@@ -84,6 +84,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:(?P<port>[0-
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s,*]+")
 _OWS: Final = b" \t"
 _LENGTH_DIGITS: Final = 18
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _CHALLENGE: Final[Headers] = ((b"www-authenticate", b'Bearer realm="fairlead"'),)
 _CHALLENGE_INVALID: Final[Headers] = (
     (
@@ -162,15 +163,11 @@ class AdmissionPolicy:
     ) -> AdmissionPolicy:
         """A policy for a service on `port`. Raises ValueError that names the entry which is wrong.
 
-        `tokens`: SHA-256 digest to principal. `hosts`: names beside loopback, `name` or `name:port`; without
-        a port they stand for the served port and for none at all (behind a TLS proxy on 443). `origins`:
-        allowed beside the service's own. `denied`: addresses and networks (`10.0.0.0/8`).
+        `tokens`: SHA-256 digest to principal. `hosts`: names and addresses beside loopback, where 0.0.0.0 and
+        :: count for nothing. Without a port they stand for the served one, a name also for none at all, as
+        behind a TLS proxy. `origins`: allowed beside the service's own. `denied`: addresses and networks.
         """
-        authorities: set[str] = set()
-        for host in ("localhost", "127.0.0.1", "[::1]"):
-            authorities |= {f"{host}:{port}"} | ({host} if port == 80 else set())
-        for host in hosts:
-            authorities.update(_authorities(host, port))
+        authorities = set[str]().union(*(_authorities(host, port) for host in (*_LOOPBACK, *hosts)))
         own = {origin for authority in authorities for origin in _own_origins(authority)}
         return cls(
             tokens=dict(tokens),
@@ -183,19 +180,24 @@ class AdmissionPolicy:
         )
 
 
-def _authorities(host: str, port: int) -> Iterator[str]:
-    text = host.lower()
-    if text.count(":") > 1 and not text.startswith("["):
-        text = f"[{text}]"
-    match = _HOST.fullmatch(text)
-    if match is None:
-        msg = (
-            f"allowed hosts: {host!r} is not a host; write a name or an address, with :port if it has its own"
-        )
-        raise ValueError(msg)
-    yield text
-    if match["port"] is None:
-        yield f"{text}:{port}"
+def _authorities(host: str, port: int) -> set[str]:
+    """What a Host header may say for this entry."""
+    name = host.lower()
+    try:
+        address = ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        match = _HOST.fullmatch(name)
+        if match is None:
+            msg = f"allowed hosts: {host!r} is not a host; write a name or an address, or either with :port"
+            raise ValueError(msg) from None
+        if match["port"] is not None:
+            return {name}
+        return {f"{name}:{port}"} if name == "localhost" and port != 80 else {f"{name}:{port}", name}
+    if address.is_unspecified:
+        return set()
+    plain = str(address).partition("%")[0]  # browsers do not send a zone
+    name = f"[{plain}]" if address.version == 6 else plain
+    return {f"{name}:{port}", name} if port == 80 else {f"{name}:{port}"}
 
 
 def _own_origins(authority: str) -> Iterator[str]:

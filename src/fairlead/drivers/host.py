@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
+from fairlead.drivers.process_table import Identity
 from fairlead.drivers.reaper import Reaper, Sample
 from fairlead.drivers.registry import Record, Registry
 from fairlead.kit.tasks import Tasks
 
 _log = structlog.get_logger(__name__)
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
 
 
 class Host:
     """One thread looks at processes, one writes files: a slow disk never delays the end of a process."""
 
-    def __init__(self, owner: str, registry_file: Path) -> None:
+    def __init__(self, owner: str, registry_file: Path, max_frame: int) -> None:
+        self.max_frame = max_frame  # bytes
         self.files = ThreadPoolExecutor(1, "fairlead-files")
         self._looks = ThreadPoolExecutor(1, "fairlead-processes")
         self.tasks = Tasks(_report)
@@ -28,16 +33,18 @@ class Host:
 
     async def sample(self, records: Iterable[Record]) -> dict[str, Sample]:
         """See `Reaper.sample`; so for the others."""
-        return await asyncio.get_running_loop().run_in_executor(self._looks, self._reaper.sample, list(records))
+        return await self._look(self._reaper.sample, list(records))
+
+    async def members(self, record: Record) -> frozenset[Identity]:
+        return await self._look(self._reaper.members, record)
 
     async def kill(self, record: Record) -> int:
-        return await asyncio.get_running_loop().run_in_executor(self._looks, self._reaper.kill, record)
+        return await self._look(self._reaper.kill, record)
 
     async def sweep(self) -> list[str]:
         """End what an earlier orchestrator left, and forget it."""
-        loop = asyncio.get_running_loop()
-        left = await loop.run_in_executor(self.files, self.registry.load)
-        ended = await loop.run_in_executor(self._looks, self._reaper.sweep, left)
+        left = await self.registry.load()
+        ended = await self._look(self._reaper.sweep, left)
         await self.registry.save()
         return ended
 
@@ -46,6 +53,9 @@ class Host:
         await self.tasks.close()
         self.files.shutdown(wait=False)
         self._looks.shutdown(wait=False)
+
+    def _look(self, question: Callable[[_Asked], _Answer], about: _Asked) -> asyncio.Future[_Answer]:
+        return asyncio.get_running_loop().run_in_executor(self._looks, question, about)
 
 
 def _report(name: str, error: BaseException) -> None:

@@ -179,19 +179,14 @@ class HttpConnection(asyncio.Protocol):
             fault = "the server switched to another protocol"
         except httptools.HttpParserError as error:
             fault = f"the server's answer is not HTTP ({error})"
+        self._overhead = 0 if self._size != size else self._overhead + len(data)
+        if not fault and self._overhead > MAX_OVERHEAD:
+            fault = f"the server sent more than {MAX_OVERHEAD} bytes of headers"
         if self._complete:
             self._tainted |= bool(fault)
-        elif fault:
-            self._break(fault)
-            return
-        if self._size == size and not self._complete:
-            self._overhead += len(data)
-            if self._overhead > MAX_OVERHEAD:
-                self._break(f"the server sent more than {MAX_OVERHEAD} bytes of headers")
-                return
-        else:
-            self._overhead = 0
         self._act(exchange)
+        if fault and self.exchange is exchange:  # what came before the fault has been passed on
+            self._break(fault)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.exchange is not None:

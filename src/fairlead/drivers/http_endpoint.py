@@ -151,7 +151,7 @@ def connect_problem(endpoint: Endpoint, error: OSError, *, waited: float) -> Pro
             code, what = "tls-failed", f"its certificate was refused: {error.verify_message}"
             how = "Mend the certificate, or name the authority that signed it in SSL_CERT_FILE."
         case ssl.SSLError():
-            code, what = "tls-failed", f"the TLS handshake failed ({error.reason or 'no reason given'})"
+            code, what = "tls-failed", f"the TLS handshake failed ({getattr(error, 'reason', None) or error})"
             how = "Does the server speak https on this port? If not, write http:// in `url`."
         case socket.gaierror():
             code, what = "unknown-host", f"the name {endpoint.host!r} cannot be resolved"

@@ -18,7 +18,10 @@ LOW_WATER: Final = 64 * 2**10  # bytes queued: go on
 
 
 class PipeReader:
-    """Reads a pipe, which it owns, and gives away what comes. `ended` is called at its end, not by `close`."""
+    """Reads a pipe, which it owns, and gives away what comes. `ended` is called at its end, not by `close`.
+
+    Starts paused.
+    """
 
     def __init__(self, descriptor: int, received: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         os.set_blocking(descriptor, False)

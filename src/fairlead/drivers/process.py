@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +44,10 @@ class ProcessDriver:
         self._sample_interval = sample_interval
         self._links: dict[str, ProcessLink] = {}  # by marker
         self._sampler: asyncio.Task[None] | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
-        return f"ProcessDriver({len(self._links)} links, {self._host!r})"
+        return f"ProcessDriver({len(self._links)} links)"
 
     async def open(self, launch: Launch, listener: LinkListener) -> Link:
         """See `ports.Driver`. The listener hears nothing before this returns.
@@ -54,11 +56,54 @@ class ProcessDriver:
         `cannot-start`.
         """
         assert isinstance(launch, ProcessLaunch), "the process driver gets process launches only"
+        if self._closed:
+            raise RuntimeError("the driver is closed")
         become_subreaper()
         marker = f"{self._owner}:{launch.instance_id}#{secrets.token_hex(4)}"
         spawned = spawn(launch, (MARKER, marker))
-        pid = spawned.process.pid
-        identity = identity_of(pid)
-        record = Record(marker, pid, frozenset([identity] if identity else []))
-        link = ProcessLink(launch, spawned, record, listener, self._host)
-        ...
+        identity = identity_of(spawned.process.pid)
+        assert identity is not None, "a child that nobody has reaped is there, alive or not"
+        link = ProcessLink(
+            launch,
+            spawned,
+            Record(marker, spawned.process.pid, frozenset([identity])),
+            listener,
+            self._host,
+            on_end=self._ended,
+        )
+        self._links[marker] = link
+        self._host.registry.add(link.record)
+        self._host.registry.save()
+        if self._sampler is None or self._sampler.done():
+            self._sampler = self._host.tasks.spawn(self._sample(), "sample processes")
+        return link
+
+    async def sweep(self) -> list[str]:
+        """See `ports.Driver`. TERM, then after 2 s KILL, for the whole trees."""
+        return await self._host.sweep()
+
+    async def close(self) -> None:
+        """See `ports.Driver`. Takes as long as the slowest link; afterwards `open` raises RuntimeError."""
+        self._closed = True
+        await asyncio.gather(*(link.close() for link in tuple(self._links.values())))
+        await self._host.close()
+
+    def _ended(self, link: ProcessLink) -> None:
+        del self._links[link.record.marker]
+
+    async def _sample(self) -> None:
+        """Look at all trees again and again, while there are any."""
+        pause = self._sample_interval
+        while self._links:
+            await asyncio.sleep(pause)
+            start = time.monotonic()
+            samples = await self._host.sample(link.record for link in self._links.values())
+            pause = max(self._sample_interval, _SAMPLE_SHARE * (time.monotonic() - start))
+            changed = False
+            for marker, sample in samples.items():
+                link = self._links.get(marker)
+                if link is not None:
+                    changed |= link.record.known != sample.members
+                    link.sampled(sample)
+            if changed:
+                await self._host.registry.save()

@@ -44,7 +44,7 @@ _NO_SECRETS: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})  # long value
 
 
 class ProcessLink:
-    """A link to a child that runs. `watch` comes first; `on_end` is called when nothing of it is left."""
+    """A link to a child that runs. `on_end` is called when nothing of it is left."""
 
     def __init__(
         self,
@@ -53,12 +53,15 @@ class ProcessLink:
         record: Record,
         listener: LinkListener,
         host: Host,
+        *,
+        on_end: Callable[[ProcessLink], None],
     ) -> None:
         self.record = record
         self._launch = launch
         self._process = spawned.process
         self._listener = listener
         self._host = host
+        self._on_end = on_end
         self._splitter = LineSplitter(host.max_frame)
         self._writer = FrameWriter(spawned.stdin, listener.writable_changed, self._stdin_broken)
         self._stdout = PipeReader(spawned.stdout, self._received, self._stdout_ended)
@@ -70,18 +73,14 @@ class ProcessLink:
         self._sample: Sample | None = None
         self._cpu_seconds = 0.0
         self._ending: asyncio.Task[None] | None = None
-        self._over = False
-
-    def __repr__(self) -> str:
-        state = "over" if self._over else "ending" if self._ending else "open"
-        return f"ProcessLink({self._launch.instance_id}: {state}, pid {self._process.pid})"
-
-    def watch(self) -> None:
-        """From now on the listener hears of everything."""
         self._log.note(f"started, pid {self._process.pid}: {self._launch.argv[0]}")
         self._stdout.resume()
         self._stderr.resume()
         asyncio.get_running_loop().add_reader(self._exit.fileno(), self._exit_seen)
+
+    def __repr__(self) -> str:
+        state = "open" if self._ending is None else "over" if self._ending.done() else "ending"
+        return f"ProcessLink({self._launch.instance_id}: {state}, pid {self._process.pid})"
 
     # -- the hot path ------------------------------------------------------------------------------------
 
@@ -163,26 +162,30 @@ class ProcessLink:
             await self._stop_gently()
         self._writer.close()
         await self._kill_tree()
-        self._stdout.drain(_DRAIN)
-        self._stdout.close()
-        self._stderr.drain(_DRAIN)
-        self._stderr.close()
-        asyncio.get_running_loop().remove_reader(self._exit.fileno())
-        self._exit.close()
-        code = self._process.poll()  # reaps
+        code = self._drain_and_reap()
         how = _exit_text(code)
         self._log.note(how)
         reason = f"stopped ({how})" if expected else cause or how
-        self._listener.link_lost(LinkLost(reason, self._log.tail(), expected, code))
-        self._host.registry.remove(self.record)
-        await self._log.written()
-        await self._host.registry.save()
-        self._over = True
+        try:
+            self._listener.link_lost(LinkLost(reason, self._log.tail(), expected, code))
+        finally:
+            self._host.registry.remove(self.record)
+            await self._log.written()
+            await self._host.registry.save()
+            self._on_end(self)
+
+    def _drain_and_reap(self) -> int | None:
+        """Take what the child said last, let go of all descriptors; its exit code."""
+        for pipe in (self._stdout, self._stderr):
+            pipe.drain(_DRAIN)
+            pipe.close()
+        asyncio.get_running_loop().remove_reader(self._exit.fileno())
+        self._exit.close()
+        return self._process.poll()
 
     async def _stop_gently(self) -> None:
         """Close stdin, then TERM, each with its grace. Who belongs to the tree is noted while it stands."""
-        samples = await self._host.sample([self.record])
-        self.record.known = samples[self.record.marker].members
+        self.record.known = await self._host.members(self.record)
         self._writer.close()
         if not await self._exits_within(self._launch.stop_grace):
             self._signal_group(signal.SIGTERM)

@@ -65,7 +65,7 @@ class Reaper:
         self._strays: set[Identity] = set()
 
     def sample(self, records: Iterable[Record]) -> dict[str, Sample]:
-        """Look at the trees of these instances, by marker. Orphans that ended meanwhile are reaped."""
+        """Look at the trees of all instances, by marker. Orphans that ended meanwhile are reaped."""
         records = list(records)
         table = look()
         marked = self._marked(table)
@@ -80,6 +80,12 @@ class Reaper:
             )
         self._reap_strays(table, {record.pid for record in records})
         return samples
+
+    def members(self, record: Record) -> frozenset[Identity]:
+        """Who belongs to one instance now."""
+        table = look()
+        found = _members(table, record, self._marked(table).get(record.marker, ()))
+        return frozenset(table.by_pid[pid].identity for pid in found)
 
     def kill(self, record: Record) -> int:
         """KILL all that is left of an instance's tree; the number of processes that were still alive."""
@@ -106,7 +112,7 @@ class Reaper:
             found = self._left(look(), left)
             if not found:
                 break
-            for identity, line in found.items():
+            for identity in found:
                 if identity not in ended:
                     _signal(identity, signal.SIGTERM)
                     _signal(identity, signal.SIGCONT)

@@ -30,7 +30,7 @@ class Record:
 
 
 class Registry:
-    """The records of all running instances, and the small file that holds them. `write` runs in `files`.
+    """The records of all running instances, and the small file that holds them, handled in `files`.
 
     A file that cannot be written is reported, not raised: the marker in each process's environment still
     finds what was left.
@@ -44,22 +44,22 @@ class Registry:
     def __len__(self) -> int:
         return len(self._records)
 
-    def records(self) -> list[Record]:
-        return list(self._records.values())
-
     def add(self, record: Record) -> None:
         self._records[record.marker] = record
 
     def remove(self, record: Record) -> None:
         self._records.pop(record.marker, None)
 
-    async def save(self) -> None:
-        """Write what is known now. Calls are carried out in order."""
+    def save(self) -> asyncio.Future[None]:
+        """Write what is known now; awaiting it is left to the caller. Done in the order of the calls."""
         known = {marker: record.known for marker, record in self._records.items()}
-        await asyncio.get_running_loop().run_in_executor(self._files, self._write, known)
+        return asyncio.get_running_loop().run_in_executor(self._files, self._write, known)
 
-    def load(self) -> dict[str, frozenset[Identity]]:
-        """The processes that the file names, by marker; none when it is missing, damaged or of another boot."""
+    async def load(self) -> dict[str, frozenset[Identity]]:
+        """The processes that the file names, by marker; none if it is missing, damaged or of another boot."""
+        return await asyncio.get_running_loop().run_in_executor(self._files, self._read)
+
+    def _read(self) -> dict[str, frozenset[Identity]]:
         try:
             content = json.loads(self._path.read_bytes())
             if content["boot"] != boot_id():

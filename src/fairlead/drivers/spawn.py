@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from fairlead.model.errors import Fault, Problem, ProblemError
@@ -40,7 +39,9 @@ def spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
     """
     folder = launch.working_directory
     if not (folder.is_dir() and os.access(folder, os.X_OK)):
-        raise _problem("bad-working-directory", f"{folder} is not a folder that can be entered: make it, or name another")
+        raise _problem(
+            "bad-working-directory", f"{folder} is not a folder that can be entered: make it, or name another"
+        )
     with ExitStack() as theirs, ExitStack() as ours:
         stdin, our_stdin = _pipe(theirs, ours)
         our_stdout, stdout = _pipe(ours, theirs)
@@ -102,16 +103,24 @@ def _explained(launch: ProcessLaunch, error: OSError | ValueError) -> ProblemErr
     command = launch.argv[0]
     match error:
         case FileNotFoundError() if "/" in command and (launch.working_directory / command).exists():
-            return _problem("not-executable", f"{command}: the interpreter that its first line names is not there")
+            return _problem(
+                "not-executable", f"{command}: the interpreter that its first line names is not there"
+            )
         case FileNotFoundError() | NotADirectoryError():
             return _problem("command-not-found", f"{command}: install it, or name it with its whole path")
         case PermissionError() | OSError(errno=errno.ENOEXEC):
             return _problem("not-executable", f"{command}: not a program that may be run; try `chmod +x`")
         case OSError():
-            return _problem("cannot-start", f"{command}: {os.strerror(error.errno or 0)}; try again later", retry_after=5.0)
+            return _problem(
+                "cannot-start",
+                f"{command}: {os.strerror(error.errno or 0)}; try again later",
+                retry_after=5.0,
+            )
         case _:  # ValueError: a NUL byte, or `=` in the name of a variable. Its text quotes no value
             return _problem("bad-command", f"{command}: {error} in its arguments or environment")
 
 
 def _problem(code: str, detail: str, *, retry_after: float | None = None) -> ProblemError:
-    return ProblemError(Problem(code, "The server cannot be started", detail, 503, Fault.UPSTREAM, retry_after))
+    return ProblemError(
+        Problem(code, "The server cannot be started", detail, 503, Fault.UPSTREAM, retry_after)
+    )

@@ -200,7 +200,7 @@ def _integrity_problem(reference: PackageRef, summary: str, closure: NpmClosure)
     ]
     detail = (
         f"{reference}: what the registry has of {', '.join(of) or 'a package'} is not what is pinned. "
-        f"Nothing was installed. {summary}\nIf you trust the registry, `fairlead lock` pins anew"
+        f"Nothing was installed. {summary}\nIf you trust the registry, pin anew with `fairlead lock --anew`"
     )
     return package_problem("integrity-mismatch", "a package is not what was pinned", detail)
 

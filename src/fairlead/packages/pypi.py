@@ -38,9 +38,7 @@ _SHORT_WAITS: Final = {"UV_HTTP_RETRIES": "1"}
 _LINE: Final = re.compile(r"(?P<key>\S+==\S+)(?: ; (?P<marker>[^#]+?))?(?P<hashes>(?: --hash=\S+)+)")
 _NOT_FOUND: Final = re.compile(r"was not found in the package registry")
 _NO_VERSION: Final = re.compile(r"there (?:is|are) no versions? of")
-_NETWORK: Final = re.compile(
-    r"Request failed|Failed to (?:fetch|download)|network connectivity is disabled|dns error|tcp connect"
-)
+_NETWORK: Final = re.compile(r"error sending request|HTTP status|Request failed|network was disabled")
 
 
 class Pypi:
@@ -146,14 +144,17 @@ def uv_problem(reference: PackageRef, finished: Finished) -> ProblemError:
     said = condensed(finished.errors or finished.output or f"uv exited with {finished.code}")
     detail = f"{reference}: {said}"
     if "Hash mismatch" in said or "Failed to extract" in said:  # a damaged archive is unpacked first
-        detail += "\nNothing was installed. If you trust the package index, `fairlead lock` pins anew"
+        detail += (
+            "\nNothing was installed. If you trust the package index, pin anew with `fairlead lock --anew`"
+        )
         return package_problem("integrity-mismatch", "a package is not what was pinned", detail)
     if "401 Unauthorized" in said or "403 Forbidden" in said:
         return unreachable(
-            f"{detail}\nThe package index refuses us: check the login in UV_INDEX_... or uv.toml"
+            f"{detail}\nThe package index refuses us: check the login in UV_DEFAULT_INDEX or uv.toml"
         )
     if _NETWORK.search(said):
-        return unreachable(f"{detail}\nCheck the network, UV_DEFAULT_INDEX or uv.toml, and HTTPS_PROXY")
+        detail += "\nCheck the network, UV_DEFAULT_INDEX or uv.toml, HTTPS_PROXY and SSL_CERT_FILE"
+        return unreachable(detail)
     if _NOT_FOUND.search(said):
         detail += "\nCheck the name; for a private package, UV_DEFAULT_INDEX or uv.toml"
         return package_problem("package-not-found", "PyPI knows no such package", detail)

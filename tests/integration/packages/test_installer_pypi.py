@@ -150,7 +150,7 @@ async def test_an_index_that_asks_for_a_token(registry, installer, folder, lock_
     registry.token = "dXNlcjpoaWRkZW4="  # user:hidden
     problem = await refused(installer, "pypi:server==1.0.0")
     assert problem.code == "registry-unreachable"
-    assert "UV_INDEX" in problem.detail
+    assert "UV_DEFAULT_INDEX" in problem.detail
     address = registry.url.replace("://", "://user:hidden@") + "/simple/"
     environ = {"HOME": str(tmp_path), "UV_DEFAULT_INDEX": address}
     trusted = Installer(folder, lock_files, environ=environ)

@@ -199,7 +199,7 @@ def test_public_paths_take_no_body():
     "host",
     [
         b"localhost:3002", b"127.0.0.1:3002", b"[::1]:3002", b"LOCALHOST:3002", b"fleet.example",
-        b"fleet.example:3002", b"proxy.example:8443", b"[2001:db8::7]", b"[2001:DB8::7]:3002",
+        b"fleet.example:3002", b"proxy.example:8443", b"[2001:db8::7]:3002", b"[2001:DB8::7]:3002",
     ],
 )  # fmt: skip
 def test_hosts_that_are_ours(host):
@@ -212,7 +212,7 @@ def test_hosts_that_are_ours(host):
         b"localhost", b"localhost:3003", b"127.0.0.1", b"127.0.0.2:3002", b"0.0.0.0:3002", b"localhost.:3002",
         b"evil.example", b"fleet.example.evil:3002", b"evil-fleet.example:3002", b"proxy.example",
         b"proxy.example:3002", b"localhost:3002,evil", b"user@localhost:3002", b"localhost:3002/", b"\xff",
-        b"http://localhost:3002", b"::1:3002",
+        b"http://localhost:3002", b"::1:3002", b"[2001:db8::7]",
     ],
 )  # fmt: skip
 def test_hosts_that_are_not_ours(host):
@@ -383,6 +383,31 @@ def test_on_port_80_hosts_and_origins_stand_without_it():
         assert isinstance(admit(head((b"host", host), BEARER), policy), Admitted)
     for origin in (b"http://localhost", b"http://fleet.example"):
         assert isinstance(admit(head((b"host", b"localhost"), BEARER, (b"origin", origin)), policy), Admitted)
+
+
+@pytest.mark.parametrize(
+    ("entry", "hosts", "origins"),
+    [
+        ("0.0.0.0", [], []),
+        ("::", [], []),
+        ("127.0.0.1", [], []),
+        ("localhost", [], []),
+        ("[::1]", [], []),
+        ("fe80::1%eth0", [b"[fe80::1]:3002"], [b"http://[fe80::1]:3002", b"https://[fe80::1]:3002"]),
+        ("192.0.2.7", [b"192.0.2.7:3002"], [b"http://192.0.2.7:3002", b"https://192.0.2.7:3002"]),
+        (
+            "2001:DB8:0::1",
+            [b"[2001:db8::1]:3002"],
+            [b"http://[2001:db8::1]:3002", b"https://[2001:db8::1]:3002"],
+        ),
+        ("Box", [b"box", b"box:3002"], [b"http://box:3002", b"https://box", b"https://box:3002"]),
+        ("box:443", [b"box:443"], [b"http://box:443", b"https://box"]),
+    ],
+)
+def test_what_a_host_entry_adds(entry, hosts, origins):
+    without, policy = (AdmissionPolicy.compile({}, PORT, hosts=h) for h in ([], [entry]))
+    assert sorted(policy.hosts - without.hosts) == hosts
+    assert sorted(set(policy.origins) - set(without.origins)) == origins
 
 
 @pytest.mark.parametrize("entry", ["", "*", "a b", "http://x", "x:99999999", "x/y", "*.example", "ümlaut"])

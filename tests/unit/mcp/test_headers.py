@@ -31,10 +31,10 @@ def test_white_space_around_a_header_does_not_count():
 
 
 @pytest.mark.parametrize(
-    "payload", ["YQ", "YQ=", "YR==", "YQ==\n", "Y Q==", "_w==", "!", "/w==", "größe", "YQ==YQ=="], ids=ascii
+    "payload", ["YQ", "YQ=", "YR==", "Y Q==", "_w==", "!", "/w==", "größe", "YQ==YQ=="], ids=ascii
 )
 def test_only_canonical_base64_of_utf8_is_accepted(payload):
-    assert decode_header_value(f"=?base64?{payload}?=") in (None, f"=?base64?{payload}?=" if "\n" in payload else None)
+    assert decode_header_value(f"=?base64?{payload}?=") is None
 
 
 def test_a_lone_surrogate_goes_out_as_what_nobody_reads_as_a_name():

@@ -63,7 +63,8 @@ def test_a_line_that_cannot_be_pinned_is_refused(line):
         ("Request failed after 3 retries in 7.0s", "registry-unreachable"),
         ("was not found in the package registry\nhint: (401 Unauthorized)", "registry-unreachable"),
         ("was not found in the package registry\nhint: (403 Forbidden)", "registry-unreachable"),
-        ("No space left on device (os error 28)", "install-failed"),
+        ("No solution found\nhint: unavailable because the network was disabled.", "registry-unreachable"),
+        ("Failed to download `x==1`\n  cause: No space left on device (os error 28)", "install-failed"),
         ("the requested Python version (>=3.11) does not satisfy Python>=3.12", "install-failed"),
     ],
 )

@@ -177,7 +177,9 @@ class Gateway:
         return None if session_id is None else self.sessions.find(session_id, principal, endpoint)
 
     def remember(self, head_bytes: bytes, head: Any) -> None:
-        """Know these bytes of a head from now on."""
+        """Know these bytes of a head from now on; not where the verdict depends on the peer, too."""
+        if self.policy.denied:
+            return
         if len(self.known_heads) >= MAX_HEADS:
             self.known_heads.clear()
         self.known_heads[head_bytes] = head
