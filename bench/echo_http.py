@@ -18,6 +18,7 @@ _ACCEPTED = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 _NO_STREAM = b"HTTP/1.1 405 Method Not Allowed\r\nAllow: POST\r\nContent-Length: 0\r\n\r\n"
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s"
 _LENGTH = b"Content-Length: "
+SESSION = b"bench" * 40  # as long as a sealed one
 
 
 class Echo(asyncio.Protocol):
@@ -70,7 +71,7 @@ def _respond(body: bytes) -> bytes:
     reply = answer(body)
     if reply is None:
         return _ACCEPTED
-    session = b"Mcp-Session-Id: bench\r\n" if b'"initialize"' in body else b""
+    session = b"Mcp-Session-Id: " + SESSION + b"\r\n" if b'"initialize"' in body else b""
     return _OK % (session, len(reply), reply)
 
 

@@ -24,11 +24,13 @@ POLL = 0.1  # s
 _Value = TypeVar("_Value")
 
 
-def wait_until(condition: Callable[[], _Value], what: str, *, guard: float = 30.0) -> _Value:
-    """The first true value of `condition`."""
+def wait_until(
+    condition: Callable[[], _Value], what: str | Callable[[], Any], *, guard: float = 30
+) -> _Value:
+    """The first true value of `condition`; `what` says what was waited for, or how things stand instead."""
     deadline = time.monotonic() + guard
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {guard} s: {what}"
+        assert time.monotonic() < deadline, f"not within {guard} s: {what() if callable(what) else what}"
         time.sleep(POLL)
     return value
 
@@ -122,8 +124,11 @@ class System:
         return response.json()
 
     def wait_ready(self, *names: str) -> None:
-        for name in names:
-            wait_until(lambda name=name: self.server(name)["state"] == "ready", f"{name} is ready")
+        def others() -> list[dict[str, Any]]:
+            servers = self.get("/api/servers").json()["servers"]
+            return [one for one in servers if one["id"] in names and one["state"] != "ready"]
+
+        wait_until(lambda: not others(), others)
 
     def pids(self, server: str) -> list[int]:
         return [instance["pid"] for instance in self.server(server)["instances"]]

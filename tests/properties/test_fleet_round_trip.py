@@ -233,7 +233,9 @@ def test_plain_data_that_is_written_is_read_as_it_was(written: dict[str, Any]) -
 @given(TEMPLATES, st.dictionaries(st.sampled_from("ABCD"), st.text()))
 def test_placeholders_are_all_filled_in_or_all_told(text: str, known: dict[str, str]) -> None:
     found = resolve(check(text), known.get)
-    missing = {name for name in "AB" if ("${" + name in text or "${env:" + name in text) and not known.get(name)}
+    missing = {
+        name for name in "AB" if ("${" + name in text or "${env:" + name in text) and not known.get(name)
+    }
     if isinstance(found, MissingNames):
         assert set(found.names) == missing
     else:

@@ -18,7 +18,7 @@ class Request:
     raw_head: bytes = b""
 
 
-class HangUp(Exception):
+class HangUp(Exception):  # noqa: N818 - an order, not an error
     """Raised by a script: close this connection."""
 
 
@@ -119,9 +119,8 @@ def respond(
 def begin_stream(writer: asyncio.StreamWriter, **headers: str) -> None:
     """The head of an event stream in chunks."""
     extra = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    writer.write(
-        f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n{extra}\r\n".encode()
-    )
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
+    writer.write(f"{head}{extra}\r\n".encode())
 
 
 def chunk(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -11,7 +11,7 @@ from fairlead.ports import Link, LinkLost
 
 
 class Recorder:
-    """`events` has everything in order: ("frame", bytes), ("failed", id, reason, retry), ("lost", LinkLost), ..."""
+    """`events` has everything in order: ("frame", bytes), ("failed", id, reason, retry), ("lost", lost), ..."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -116,6 +116,13 @@ def call(link: Link, number: int, tool: str, meta: dict[str, Any] | None = None,
     if meta:
         params["_meta"] = meta
     request(link, number, "tools/call", params, tool)
+
+
+async def shows(link: Link, text: str) -> None:
+    """Wait until the link's repr has `text`; nothing else tells of the state of idle connections."""
+    async with asyncio.timeout(20):
+        while text not in repr(link):  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 def notify(link: Link, method: str, params: dict[str, Any] | None = None) -> None:

@@ -21,7 +21,10 @@ class Received:
 
 @dataclass
 class RestService:
-    """Answers `answers["GET /path"]`, a (status, body) pair; all else is a 404 problem."""
+    """Answers `answers["GET /path"]`, a (status, body) pair; all else is a 404 problem.
+
+    A body that is a list of objects is given piece by piece, one for each request.
+    """
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
@@ -56,6 +59,8 @@ class RestService:
                     {"type": "urn:fairlead:problem:not-found", "title": "Not found", "detail": "x"},
                 )
                 status, answer = service.answers.get(f"{self.command} {self.path}", missing)
+                if isinstance(answer, list) and isinstance(answer[0], dict):
+                    answer = answer.pop(0)
                 data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))

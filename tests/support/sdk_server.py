@@ -1,7 +1,7 @@
 """An MCP server on the official SDK, over HTTP: what the remote driver must get along with.
 
-`python sdk_server.py [sse] [json] [stateless] [events]` binds a free port of the loopback interface and prints
-its URL. `events` keeps an event store, so that streams can be taken up again.
+`python sdk_server.py [sse] [json] [stateless] [events]` binds a free port of the loopback interface and
+prints its URL. `events` keeps an event store, so that streams can be taken up again.
 """
 
 import asyncio
@@ -84,10 +84,12 @@ async def announce(ctx: Context) -> str:
 
 @server.tool()
 async def poll(ctx: Context) -> str:
-    """Closes its own stream before it answers: the client must come back for the answer."""
+    """Closes its own stream before it answers: the client must come back for the answer.
+
+    It answers before the client can be back, since the SDK loses what comes between replay and live stream.
+    """
     await ctx.report_progress(0, 1)
     await ctx.close_sse_stream()
-    await asyncio.sleep(0.05)
     return "polled"
 
 

@@ -93,7 +93,7 @@ class EdgeSettings(Section):
         "How long an idle connection is kept open.", unit="s", default=75.0
     )
     shutdown_timeout: Seconds = _setting(
-        "How long requests in flight may take to finish when the service stops.", unit="s", default=8.0
+        "How long requests in flight may take to finish when the service stops.", unit="s", default=4.0
     )
     max_connections: Count = _setting(
         "Open client connections at a time; further ones are refused.", unit="connections", default=12_000

@@ -44,18 +44,13 @@ class LineBoard:
     def __exit__(self, *_: object) -> None:
         return
 
-    def adopt(self, servers: list[Server]) -> None:
-        """Take these states as shown already."""
-        self._shown = {server["id"]: (server["state"], server["message"]) for server in servers}
-
-    def update(self, servers: list[Server], elapsed: float | None = None) -> None:
+    def update(self, servers: list[Server], elapsed: float) -> None:
         for server in servers:
             now = (server["state"], server["message"])
             if self._shown.get(server["id"]) != now:
                 self._shown[server["id"]] = now
                 message = f", {note}" if (note := _note(server)) else ""
-                taken = f" ({elapsed:.1f} s)" if elapsed is not None else ""
-                self._write(f"{server['id']}: {state_text(server['state'])}{message}{taken}")
+                self._write(f"{server['id']}: {state_text(server['state'])}{message} ({elapsed:.1f} s)")
 
 
 class LiveBoard:
@@ -102,7 +97,7 @@ class LiveBoard:
 class SilentBoard(LineBoard):
     """For --json: only the result is printed."""
 
-    def update(self, servers: list[Server], elapsed: float | None = None) -> None:
+    def update(self, servers: list[Server], elapsed: float) -> None:
         return
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,9 @@ from fairlead.cli.client import connect, server_path
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import columns, plain, print_json, say, state_text, style
 
+PASSING = ("installing", "starting")  # the states that end by themselves
+PATIENCE = 600.0  # s: a start may install a package
+POLL = 0.2  # s
 Server = dict[str, Any]  # a `ServerStatus` as REST shows it
 
 
@@ -84,13 +88,18 @@ def _instance_row(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _change(server: str, action: str, *, as_json: bool, given: dict[str, Any]) -> None:
+    """Ask for it, wait for the outcome, show it; exit code 1 when the server did not get there."""
     client = connect(load(**given).settings)
     client.post(f"{server_path(server)}/{action}")
-    answer = client.get(server_path(server))
+    deadline = time.monotonic() + PATIENCE
+    while (answer := client.get(server_path(server)))["state"] in PASSING and time.monotonic() < deadline:
+        time.sleep(POLL)
     if as_json:
         print_json(answer)
     else:
         show_servers([answer])
+    if answer["state"] != ("stopped" if action == "stop" else "ready"):
+        raise click.exceptions.Exit(1)
 
 
 @click.command("start")

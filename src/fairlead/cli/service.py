@@ -120,7 +120,7 @@ class Service:
     def _failed(self, code: int) -> ProblemError:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         lines = [*self.log.new_lines(), *self.log.unfinished()][-EXCERPT:]
-        text = "\n".join(log_line(line) for line in lines) or "it wrote nothing"
+        text = "\n".join(str(LogLine(line)) for line in lines) or "it wrote nothing"
         return problem(
             "orchestrator-ended",
             f"the orchestrator {how}",
@@ -128,27 +128,38 @@ class Service:
         )
 
 
-def log_line(line: str) -> str:
-    """A line of the JSON log as people read it; another line as it is."""
-    record = _record(line)
-    if record is None:
-        return plain(line)
-    fields = [f"{name}={value}" for name, value in record.items() if name not in _SHOWN_ELSEWHERE]
-    return plain("  ".join([f"{record.get('level', '')}: {record.get('event', '')}", *fields]))
+class LogLine:
+    """A line of the orchestrator's log, and what it means to who watches; `str()` is for people."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record = None
+        self._record: dict[str, object] | None = record if isinstance(record, dict) else None
 
-def is_warning(line: str) -> bool:
-    """Whether the line matters to who watches: a warning, an error, or no line of the JSON log at all."""
-    record = _record(line)
-    return bool(line.strip()) if record is None else record.get("level") in ("warning", "error", "critical")
+    @property
+    def is_warning(self) -> bool:
+        """A warning, an error, or what no logger wrote (a traceback of the interpreter)."""
+        if self._record is None:
+            return bool(self._text.strip())
+        return self._record.get("level") in ("warning", "error", "critical")
+
+    @property
+    def is_change(self) -> bool:
+        """A server came into another state."""
+        return self._record is not None and self._record.get("event") == "server state"
+
+    def __str__(self) -> str:
+        if self._record is None:
+            return plain(self._text)
+        if self.is_change:
+            server, state, message = (self._record.get(name, "") for name in ("server", "state", "message"))
+            return plain(f"{server}: {state}, {message}")
+        fields = [f"{name}={value}" for name, value in self._record.items() if name not in _SHOWN_ELSEWHERE]
+        head = f"{self._record.get('level', '')}: {self._record.get('event', '')}"
+        return plain("  ".join([head, *fields]))
 
 
 _SHOWN_ELSEWHERE = ("time", "level", "event", "logger", "request_id", "exception")
-
-
-def _record(line: str) -> dict[str, object] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from fairlead.app.settings import Settings
-from fairlead.cli.board import SETTLED, Board, LineBoard, Server, SilentBoard, board
+from fairlead.cli.board import SETTLED, Board, Server, board
 from fairlead.cli.client import Client, cli_token
 from fairlead.cli.connect import claude_command, claude_line, local_token, mcp_url
 from fairlead.cli.options import json_option, load, service_options
 from fairlead.cli.output import print_json, problem, say, style, warn
 from fairlead.cli.ports import check_port
-from fairlead.cli.service import STOP_PATIENCE, Service, StopSignals, is_warning, log_line
+from fairlead.cli.service import STOP_PATIENCE, LogLine, Service, StopSignals
 from fairlead.model.errors import ProblemError
 from fairlead.stores.state import Run, StateFolder
 
@@ -118,7 +118,7 @@ class _Session:
         _announce(self._settings, run, self._manner, already=False)
         if self._manner.detach:
             return 0 if ready else 1
-        self._stay(SilentBoard() if self._manner.as_json else LineBoard(_with_time), run)
+        self._stay()
         return self._stop()
 
     def _elapsed(self) -> float:
@@ -150,16 +150,19 @@ class _Session:
             time.sleep(POLL)
         return False
 
-    def _stay(self, shown: LineBoard, run: Run) -> None:
+    def _stay(self) -> None:
         """Show what changes and what goes wrong, until a signal comes. Raises when the service ends."""
-        shown.adopt(self._servers(run) or [])
+        self._show_log(lambda line: line.is_warning)  # what came so far; the states of then are known
         while not self._signals.received:
-            if (servers := self._servers(self._service.run())) is not None:
-                shown.update(servers)
-            for line in self._service.log.new_lines():
-                if is_warning(line):
-                    say(log_line(line), sys.stderr)
+            self._service.run()
+            self._show_log(lambda line: line.is_warning or line.is_change)
             time.sleep(POLL)
+
+    def _show_log(self, wanted: Callable[[LogLine], bool]) -> None:
+        for text in self._service.log.new_lines():
+            line = LogLine(text)
+            if wanted(line) and not (self._manner.as_json and line.is_change):
+                say(f"{time.strftime('%H:%M:%S')} {line}", sys.stderr)
 
     def _stop(self) -> int:
         if not self._manner.as_json:
@@ -172,10 +175,6 @@ class _Session:
         how = "it had to be killed" if code < 0 else f"it ended with code {code} (see `fairlead logs`)"
         warn(f"{how}; the next start ends what it left behind")
         return 1
-
-
-def _with_time(line: str) -> None:
-    say(f"{time.strftime('%H:%M:%S')} {line}")
 
 
 def _client(settings: Settings, run: Run) -> Client:

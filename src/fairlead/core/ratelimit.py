@@ -24,7 +24,7 @@ class Gcra:
             msg = f"a rate must be over 0 and a burst at least 1, not {rate_per_minute} and {burst}"
             raise ValueError(msg)
         self._interval = 60.0 / rate_per_minute
-        self._early = self._interval * (burst - 1) + _ROUNDING
+        self._early = self._interval * (burst - 1)
         self._arrival = float("-inf")
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class Gcra:
         """0.0 when the request is admitted, else the seconds after which it would be."""
         arrival = self._arrival
         wait = arrival - now - self._early
-        if wait > 0.0:
+        if wait > _ROUNDING:
             return wait
         self._arrival = max(now, arrival) + self._interval
         return 0.0

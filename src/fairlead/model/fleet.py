@@ -100,9 +100,9 @@ class Scaling(SpecModel):
 class Timeouts(SpecModel):
     start: Duration = 60.0
     """From launch until the server has answered its first message."""
-    call: Duration = 60.0
+    call: Duration = 300.0
     """For one request to the server."""
-    stop: Duration = 5.0
+    stop: Duration = 2.0
     """Between closing its stdin, SIGTERM and SIGKILL."""
 
 

@@ -169,9 +169,12 @@ class ServerPool:
             self._wake.set()
 
     def release_idle(self, before: float) -> None:
-        """End the leases that were last used before `before` (loop time) and have no call in flight."""
+        """End the leases of principals last used before `before` (loop time) without a call in flight.
+
+        A session's lease lives as long as its session.
+        """
         for key, lease in list(self._leases.items()):
-            if lease.used < before and not lease.instance.in_flight:
+            if key.startswith("principal:") and lease.used < before and not lease.instance.in_flight:
                 self._tasks.spawn(self.release(key), f"release {lease.instance.id}")
 
     def expire(self, now: float) -> None:
@@ -240,7 +243,7 @@ class ServerPool:
             instance = MCPServerInstance(*launch_for(f"{self.spec.id}-{self._number}"), self)
             self._instances.append(instance)
             await instance.start(self.spec.timeouts.start)
-            catalogue = await read_catalogue(instance, timeout=self.spec.timeouts.call)
+            catalogue = await read_catalogue(instance, timeout=self.spec.timeouts.start)
         except ProblemError as error:
             self._could_not_start(error.problem, started)
         except McpError as error:
@@ -290,7 +293,7 @@ class ServerPool:
         if instance is None or instance.state is not InstanceState.READY:
             return
         try:
-            self._take(await read_catalogue(instance, timeout=self.spec.timeouts.call))
+            self._take(await read_catalogue(instance, timeout=self.spec.timeouts.start))
         except McpError as error:
             LOG.warning("lists unreadable", instance=instance.id, detail=error.message)
         else:

@@ -94,7 +94,11 @@ def main() -> None:
         if options.die is not None and not over.wait(options.die):
             print("error: it all went wrong", file=sys.stderr, flush=True)
             os._exit(3)
-        over.wait()
+        while not over.wait(0.2):
+            print(
+                json.dumps({"event": "server state", "server": "slow", "state": "failed", "message": "x"}),
+                flush=True,
+            )
         service.shutdown()
         service.server_close()
         state.clear_run()

@@ -36,6 +36,7 @@ def test_the_foreground_tells_each_state_and_the_line_to_paste(commands: Command
     assert f"{address}/docs" in up.stdout
     assert "\x1b" not in up.stdout
     up.told("warning: watch out  server=magic")
+    up.told("slow: failed, x")  # told by the log, later
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -168,6 +169,8 @@ def test_in_the_foreground_json_is_followed_by_silence(commands: Commands):
     up.process.send_signal(signal.SIGINT)
     assert up.ended() == 0
     json.loads(up.stdout)
+    assert "slow: failed" not in up.stderr
+    assert "warning: watch out" in up.stderr
 
 
 def test_the_environments_token_is_used(commands: Commands):

@@ -13,16 +13,16 @@ def test_lines_tell_each_change_once():
         shown.update([server_status("git", "starting", "")], 0.2)
         shown.update([server_status("git", "starting", "")], 0.4)
         shown.update([server_status("git", "ready", "12 tools"), server_status("x", "disabled", "")], 1.25)
-        shown.adopt([server_status("x", "ready", "1 tool")])
-        shown.update([server_status("x", "ready", "1 tool")])
-        shown.update([server_status("x", "failed", "exited \x1b[2Jwith code 1")])
+        shown.update([server_status("x", "failed", "exited \x1b[2Jwith code 1")], 2)
+        shown.update([server_status("x", "starting", "starting")], 3)
     import click
 
     assert [click.unstyle(line) for line in lines] == [
         "git: starting (0.2 s)",
         "git: ready, 12 tools (1.2 s)",
         "x: disabled (1.2 s)",
-        "x: failed, exited with code 1",
+        "x: failed, exited with code 1 (2.0 s)",
+        "x: starting (3.0 s)",
     ]
 
 

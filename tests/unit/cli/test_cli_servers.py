@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from fairlead.cli import servers
 from support.rest_service import RestService, server_status
 
 
@@ -59,11 +60,34 @@ def test_a_bare_instance_and_server_can_be_shown(fairlead, service: RestService)
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])
 def test_an_action_is_asked_for_and_its_outcome_shown(fairlead, service: RestService, action: str):
-    stopped = server_status("git", "stopped", "stopped by hand")
-    service.answers = {f"POST /api/servers/git/{action}": (200, {}), "GET /api/servers/git": (200, stopped)}
-    assert "git     stopped  -      stopped by hand" in fairlead(action, "git").output
+    status = server_status("git", "stopped" if action == "stop" else "ready", "note")
+    service.answers = {f"POST /api/servers/git/{action}": (200, {}), "GET /api/servers/git": (200, status)}
+    result = fairlead(action, "git")
+    assert result.exit_code == 0
+    assert "note" in result.output
     assert service.received[0].path == f"/api/servers/git/{action}"
-    assert json.loads(fairlead(action, "git", "--json").output) == stopped
+    assert json.loads(fairlead(action, "git", "--json").output) == status
+
+
+def test_an_action_waits_for_its_outcome(fairlead, service: RestService, monkeypatch: pytest.MonkeyPatch):
+    service.answers = {"POST /api/servers/git/start": (200, {})}
+    coming = [
+        server_status("git", "installing"),
+        server_status("git", "starting"),
+        server_status("git", "failed"),
+    ]
+    service.answers["GET /api/servers/git"] = (200, coming)
+    result = fairlead("start", "git")
+    assert result.exit_code == 1
+    assert "git     failed" in result.output
+    assert len(service.received) == 4
+
+
+def test_an_action_does_not_wait_for_ever(fairlead, service: RestService, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servers, "PATIENCE", 0.0)
+    status = server_status("git", "starting")
+    service.answers = {"POST /api/servers/git/restart": (200, {}), "GET /api/servers/git": (200, status)}
+    assert fairlead("restart", "git").exit_code == 1
 
 
 def test_an_unknown_server_is_an_error(fairlead, service: RestService):

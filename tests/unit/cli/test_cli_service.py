@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from fairlead.cli.service import StopSignals, is_warning, log_line
+from fairlead.cli.service import LogLine, StopSignals
 
 
 def line(**fields: object) -> str:
@@ -11,11 +11,15 @@ def line(**fields: object) -> str:
 
 
 def test_a_line_of_the_log_is_shown_for_people():
-    assert log_line(line(level="error", event="server failed", server="git", code=1)) == (
-        "error: server failed  server=git  code=1"
-    )
-    assert log_line("Traceback\x1b[2J") == "Traceback"
-    assert log_line("[1, 2]") == "[1, 2]"
+    failed = line(level="error", event="server failed", server="git", code=1)
+    assert str(LogLine(failed)) == "error: server failed  server=git  code=1"
+    ready = line(level="info", event="server state", server="git", state="ready", message="12 tools")
+    assert str(LogLine(ready)) == "git: ready, 12 tools"
+    assert LogLine(ready).is_change
+    assert not LogLine(failed).is_change
+    assert str(LogLine("Traceback\x1b[2J")) == "Traceback"
+    assert str(LogLine("[1, 2]")) == "[1, 2]"
+    assert not LogLine("[1, 2]").is_change
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ def test_a_line_of_the_log_is_shown_for_people():
     ],
 )
 def test_warnings_and_what_is_no_log_line_matter(text: str, matters: bool):
-    assert is_warning(text) is matters
+    assert LogLine(text).is_warning is matters
 
 
 class Clock:

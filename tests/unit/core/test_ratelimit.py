@@ -41,4 +41,4 @@ def test_nonsense_is_refused(rate, burst):
 
 
 def test_repr_shows_the_state():
-    assert repr(Gcra(60, burst=1)) == "Gcra(interval=1, early=1e-06, arrival=-inf)"
+    assert repr(Gcra(60, burst=1)) == "Gcra(interval=1, early=0, arrival=-inf)"

@@ -1,4 +1,4 @@
-"""What HTTP answers mean. The whole table of statuses is in the integration tests; here are the fine points."""
+"""What HTTP answers mean: the fine points. The table of statuses is in the integration tests."""
 
 import pytest
 
@@ -18,7 +18,7 @@ ERROR = b'{"jsonrpc":"2.0","id":%b,"error":\n{"code":-32000,\n"message":"m"}}'
 
 
 @pytest.mark.parametrize(
-    "payload, frames",
+    ("payload", "frames"),
     [
         (b"", []),
         (b" \r\n ", []),
@@ -41,7 +41,7 @@ def test_only_messages_carry_frames():
 
 
 @pytest.mark.parametrize(
-    "frame, yes",
+    ("frame", "yes"),
     [
         (b'{"id":3,"result":{}}', True),
         (b'{"id":3,"error":{}}', True),
@@ -91,7 +91,7 @@ def test_a_long_message_is_cut():
 
 
 @pytest.mark.parametrize(
-    "location, shown",
+    ("location", "shown"),
     [
         (b"https://user:pw@host:1/path?key=x#f", "https://host:1/path"),
         (b"/other?key=x", "/other"),
@@ -106,7 +106,7 @@ def test_where_a_redirect_leads(location, shown):
 
 
 @pytest.mark.parametrize(
-    "value, wait",
+    ("value", "wait"),
     [
         ("", None),
         ("5", 5.0),

@@ -9,7 +9,7 @@ from fairlead.model.errors import ProblemError
 
 
 @pytest.mark.parametrize(
-    "url, authority, target",
+    ("url", "authority", "target"),
     [
         ("http://host/mcp", "host", "/mcp"),
         ("HTTP://HOST:80", "host", "/"),
@@ -64,7 +64,7 @@ def test_header_lines():
 
 
 @pytest.mark.parametrize(
-    "name, value",
+    ("name", "value"),
     [
         ("X-A", "a\r\nb"),
         ("X-A", "a\nb"),
@@ -88,7 +88,7 @@ def test_headers_that_cannot_be_sent(name, value):
 
 
 @pytest.mark.parametrize(
-    "error, code, words",
+    ("error", "code", "words"),
     [
         (ConnectionRefusedError(), "connection-refused", "connection refused"),
         (TimeoutError(), "connect-timeout", "within 3 s"),

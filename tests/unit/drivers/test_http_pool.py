@@ -1,7 +1,6 @@
 """The pool's timers, in virtual time, over connections whose transport is a stand-in."""
 
 import asyncio
-import ssl
 
 import pytest
 
@@ -67,17 +66,19 @@ class Listener:
 
 @pytest.fixture
 async def wires(monkeypatch):
-    """The connections that were dialled; an error among `wires.answers` is raised instead."""
+    """The connections that were dialled; an error in `wires.refusals` is raised instead."""
 
     class Wires(list):
-        answers: list[Exception] = []
+        def __init__(self):
+            super().__init__()
+            self.refusals = []
 
     made = Wires()
 
-    async def dial(endpoint, factory, *, tls: ssl.SSLContext | None, timeout):
+    async def dial(endpoint, factory, *, tls, timeout):  # noqa: ASYNC109 - as the real one
         await asyncio.sleep(0.01)
-        if made.answers:
-            raise made.answers.pop(0)
+        if made.refusals:
+            raise made.refusals.pop(0)
         protocol = factory()
         made.append(Wire(protocol))
         protocol.connection_made(made[-1])
@@ -178,7 +179,7 @@ async def test_three_failures_to_connect_in_a_row_are_one_too_many(pool, wires):
     def refused():
         return upstream_problem("connection-refused", "t", "refused")
 
-    wires.answers += [refused(), refused()]
+    wires.refusals += [refused(), refused()]
     asks = [Ask(b"%d" % number) for number in range(2)]
     for ask in asks:
         pool.submit(ask)
@@ -187,7 +188,7 @@ async def test_three_failures_to_connect_in_a_row_are_one_too_many(pool, wires):
     await over(pool, wires, b"works")
     wires[0].close()
     await asyncio.sleep(1)
-    wires.answers += [refused(), refused(), refused()]
+    wires.refusals += [refused(), refused(), refused()]
     for _ in range(3):
         assert pool._listener.problem is None
         pool.submit(Ask(b"again"))

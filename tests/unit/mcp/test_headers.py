@@ -6,7 +6,7 @@ from fairlead.mcp.headers import decode_header_value, encode_header_value
 
 
 @pytest.mark.parametrize(
-    "value, header",
+    ("value", "header"),
     [
         ("echo", "echo"),
         ("", ""),

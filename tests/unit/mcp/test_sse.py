@@ -11,7 +11,7 @@ def decode(*chunks: bytes, max_event: int = 1000) -> list[SseEvent]:
 
 
 @pytest.mark.parametrize(
-    "raw, events",
+    ("raw", "events"),
     [
         (b"data: a\n\n", [SseEvent(b"a")]),
         (b"data:a\r\rdata:b\r\n\r\n", [SseEvent(b"a"), SseEvent(b"b")]),

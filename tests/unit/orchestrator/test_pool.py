@@ -177,16 +177,17 @@ async def test_a_leased_instance_that_dies_is_forgotten_and_replaced_on_demand()
         assert await rig.pool.acquire("a", timeout=5) is not first
 
 
-async def test_leases_that_nobody_uses_are_taken_back():
+async def test_leases_of_principals_that_nobody_uses_are_taken_back():
     async with stateful() as rig:
-        await rig.pool.acquire("a", timeout=5)
+        await rig.pool.acquire("principal:a", timeout=5)
+        await rig.pool.acquire("session:b", timeout=5)
         now = asyncio.get_running_loop().time()
         rig.pool.release_idle(now - 1)
         await asyncio.sleep(0.1)
-        assert rig.pool.leases == 1
+        assert rig.pool.leases == 2
         rig.pool.release_idle(now + 1)
         await asyncio.sleep(0.1)
-        assert rig.pool.leases == 0
+        assert rig.pool.leases == 1, "a session's lease lives as long as its session"
 
 
 async def test_those_who_wait_for_a_start_are_served_by_it():

@@ -499,9 +499,11 @@ class Gateway:
                 self.leave(exchange, Outcome.REFUSED)
                 exchange.fail_with(refused.problem)
             return
-        if exchange.ended:
-            return
-        self._send(exchange, instance, members, meta, name)
+        session = exchange.head.session
+        if session is not None and session.ended:  # it ended while we waited: its new lease goes, too
+            await pool.release(session.key)
+        if not exchange.ended:
+            self._send(exchange, instance, members, meta, name)
 
     def _target(self, exchange: Exchange, members: dict[str, Raw]) -> tuple[ServerPool, str]:
         """Which server a request is for, with the names in `members` put back to the server's own."""

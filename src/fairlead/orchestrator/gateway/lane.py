@@ -161,14 +161,14 @@ class Exchange:
 
     def _leave(self, outcome: Outcome) -> None:
         """The call is no longer in flight."""
-        if self.stats is not None:
-            self.gateway.leave(self, outcome)
+        self.gateway.leave(self, outcome)
         self.instance = None
 
     def cancel(self, reason: str) -> None:
         """Nobody waits any more: tell the server, and end."""
         if self.instance is not None:
             self.instance.cancel(self.number, reason)
+        if self.stats is not None:
             self._leave(Outcome.CANCELLED)
         if not self._ended:
             self.fail(McpError(CANCELLED, f"Request cancelled: {reason}"))
@@ -368,6 +368,10 @@ class Lane(HttpToolsProtocol):
             self._refuse(Problem("too-many-pipelined", "Too many requests", detail, 503, Fault.CLIENT, 1.0))
             return
         view = self.gateway.view_of(self.url.partition(b"?")[0])
+        if view is not None and len(self.connections) > (self.limit_concurrency or len(self.connections)):
+            detail = f"{self.limit_concurrency} connections are open, which is the limit"
+            self._refuse(Problem("too-many-connections", "Overloaded", detail, 503, Fault.GATEWAY, 1.0))
+            return
         if view is None:
             self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
             super().on_headers_complete()

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import uvloop
-from support.recorder import Recorder
 
 from fairlead.drivers.remote import RemoteDriver
 from fairlead.model.launch import RemoteLaunch
+from support.recorder import Recorder
 
 SDK_SERVER = Path(__file__).parents[3] / "support" / "sdk_server.py"
 
@@ -54,7 +54,7 @@ def sdk() -> Iterator[Callable[..., str]]:
 
     def start(*flags: str) -> str:
         if flags not in running:
-            process = subprocess.Popen(  # noqa: S603 - our own script
+            process = subprocess.Popen(
                 [sys.executable, str(SDK_SERVER), *flags], stdout=subprocess.PIPE, text=True
             )
             assert process.stdout is not None

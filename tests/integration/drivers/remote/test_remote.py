@@ -1,4 +1,4 @@
-"""The remote driver against servers on the official SDK: both eras, JSON and event streams, and legacy SSE."""
+"""The remote driver against servers on the official SDK: both eras, JSON and streams, and legacy SSE."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from support.recorder import Recorder, call, notify, request
 
 LEGACY = "2025-11-25"

@@ -8,10 +8,10 @@ import re
 import time
 
 import pytest
-from support.raw_http import HangUp, RawServer, begin_stream, chunk, respond
-from support.recorder import call, request
 
 from fairlead.drivers import http_connection, http_pool, streamable_http
+from support.raw_http import HangUp, RawServer, begin_stream, chunk, respond
+from support.recorder import call, request, shows
 
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
@@ -126,7 +126,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("raw, hang_up, reason", BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize(("raw", "hang_up", "reason"), BAD.values(), ids=BAD.keys())
 async def test_a_bad_answer_fails_its_request_and_nothing_else(remote, raw, hang_up, reason):
     async with RawServer(saying(raw, hang_up=hang_up)) as server:
         link, recorder = await remote.open(server.url)
@@ -182,7 +182,7 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.parametrize("raw, hang_up", UNUSUAL.values(), ids=UNUSUAL.keys())
+@pytest.mark.parametrize(("raw", "hang_up"), UNUSUAL.values(), ids=UNUSUAL.keys())
 async def test_an_unusual_answer_is_understood(remote, raw, hang_up):
     async with RawServer(saying(raw, hang_up=hang_up)) as server:
         link, recorder = await remote.open(server.url)
@@ -207,7 +207,7 @@ async def test_a_second_message_cannot_hide_behind_a_newline(remote):
 
 
 @pytest.mark.parametrize(
-    "value, wait",
+    ("value", "wait"),
     [
         ("7", 7.0),
         ("soon", None),
@@ -280,7 +280,7 @@ async def test_a_large_request_arrives_whole(remote):
 # Kept connections that turn out to be closed
 
 
-def closing_on_second(reached: asyncio.Event):
+def closing_on_second():
     """Answers the first request of a connection, hangs up on the second."""
     served = set()
 
@@ -293,9 +293,9 @@ def closing_on_second(reached: asyncio.Event):
     return script
 
 
-@pytest.mark.parametrize("method, times", [("tools/list", 2), ("tools/call", 1)])
+@pytest.mark.parametrize(("method", "times"), [("tools/list", 2), ("tools/call", 1)])
 async def test_only_what_may_run_twice_is_sent_again(remote, method, times):
-    async with RawServer(closing_on_second(asyncio.Event())) as server:
+    async with RawServer(closing_on_second()) as server:
         link, recorder = await remote.open(server.url)
         request(link, 1, "ping")
         await recorder.answered(1)
@@ -339,8 +339,7 @@ async def test_a_connection_closed_while_idle_is_not_used(remote):
         call(link, 1, "echo")
         await recorder.answered(1)
         await server.until(lambda: server.open_connections == 0)
-        while "0 open" not in repr(link):
-            await asyncio.sleep(0)
+        await shows(link, "0 open")
         call(link, 2, "echo")
         await recorder.answered(2)
         assert [r.connection for r in server.requests] == [1, 2]
@@ -361,8 +360,7 @@ async def test_what_comes_unasked_ends_the_connection(remote):
         call(link, 1, "echo")
         await recorder.answered(1)
         goodbye.set()
-        while "0 open" not in repr(link):
-            await asyncio.sleep(0)
+        await shows(link, "0 open")
         call(link, 2, "echo")
         await recorder.answered(2)
         assert len(recorder.frames) == 2

@@ -12,11 +12,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from support.raw_http import HangUp, RawServer, begin_stream, chunk, respond
-from support.recorder import call, notify, request
 
 from fairlead.drivers import legacy_sse
 from fairlead.model.errors import Fault, ProblemError
+from support.raw_http import HangUp, RawServer, begin_stream, chunk, respond
+from support.recorder import call, notify, request
 
 
 async def problem_of(remote, url, **launch):
@@ -145,7 +145,7 @@ async def test_https_to_a_server_that_speaks_http(remote):
 
 
 @pytest.mark.parametrize(
-    "url, why",
+    ("url", "why"),
     [
         ("ftp://host/mcp", "its scheme is 'ftp', not http or https"),
         ("file:///etc/passwd", "its scheme is 'file'"),
@@ -264,7 +264,7 @@ async def test_sse_a_stream_without_an_endpoint_is_a_timeout(remote):
 
 
 @pytest.mark.parametrize(
-    "status, why",
+    ("status", "why"),
     [(401, "credentials are missing"), (404, "nothing answers at this path"), (405, "HTTP 405"), (200, "")],
 )
 async def test_sse_no_stream(remote, status, why):

@@ -6,11 +6,11 @@ import asyncio
 import json
 
 import pytest
-from support.raw_http import HangUp, RawServer, begin_stream, chunk, respond
-from support.recorder import call, notify, request
 
 from fairlead.drivers import http_pool, listening, streamable_http
 from fairlead.mcp.headers import decode_header_value
+from support.raw_http import HangUp, RawServer, begin_stream, chunk, respond
+from support.recorder import call, notify, request, shows
 
 LEGACY = "2025-11-25"
 MODERN = "2026-07-28"
@@ -230,7 +230,7 @@ async def test_the_listening_stream_is_taken_up_again_behind_the_last_event(remo
 
 
 @pytest.mark.parametrize(
-    "status, again", [(405, False), (404, False), (400, False), (503, True), (409, True)]
+    ("status", "again"), [(405, False), (404, False), (400, False), (503, True), (409, True)]
 )
 async def test_whether_a_refused_listening_stream_is_tried_again(remote, monkeypatch, status, again):
     monkeypatch.setattr(listening, "FIRST_DELAY", 0.01)
@@ -352,7 +352,7 @@ async def test_a_broken_call_stream_is_taken_up_again(remote, monkeypatch, endin
 
 
 @pytest.mark.parametrize(
-    "status, reason",
+    ("status", "reason"),
     [
         (405, "HTTP 405"),
         (500, "HTTP 500"),
@@ -406,8 +406,7 @@ async def test_a_call_that_waits_to_be_taken_up_again_can_be_abandoned(remote):
         await initialize(link, recorder)
         call(link, 2, "echo")
         await recorder.until(lambda: len(recorder.frames) == 2)
-        while "0+0+0 taken" not in repr(link):
-            await asyncio.sleep(0)
+        await shows(link, "0+0+0 taken")
         assert link.abandon(2) is False
         await link.close()
         assert recorder.failures == {}
