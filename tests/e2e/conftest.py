@@ -38,10 +38,8 @@ def own_fleet(tmp_path: Path, packages: Path) -> Iterator[System]:
 
 
 def _system(folder: Path, packages: Path) -> Iterator[System]:
-    state = folder / "state"
-    state.mkdir(mode=0o700)
-    (state / "packages").symlink_to(packages)
-    system = System(state)
+    system = System(folder)
+    system.prepare(packages)
     try:
         system.up()
         yield system

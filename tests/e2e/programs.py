@@ -127,11 +127,11 @@ class Connection:
     def __call__(self, verb: str, **arguments: Any) -> Any:
         return self.wait(self.start(verb, **arguments))
 
-    def call(self, name: str, **arguments: Any) -> dict[str, Any]:
+    def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool: its result, and the `progress` that was heard."""
         return self("call", name=name, arguments=arguments)
 
-    def text(self, name: str, **arguments: Any) -> str:
+    def text(self, name: str, /, **arguments: Any) -> str:
         """Call a tool that must succeed, and answer the text of its first content block."""
         result = self.call(name, **arguments)
         assert not result.get("isError"), result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -48,15 +49,23 @@ def clean_environment(**more: str) -> dict[str, str]:
 class System:
     """One installation: a state folder, a fleet file, and the `fairlead` command upon them.
 
-    With `home`, the command is told nothing and finds both by its defaults in that home.
+    Both lie in `folder`, the fleet file as a copy of the project's: it is watched while the system runs. As a
+    `home`, the folder is nothing but the user's home, and the command finds everything by its defaults.
     """
 
-    def __init__(self, state: Path, *, config: Path = FLEET, home: Path | None = None) -> None:
-        self.state = state
-        self.config = config
-        self.environment = clean_environment(**({"HOME": str(home)} if home else {}))
-        self._named = [] if home else ["--state-dir", str(state)]
+    def __init__(self, folder: Path, *, home: bool = False) -> None:
+        self.state = folder / ".local" / "state" / "fairlead" if home else folder / "state"
+        self.config = FLEET if home else folder / FLEET.name
+        self.environment = clean_environment(**({"HOME": str(folder)} if home else {}))
+        self._named = [] if home else ["--state-dir", str(self.state)]
         self._tokens: dict[str, str] = {}
+
+    def prepare(self, packages: Path) -> None:
+        """Lay out the folder; the servers' packages are shared with other systems."""
+        self.state.mkdir(mode=0o700)
+        (self.state / "packages").symlink_to(packages)
+        for file in (FLEET, FLEET.with_suffix(".lock")):
+            shutil.copy(file, self.config.parent)
 
     def command(self, *arguments: str, check: bool = True, timeout: float = 60) -> str:
         """Run `fairlead ...` upon this installation and answer its stdout."""

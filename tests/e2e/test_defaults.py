@@ -23,7 +23,7 @@ def taken(port: int) -> bool:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[System]:
-    system = System(tmp_path / ".local" / "state" / "fairlead", home=tmp_path)
+    system = System(tmp_path, home=True)
     yield system
     system.end()
 

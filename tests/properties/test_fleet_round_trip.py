@@ -19,13 +19,13 @@ from fairlead.stores.yaml_text import write_yaml
 from fairlead.stores.yaml_tree import Mapping, Node, Scalar, compose, plain_value
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
-    ["", "true", "null", "~", "1", "0x1", "1e3", "<<", "- a", "a: b", "#", "@x", "*a", "&a", "!t", "'", '"', "%", "..."]
-)  # fmt: skip
+    ["", "true", "null", "~", "1", "0x1", "1e3", "<<", "- a", "a: b", *"#@*&!'\"%", "..."]
+)
 TEMPLATES = st.lists(
     TEXTS.map(lambda text: text.replace("$", "").replace("\0", "").replace("}", ""))
     | st.sampled_from(["$", "$$", "${A}", "${env:B}", "${C:-}", "${D:-d e}"]),
     max_size=3,
-).map(lambda parts: " ".join(parts))
+).map(" ".join)
 DURATIONS = st.floats(0.001, 3650 * 86400)
 COUNTS = st.integers(0, 1000)
 NUMBERS = st.floats(0, 1_000_000)
@@ -177,9 +177,12 @@ def check_loaded(found: Loaded, text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    [*"\t\n\r -:?[]{},&*!|>'\"%@`#~<=.$\\0aeé\u2028\ufeff\0\ud800", "<<: ", "&a ", "*a", "!!str ", "${", "\\U0011"]
-    + ["---\n", "...\n", "servers:", "\n  ", "a: ", "command: x", "url: ", "defaults:", "args: [", "]", "1", "30s"]
-)  # fmt: skip
+    [
+        *"\t\n\r -:?[]{},&*!|>'\"%@`#~<=.$\\0aeé\u2028\ufeff\0\ud800",
+        *("<<: ", "&a ", "*a", "!!str ", "${", "\\U0011", "---\n", "...\n", "\n  ", "a: ", "1", "30s"),
+        *("servers:", "command: x", "url: ", "defaults:", "args: [", "]"),
+    ]
+)
 
 
 @given(st.text() | st.lists(PIECES, max_size=40).map("".join))

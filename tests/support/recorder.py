@@ -11,7 +11,7 @@ from fairlead.ports import Link, LinkLost
 
 
 class Recorder:
-    """`events` has everything in order: ("frame", bytes), ("failed", id, reason, retry), ("lost", lost), ..."""
+    """`events` has everything in order: ("frame", bytes), ("failed", id, reason, retry_after), and so on."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from fairlead.app.settings import Settings
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import print_json, say, warn
 from fairlead.stores.state import Holder, StateFolder
 
-PATIENCE = 10.0  # s, from SIGTERM to SIGKILL
 POLL = 0.05  # s
 
 
@@ -22,25 +22,31 @@ POLL = 0.05  # s
 @json_option
 @state_options
 def down_command(*, as_json: bool, **given: Any) -> None:
-    """Stop the system that runs with the state folder, within 10 seconds."""
-    state = StateFolder(load(**given).settings.state_dir)
+    """Stop the system that runs with the state folder, by default within 10 seconds."""
+    settings = load(**given).settings
+    state, patience = StateFolder(settings.state_dir), stop_patience(settings)
     holder = state.holder()
     if holder is None:
         stopped = killed = False
         message = f"nothing runs with the state folder {state.root}"
     else:
-        killed = not stop(holder)
+        killed = not stop(holder, patience=patience)
         stopped = True
         message = f"stopped (process {holder.pid})"
     if as_json:
         print_json({"stopped": stopped, "killed": killed, "pid": holder.pid if holder else None})
         return
     if killed:
-        warn(f"it did not stop within {PATIENCE:g} s and was killed; the next start ends what it left behind")
+        warn(f"it did not stop within {patience:g} s and was killed; the next start ends what it left behind")
     say(message, sys.stdout)
 
 
-def stop(holder: Holder, *, patience: float = PATIENCE) -> bool:
+def stop_patience(settings: Settings) -> float:
+    """How long an orderly stop may take before the process is killed, s: by default 10."""
+    return settings.edge.shutdown_timeout + 2.0
+
+
+def stop(holder: Holder, *, patience: float) -> bool:
     """End the process: SIGTERM, after `patience` (s) SIGKILL. True when it ended by itself."""
     deadline = time.monotonic() + patience
     _signal(holder, signal.SIGTERM)

@@ -21,7 +21,6 @@ from fairlead.model.errors import ProblemError
 from fairlead.stores.files import PRIVATE
 from fairlead.stores.state import Run, StateFolder
 
-STOP_PATIENCE = 10.0  # s, from SIGTERM to SIGKILL
 POLL = 0.05  # s
 EXCERPT = 20  # lines
 
@@ -94,12 +93,12 @@ class Service:
         run = self._state.read_run()
         return run if run is not None and run.pid == self.pid else None
 
-    def stop(self, signals: StopSignals) -> int:
-        """End it: SIGTERM; SIGKILL after `STOP_PATIENCE`, or as soon as the user insists.
+    def stop(self, signals: StopSignals, *, patience: float) -> int:
+        """End it: SIGTERM; SIGKILL after `patience` (s), or as soon as the user insists.
 
         Returns its exit code, negative when a signal ended it.
         """
-        deadline = time.monotonic() + STOP_PATIENCE
+        deadline = time.monotonic() + patience
         self._process.terminate()
         while self._process.poll() is None:
             if signals.insisted or time.monotonic() > deadline:
@@ -156,7 +155,7 @@ class LogLine:
             return plain(self._text)
         if self.is_change:
             server, state, message = (self._record.get(name, "") for name in ("server", "state", "message"))
-            return plain(f"{server}: {state}, {message}")
+            return plain(f"{server}: {state}" + (f", {message}" if message != state else ""))
         fields = [f"{name}={value}" for name, value in self._record.items() if name not in _SHOWN_ELSEWHERE]
         head = f"{self._record.get('level', '')}: {self._record.get('event', '')}"
         return plain("  ".join([head, *fields]))

@@ -14,10 +14,11 @@ from fairlead.app.settings import Settings
 from fairlead.cli.board import SETTLED, Board, Server, board
 from fairlead.cli.client import Client, cli_token
 from fairlead.cli.connect import claude_command, claude_line, local_token, mcp_url
+from fairlead.cli.down import stop_patience
 from fairlead.cli.options import json_option, load, service_options
 from fairlead.cli.output import print_json, problem, say, style, warn
 from fairlead.cli.ports import check_port
-from fairlead.cli.service import STOP_PATIENCE, LogLine, Service, StopSignals
+from fairlead.cli.service import LogLine, Service, StopSignals
 from fairlead.model.errors import ProblemError
 from fairlead.stores.state import Run, StateFolder
 
@@ -62,7 +63,7 @@ def run_up(settings: Settings, command: Sequence[str], manner: Manner) -> int:
     state = StateFolder(settings.state_dir)
     for line in state.prepare():
         warn(line)
-    if (run := _running(state)) is not None:
+    if (run := _running(settings, state)) is not None:
         _announce(settings, run, manner, already=True)
         return 0
     check_port(settings.host, settings.port)
@@ -71,26 +72,34 @@ def run_up(settings: Settings, command: Sequence[str], manner: Manner) -> int:
         try:
             return _Session(settings, manner, service, signals).run()
         except ProblemError:
-            service.stop(signals)
+            service.stop(signals, patience=stop_patience(settings))
             raise
         finally:
             service.leave()
 
 
-def _running(state: StateFolder) -> Run | None:
-    """The system that runs already; one that is just starting or stopping is waited for."""
-    deadline = time.monotonic() + STOP_PATIENCE
+def _running(settings: Settings, state: StateFolder) -> Run | None:
+    """The system that runs already and answers; one that is just starting or stopping is waited for."""
+    deadline = time.monotonic() + stop_patience(settings)
     while (holder := state.holder()) is not None:
-        if (run := state.read_run()) is not None:
+        if (run := state.read_run()) is not None and _answers(settings, run):
             return run
         if time.monotonic() > deadline:
             raise problem(
                 "not-reachable",
-                "Fairlead runs, but does not listen",
+                "Fairlead runs, but does not answer",
                 f"process {holder.pid} holds {state.root}: see `fairlead logs`; `fairlead down` stops it",
             )
         time.sleep(POLL)
     return None
+
+
+def _answers(settings: Settings, run: Run) -> bool:
+    try:
+        _client(settings, run).get("/api/servers")
+    except ProblemError as error:
+        return error.problem.code != "not-reachable"
+    return True
 
 
 class _Session:
@@ -115,6 +124,7 @@ class _Session:
             if run is None:
                 raise problem("not-ready", "the orchestrator does not listen", text)
             warn(f"{text}; see `fairlead status`")
+        self._show_log(lambda line: line.is_warning)  # above what the user is to act on
         _announce(self._settings, run, self._manner, already=False)
         if self._manner.detach:
             return 0 if ready else 1
@@ -152,7 +162,6 @@ class _Session:
 
     def _stay(self) -> None:
         """Show what changes and what goes wrong, until a signal comes. Raises when the service ends."""
-        self._show_log(lambda line: line.is_warning)  # what came so far; the states of then are known
         while not self._signals.received:
             self._service.run()
             self._show_log(lambda line: line.is_warning or line.is_change)
@@ -168,7 +177,7 @@ class _Session:
         if not self._manner.as_json:
             say("\nstopping (Ctrl-C again kills)", sys.stderr)
         began = time.monotonic()
-        code = self._service.stop(self._signals)
+        code = self._service.stop(self._signals, patience=stop_patience(self._settings))
         if code == 0:
             say(f"stopped after {time.monotonic() - began:.1f} s", sys.stderr)
             return 0

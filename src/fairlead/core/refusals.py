@@ -94,6 +94,11 @@ def body_too_large(limit: int) -> Problem:
     return _refusal(413, "body-too-large", "The body is too large", detail)
 
 
+def head_too_slow(seconds: float) -> Problem:
+    """The head did not come within its time."""
+    return _refusal(408, "head-too-slow", "The head took too long", f"A head has {seconds:g} s to come.")
+
+
 def body_too_slow(seconds: float) -> Problem:
     detail = (
         f"The body was not complete in {seconds:g} s. Send it faster, or raise FAIRLEAD_EDGE_BODY_TIMEOUT."

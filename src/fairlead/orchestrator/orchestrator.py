@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 import structlog
@@ -25,6 +26,20 @@ from fairlead.orchestrator.metrics import MetricsCollector, Outcome
 from fairlead.orchestrator.pool import Launcher, ServerPool
 
 LOG = structlog.get_logger("fairlead.orchestrator")
+ROUTABLE: Final = frozenset(
+    {
+        "completion/complete",
+        "ping",
+        "prompts/get",
+        "prompts/list",
+        "resources/list",
+        "resources/read",
+        "resources/templates/list",
+        "tools/call",
+        "tools/list",
+    }
+)
+"""Methods that `request` sends on. A handshake on a live connection, say, would do harm."""
 LEASE_IDLE: Final = 3600.0  # s after which an instance that nobody uses is taken back from its holder
 
 
@@ -152,11 +167,13 @@ class MCPOrchestrator:
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
         """Route one MCP request to a server by its id, or by a capability that it offers."""
+        if request.method not in ROUTABLE:
+            detail = f"{request.method[:100]!r} cannot be routed; these can: {', '.join(sorted(ROUTABLE))}"
+            raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
         pool = self._pool(request.server) if request.server is not None else self._capable(request.capability)
         stats = self._metrics.calls(pool.spec.id, request.method)
         timeout = request.timeout or pool.spec.timeouts.call
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = monotonic()
         outcome = Outcome.REFUSED
         try:
             async with asyncio.timeout(timeout):
@@ -172,7 +189,7 @@ class MCPOrchestrator:
         except McpError as refused:
             raise _as_rest(refused) from None
         finally:
-            stats.record(loop.time() - started, outcome)
+            stats.record(monotonic() - started, outcome)
         if isinstance(answer, dict) and answer.get("resultType") == "input_required":
             raise InputRequired(answer)
         return answer if isinstance(answer, dict) else {"value": answer}

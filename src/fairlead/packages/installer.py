@@ -91,7 +91,7 @@ class Installer:
         on_progress: OnProgress = lambda package, text: None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._folder = folder.absolute()
+        self._folder = folder.resolve()  # npm compares paths; a link on the way makes them differ
         self._lock_files = lock_files
         self._on_progress = on_progress
         commands = Commands()

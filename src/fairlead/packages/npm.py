@@ -28,7 +28,7 @@ from fairlead.packages.problems import condensed, package_problem, unreachable
 _OPTIONS: Final = (
     "--json", "--loglevel=error", "--logs-max=0", "--ignore-scripts", "--no-audit", "--no-fund",
     "--no-update-notifier", "--no-progress", "--no-bin-links", "--no-global", "--no-dry-run",
-    "--package-lock", "--omit=dev", "--include=optional", "--include=peer", "--install-strategy=hoisted",
+    "--package-lock", "--omit=dev", "--include=optional", "--install-strategy=hoisted",
     "--allow-git=none",
     "--no-legacy-peer-deps", "--no-strict-peer-deps", "--no-engine-strict",
     "--omit-lockfile-registry-resolved",

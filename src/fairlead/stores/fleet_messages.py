@@ -34,8 +34,8 @@ def message_of(error: ErrorDetails, node: Node, shape: Shape) -> tuple[str, str]
         wanted, hint = _WANTED[error["type"]]
         if shape.unit:
             wanted, hint = shape.unit.kind, shape.unit.hint
-        shown = isinstance(node, Scalar) and not node.is_null and shape.kind == "value"
-        return f"{wanted} is wanted here, not {repr(node.text[:40]) if shown else describe(node)}", hint
+        shown = repr(node.text[:40]) if isinstance(node, Scalar) and shape.kind == "value" else describe(node)
+        return f"{wanted} is wanted here, not {shown}", hint
     if choices := re.findall("'([^']*)'", str(context.get("expected", ""))):
         return _choice(node, choices)
     for bound, words in _BOUNDS.items():

@@ -1,6 +1,7 @@
 """npm itself, against a registry on loopback."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -79,15 +80,22 @@ async def test_the_committed_lock_file_decides(registry, installer, lock_files, 
     assert output_of(await installer.ensure("npm:server@1.0.0", None)) == "newer\n"
 
 
-async def test_no_script_of_a_package_runs(registry, installer, tmp_path):
+async def test_no_script_of_a_package_runs_whatever_the_user_has_set(registry, folder, lock_files, tmp_path):
     mark = tmp_path / "ran"
     scripts = dict.fromkeys(("preinstall", "install", "postinstall", "prepare"), f"touch {mark}")
-    publish(registry, scripts=scripts)
-    assert output_of(await installer.ensure("npm:server@1.0.0", None)) == "hello\n"
+    publish(registry, scripts=scripts, hasInstallScript=True)
+    environ = registry.environ(tmp_path) | {
+        "npm_config_ignore_scripts": "false",
+        "npm_config_dangerously_allow_all_scripts": "true",
+        "PATH": os.environ["PATH"],
+    }
+    argv = await Installer(folder, lock_files, environ=environ).ensure("npm:server@1.0.0", None)
+    assert output_of(argv) == "hello\n"
     assert not mark.exists()
 
 
-async def test_what_other_platforms_need_is_pinned_but_not_installed(registry, installer, lock_files, folder):
+async def test_what_other_platforms_need_is_pinned_but_not_installed(registry, folder, lock_files, tmp_path):
+    environ = registry.environ(tmp_path) | {"npm_config_omit": "optional", "npm_config_optional": "false"}
     registry.npm(
         "server",
         files={"index.js": ""},
@@ -96,7 +104,7 @@ async def test_what_other_platforms_need_is_pinned_but_not_installed(registry, i
     )
     registry.npm("on-a", os=[HERE])
     registry.npm("on-b", os=[ELSEWHERE], cpu=["arm64", "x64"])
-    argv = await installer.ensure("npm:server@1.0.0", None)
+    argv = await Installer(folder, lock_files, environ=environ).ensure("npm:server@1.0.0", None)
     ((_, closure),) = lock_files.read_local().items()
     assert closure["node_modules/on-b"].os == [ELSEWHERE]
     assert closure["node_modules/on-b"].cpu == ["arm64", "x64"]

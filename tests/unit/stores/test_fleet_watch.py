@@ -1,8 +1,11 @@
 """Real files and real notifications; only where those must fail is something put in their place."""
 
+# ruff: noqa: ASYNC240 - a test may block
+
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
@@ -147,63 +150,110 @@ async def test_what_changed_before_the_watch_comes_out_at_once(file: Path) -> No
         assert await next_change(changes) == b"old"
 
 
-async def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+class Reads:
+    """Counts how often the watch looks at the file."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._count = 0
+        self._read = fleet_watch._read
+        monkeypatch.setattr(fleet_watch, "_read", self._counted)
+
+    def _counted(self, path: Path) -> bytes | None:
+        self._count += 1
+        return self._read(path)
+
+    async def more(self) -> None:
+        """Two more looks: the watch has been round once since now."""
+        wanted = self._count + 2
+        async with asyncio.timeout(20):
+            while self._count < wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    return Reads(monkeypatch)
+
+
+@contextlib.asynccontextmanager
+async def polling(path: Path, reads: Reads) -> AsyncIterator[asyncio.Task[bytes]]:
+    """The next change of a watch that goes round by now."""
+    async with aclosing(watch(path, seen=b"old", poll=0.01)) as changes:
+        waiting = asyncio.ensure_future(next_change(changes))
+        await reads.more()
+        yield waiting
+        await waiting
+
+
+async def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path, reads: Reads) -> None:
     file = tmp_path / "not" / "yet" / "fleet.yml"
-    async with aclosing(watch(file, seen=b"old", poll=0.05)) as changes:
-        waiting = asyncio.ensure_future(next_change(changes))
-        await asyncio.sleep(0)
+    async with polling(file, reads) as change:
         file.parent.mkdir(parents=True)
+        await reads.more()
         file.write_bytes(b"new")
-        assert await waiting == b"new"
+        assert await change == b"new"
 
 
-async def test_a_folder_that_is_itself_replaced(file: Path) -> None:
-    """Its watcher still looks at the old one: only the poll can see it."""
-    async with aclosing(watch(file, seen=b"old", poll=0.1)) as changes:
-        waiting = asyncio.ensure_future(next_change(changes))
-        await asyncio.sleep(0)
+async def test_a_folder_that_is_itself_replaced(file: Path, reads: Reads) -> None:
+    """The watcher still looks at the old one: only the poll can see it."""
+    async with polling(file, reads) as change:
         file.parent.rename(file.parent.with_name("old"))
+        await reads.more()
         file.parent.mkdir()
         file.write_bytes(b"new")
-        assert await waiting == b"new"
+        assert await change == b"new"
+
+
+async def test_a_loop_of_links_is_waited_out(tmp_path: Path, reads: Reads) -> None:
+    file = tmp_path / "fleet.yml"
+    file.symlink_to("fleet.yml")
+    async with polling(file, reads) as change:
+        fresh = tmp_path / "fresh"
+        fresh.write_bytes(b"new")
+        fresh.replace(file)
+        assert await change == b"new"
 
 
 @pytest.mark.parametrize(
     "failure", [OSError(errno.ENOSPC, "inotify watch limit reached"), RuntimeError("inside notify")]
 )
 async def test_without_notifications_the_poll_does_it(
-    file: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    file: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
     async def broken(*_: object, **__: object) -> AsyncIterator[set[Any]]:
         raise failure
         yield set()
 
     monkeypatch.setattr(fleet_watch, "awatch", broken)
-    async with aclosing(watch(file, seen=b"old", poll=0.01)) as changes:
-        for content in (b"one", b"two"):
-            file.write_bytes(content)
-            assert await next_change(changes) == content
+    async with polling(file, reads) as change:
+        file.write_bytes(b"new")
+        assert await change == b"new"
 
 
-async def test_a_lost_notification_is_made_up_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_notification_is_made_up_for(
+    file: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def deaf(*_: object, rust_timeout: int, **__: object) -> AsyncIterator[set[Any]]:
         while True:
             await asyncio.sleep(rust_timeout / 1000)
             yield set()
 
     monkeypatch.setattr(fleet_watch, "awatch", deaf)
-    async with aclosing(watch(file, seen=b"old", poll=0.01)) as changes:
-        waiting = asyncio.ensure_future(next_change(changes))
-        await asyncio.sleep(0)
+    async with polling(file, reads) as change:
         file.write_bytes(b"new")
-        assert await waiting == b"new"
+        assert await change == b"new"
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, *contents: bytes) -> None:
+    """What the file holds each time that it is looked at; the last for ever."""
+    reads = itertools.chain(contents, itertools.repeat(contents[-1]))
+    monkeypatch.setattr(fleet_watch, "_read", lambda _: next(reads))
 
 
 async def test_a_file_that_is_still_being_written_is_waited_for(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = itertools.chain([b"old", b"", b"ne", b"new", b"new"], itertools.repeat(b"new"))
-    monkeypatch.setattr(fleet_watch, "_read", lambda _: next(reads))
+    scripted(monkeypatch, b"old", b"", b"ne", b"new", b"new")
     async with aclosing(watch(file, poll=NEVER)) as changes:
         assert await next_change(changes) == b"new"
 
@@ -211,25 +261,22 @@ async def test_a_file_that_is_still_being_written_is_waited_for(
 async def test_a_change_that_is_taken_back_at_once_does_not_come_out(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads = itertools.chain([b"old", b"new", b"old", b"old"], itertools.repeat(b"newer"))
-    monkeypatch.setattr(fleet_watch, "_read", lambda _: next(reads))
+    scripted(monkeypatch, b"old", b"new", b"old", b"old", b"newer")
     async with aclosing(watch(file, poll=0.01)) as changes:
         assert await next_change(changes) == b"newer"
+
+
+@pytest.mark.looptime
+async def test_a_file_that_never_holds_still_is_taken_in_the_end(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = itertools.count()
+    monkeypatch.setattr(fleet_watch, "_read", lambda _: b"%d" % next(counter))
+    async with aclosing(watch(file, seen=b"old", poll=NEVER)) as changes:
+        assert int(await anext(changes)) >= 100
 
 
 async def test_reading_is_bounded(file: Path) -> None:
     os.truncate(file, 2 * MAX_BYTES)
     async with aclosing(watch(file, seen=b"old", poll=NEVER)) as changes:
         assert len(await next_change(changes)) == MAX_BYTES + 1
-
-
-async def test_a_loop_of_links_is_waited_out(tmp_path: Path) -> None:
-    file = tmp_path / "fleet.yml"
-    file.symlink_to("fleet.yml")
-    async with aclosing(watch(file, seen=b"old", poll=0.01)) as changes:
-        waiting = asyncio.ensure_future(next_change(changes))
-        await asyncio.sleep(0)
-        fresh = tmp_path / "fresh"
-        fresh.write_bytes(b"new")
-        fresh.replace(file)
-        assert await waiting == b"new"

@@ -44,16 +44,25 @@ def test_the_meaning_stays_and_the_units_are_no_more_complained_of() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("\ufeffservers:\r\n  a:\r\n    id: b\r\n    command: x\r\n", "\ufeffservers:\r\n  a:\r\n    # id: b\r\n    command: x\r\n"),
+        (
+            "\ufeffservers:\r\n  a:\r\n    id: b\r\n    command: x\r\n",
+            "\ufeffservers:\r\n  a:\r\n    # id: b\r\n    command: x\r\n",
+        ),
         ("servers: {a: {id: b, command: x}}", "servers: {a: {id: b, command: x}}"),
-        ("servers:\n  a:\n    id:\n      b\n    command: x\n", "servers:\n  a:\n    id:\n      b\n    command: x\n"),
-        ("servers: {a: {command: é, timeouts: {call: '500', stop: \"7\"}}}", "servers: {a: {command: é, timeouts: {call: '500ms', stop: \"7ms\"}}}"),
+        (
+            "servers:\n  a:\n    command: x\n    id:\n      b\n",
+            "servers:\n  a:\n    command: x\n    id:\n      b\n",
+        ),
+        (
+            "servers: {a: {command: é, timeouts: {call: '500', stop: \"7\"}}}",
+            "servers: {a: {command: é, timeouts: {call: '500ms', stop: \"7ms\"}}}",
+        ),
         (
             "defaults: &d {timeouts: {call: &t 500, stop: *t}}\nservers: {a: {<<: *d, command: x}}",
             "defaults: &d {timeouts: {call: &t 500ms, stop: *t}}\nservers: {a: {<<: *d, command: x}}",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_text_around_an_edit_is_left_alone(old: str, new: str) -> None:
     assert upgrade(old) == new
     assert not load(new, "f").errors

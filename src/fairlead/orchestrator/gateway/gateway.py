@@ -7,9 +7,9 @@ an instance is ready, else from a task that waits for one.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -215,7 +215,7 @@ class Gateway:
         self.in_flight -= 1
         stats, exchange.stats = exchange.stats, None
         if stats is not None:
-            stats.record(asyncio.get_running_loop().time() - exchange.started, outcome)
+            stats.record(monotonic() - exchange.started, outcome)
         session = exchange.head.session
         if session is not None and session.calls.get(exchange.id) is exchange:
             del session.calls[exchange.id]

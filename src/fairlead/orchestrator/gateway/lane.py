@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from msgspec import UNSET, Raw
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from fairlead.core import refusals
 from fairlead.core.admission import Preflight, Refused, RequestHead, admit
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
@@ -76,6 +78,16 @@ LINGER: Final = 2.0  # s in which a refused client may read its answer
 CANCELLED: Final = -32800  # the code that LSP and the SDKs know for it
 
 
+_TOO_MANY_PIPELINED: Final = Problem(
+    "too-many-pipelined",
+    "Too many requests",
+    f"more than {MAX_SLOTS} requests wait on this connection; read the answers, or use another connection",
+    503,
+    Fault.CLIENT,
+    1.0,
+)
+
+
 class Exchange:
     """One request and its answer. The reply of a forwarded call, and the stream of a listening client."""
 
@@ -88,7 +100,7 @@ class Exchange:
         self.lane: Lane | None = lane  # None once the client has gone
         self.gateway = lane.gateway
         self.head = head
-        self.started = started  # loop time, s
+        self.started = started  # loop time, s; not rounded as uvloop's own is
         self.id = b"null"  # the client's id, as JSON
         self.method = ""
         self.stats: CallStats | None = None  # once the call is forwarded
@@ -304,11 +316,11 @@ class Lane(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._since = self.loop.time()
+        self._since = monotonic()
         self.gateway.metrics.connections += 1
 
     def data_received(self, data: bytes) -> None:
-        now = self.loop.time()
+        now = monotonic()
         if self._closing:
             return
         if not self._in_message:
@@ -347,25 +359,24 @@ class Lane(HttpToolsProtocol):
                 self._refuse(Problem("bad-request", "Bad request", detail, 400, Fault.CLIENT))
         else:
             if self._in_head and self._head_size > self.gateway.policy.limits.header_bytes:
-                detail = f"the head is larger than {self.gateway.policy.limits.header_bytes} bytes"
-                self._refuse(Problem("headers-too-large", "Headers too large", detail, 431, Fault.CLIENT))
+                limits = self.gateway.policy.limits
+                self._refuse(refusals.headers_too_large(limits.header_bytes, limits.header_count))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_message = self._in_head = True
-        self._since = self.loop.time()
+        self._since = monotonic()
         self._head = None
         self._body, self._body_size = [], 0
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_size = 0
-        self._since = self.loop.time()
+        self._since = monotonic()
         if self._closing:
             return
         if len(self._slots) >= MAX_SLOTS:
-            detail = f"more than {MAX_SLOTS} requests wait on this connection"
-            self._refuse(Problem("too-many-pipelined", "Too many requests", detail, 503, Fault.CLIENT, 1.0))
+            self._refuse(_TOO_MANY_PIPELINED)
             return
         view = self.gateway.view_of(self.url.partition(b"?")[0])
         if view is not None and len(self.connections) > (self.limit_concurrency or len(self.connections)):
@@ -390,12 +401,11 @@ class Lane(HttpToolsProtocol):
         self._body_size += len(body)
         if self._body_size > self.gateway.policy.limits.body_bytes:
             self._head = None
-            detail = f"a body may have {self.gateway.policy.limits.body_bytes} bytes"
-            self._refuse(Problem("body-too-large", "Body too large", detail, 413, Fault.CLIENT))
+            self._refuse(refusals.body_too_large(self.gateway.policy.limits.body_bytes))
 
     def on_message_complete(self) -> None:
         self._in_message = False
-        self._since = self.loop.time()
+        self._since = monotonic()
         candidate, self._candidate = self._candidate, None
         if self._closing:
             return
@@ -475,8 +485,7 @@ class Lane(HttpToolsProtocol):
     def _post(self, head: Head, body: bytes, now: float) -> None:
         """One JSON-RPC message from a client."""
         if len(self._slots) >= MAX_SLOTS:
-            detail = f"more than {MAX_SLOTS} requests wait on this connection"
-            self._refuse(Problem("too-many-pipelined", "Too many requests", detail, 503, Fault.CLIENT, 1.0))
+            self._refuse(_TOO_MANY_PIPELINED)
             return
         gateway = self.gateway
         exchange = Exchange(self, head, now)
@@ -604,7 +613,7 @@ class Lane(HttpToolsProtocol):
         """Half-close, so that a client which still sends can read its answer before the connection ends."""
         if not self.transport.is_closing():
             self._closing = True
-            self._since = self.loop.time()
+            self._since = monotonic()
             if self.transport.can_write_eof():
                 self.transport.write_eof()
             else:
@@ -631,7 +640,7 @@ class Lane(HttpToolsProtocol):
         turn = self._slots[0] if self._slots else None
         if isinstance(turn, AppTurn):
             self._slots.popleft()
-            self._since = self.loop.time()
+            self._since = monotonic()
             self.flow.resume_reading()
             self._after(turn.cycle.keep_alive)
 
@@ -645,10 +654,10 @@ class Lane(HttpToolsProtocol):
             if idle > LINGER:
                 self._abort()
         elif self._in_message:
-            what, limit = ("head", limits.head) if self._in_head else ("body", limits.body)
+            limit = limits.head if self._in_head else limits.body
             if idle > limit and not self._slots:
-                detail = f"the {what} did not come within {limit:g} s"
-                self._refuse(Problem("too-slow", "Too slow", detail, 408, Fault.CLIENT))
+                slow = refusals.head_too_slow if self._in_head else refusals.body_too_slow
+                self._refuse(slow(limit))
         elif self._slots:
             first = self._slots[0]
             if type(first) is Exchange and idle > limits.comment:

@@ -444,7 +444,7 @@ async def test_large_requests_count_by_their_bytes(remote, monkeypatch):
 
 
 async def test_paused_reading_brings_nothing_in_and_loses_nothing(remote):
-    events = [b'data: {"jsonrpc":"2.0","method":"n","params":%d}\n\n' % n for n in range(10_000)]
+    events = [b'data: {"jsonrpc":"2.0","method":"n","params":%d}\n\n' % n for n in range(3000)]
     raw = stream(b"".join(events), b"data: " + ANSWER + b"\n\n")
     async with RawServer(saying(raw)) as server:
         link, recorder = await remote.open(server.url)
@@ -453,20 +453,46 @@ async def test_paused_reading_brings_nothing_in_and_loses_nothing(remote):
         def pause(_frame):
             nonlocal count
             count += 1
-            if count % 1000 == 0:
+            if count % 300 == 0:
                 link.pause_reading()
 
         recorder.on_frame = pause
         call(link, 7, "echo")
         for rounds in range(1, 11):
-            await recorder.until(lambda rounds=rounds: count == 1000 * rounds)
+            await recorder.until(lambda rounds=rounds: count == 300 * rounds)
             for _ in range(20):
                 await asyncio.sleep(0)
-            assert count == 1000 * rounds
+            assert count == 300 * rounds
             link.resume_reading()
-        await recorder.until(lambda: count == 10_001)
-        assert [m["params"] for m in recorder.messages[:-1]] == list(range(10_000))
+        await recorder.until(lambda: count == 3001)
+        assert [m["params"] for m in recorder.messages[:-1]] == list(range(3000))
         assert recorder.answer(7)
+
+
+async def test_paused_reading_makes_the_server_wait(remote):
+    writers = []
+
+    async def script(got, writer):
+        writers.append(writer)
+        begin_stream(writer)
+        for _ in range(20):
+            chunk(writer, b"data: " + MEGABYTE + b"\n\n")
+        chunk(writer, b"data: " + answer_to(got.body) + b"\n\n")
+        chunk(writer, b"")
+
+    async with RawServer(script) as server:
+        link, recorder = await remote.open(server.url)
+        recorder.on_frame = lambda _frame: link.pause_reading()
+        call(link, 7, "echo")
+        await recorder.until(lambda: recorder.frames)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert writers[0].transport.get_write_buffer_size() > 2**20
+        assert len(recorder.frames) == 1
+        recorder.on_frame = None
+        link.resume_reading()
+        await recorder.answered(7)
+        assert len(recorder.frames) == 21
 
 
 async def test_a_failure_does_not_overtake_held_back_frames(remote):
