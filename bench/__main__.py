@@ -22,7 +22,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from bench.contenders import CONTENDERS, Stage, find_nginx, set_stage
-from bench.latency import Latency, measure_latency
+from bench.latency import DIRECT, Caller, compare, measure_latency
 from bench.load import Load, Round, Running, check_answers, measure
 from bench.memory import Idle, measure_idle, resident_mib
 from bench.peers import PEERS, pinned_versions
@@ -62,6 +62,7 @@ class Run:
             for name, one in self._running.items()
             if one.gateway
         ]
+        callers = self._latency(stage)
         return Report(
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=before,
@@ -71,7 +72,8 @@ class Run:
             calls=rows(rounds),
             checks=checks,
             resident=resident,
-            latency=self._latency(stage),
+            latency=compare(callers),
+            latency_faults=[f"{one.contender} to {one.over}: {one.fault}" for one in callers if one.fault],
             idle=self._idle(stage),
             not_measured=self._not_measured,
         )
@@ -121,11 +123,10 @@ class Run:
                     )
         return rounds
 
-    def _latency(self, stage: Stage) -> list[Latency]:
+    def _latency(self, stage: Stage) -> list[Caller]:
         self._say("one call at a time")
-        return measure_latency(
-            stage, [one for one in self._running.values() if one.name != "direct"], self._rounds
-        )
+        contenders = [one for one in self._running.values() if one.name != DIRECT]
+        return measure_latency(stage, contenders, self._rounds)
 
     def _idle(self, stage: Stage) -> Idle | None:
         if "fairlead" not in self._running:

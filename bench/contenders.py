@@ -109,8 +109,9 @@ def fleet(server: dict[str, object]) -> dict[str, object]:
 
 def _orchestrator(stage: Stage, name: str, server: dict[str, object]) -> tuple[Program, int]:
     """Start the service as its users do; return it and its port."""
-    state = stage.folder / f"{name}-state"
-    config = stage.folder / f"{name}.yml"
+    folder = stage.folder / name
+    state, config = folder / "state", folder / "config" / "mcp-servers.yml"
+    config.parent.mkdir(parents=True)
     config.write_text(json.dumps(fleet(server)))  # JSON is YAML
     env = {key: value for key, value in os.environ.items() if not key.startswith("FAIRLEAD_")}
     program = stage.programs.start(
@@ -125,7 +126,7 @@ def _orchestrator(stage: Stage, name: str, server: dict[str, object]) -> tuple[P
             "--port",
             "0",
         ],
-        env | {"FAIRLEAD_TOKEN": stage.token},
+        env | {"FAIRLEAD_TOKEN": stage.token, "FAIRLEAD_SESSIONS_MAX_SESSIONS": "100000"},
     )
     run_file = state / "run.json"
     deadline = time.monotonic() + READY_SECONDS

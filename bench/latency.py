@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import httptools
+
 from bench.connection import Access, Connection, request
 from bench.contenders import ECHO_STDIO, Stage
 from bench.figures import percentile
@@ -37,29 +39,33 @@ class Latency:
 
 @dataclass(slots=True)
 class Caller:
-    """One way to the echo tool, and what its calls took, in microseconds."""
+    """One way to the echo tool, and what its calls took, in microseconds. Who erred is not called again."""
 
     contender: str
     over: str
     tool: str
     call: Call
     times: list[float] = field(default_factory=list)
+    fault: str = ""
 
     def take_turn(self) -> None:
-        """Call for a while. Raises ValueError at a wrong answer."""
+        """Call for a while."""
         stop = time.perf_counter() + TURN_SECONDS
-        while time.perf_counter() < stop:
+        while not self.fault and time.perf_counter() < stop:
             number = len(self.times) + 1
             body = request(number, "tools/call", {"name": self.tool, "arguments": {"text": f"text {number}"}})
             start = time.perf_counter()
-            answer = self.call(body)
+            try:
+                answer = self.call(body)
+            except (OSError, httptools.HttpParserError) as error:
+                self.fault = f"call {number} failed: {error}"
+                break
             self.times.append((time.perf_counter() - start) * 1e6)
             if b'"text %d"' % number not in answer:
-                msg = f"{self.contender} gave a wrong answer to call {number}: {answer[:200]!r}"
-                raise ValueError(msg)
+                self.fault = f"call {number} got a wrong answer: {answer[:200]!r}"
 
 
-def measure_latency(stage: Stage, contenders: list[Running], rounds: int) -> list[Latency]:
+def measure_latency(stage: Stage, contenders: list[Running], rounds: int) -> list[Caller]:
     """Every contender in turn, `rounds` times, one call at a time."""
     with contextlib.ExitStack() as stack:
         callers = [
@@ -72,21 +78,28 @@ def measure_latency(stage: Stage, contenders: list[Running], rounds: int) -> lis
         for _ in range(rounds):
             for caller in callers:
                 caller.take_turn()
-    return compare(callers)
+    return callers
 
 
 def compare(callers: list[Caller]) -> list[Latency]:
-    """Percentiles of each, and what each adds to the direct calls of the same kind."""
-    direct = {caller.over: caller for caller in callers if caller.contender == DIRECT}
+    """Percentiles of each that did not err, and what it adds to the direct calls of the same kind."""
+    direct = {caller.over: caller.times for caller in callers if caller.contender == DIRECT}
     found = []
     for caller in callers:
+        if caller.fault or not (base := direct[caller.over]):
+            continue
         p50, p99 = percentile(caller.times, 50), percentile(caller.times, 99)
-        base = direct[caller.over].times
-        added = (
-            None if caller.contender == DIRECT else (p50 - percentile(base, 50), p99 - percentile(base, 99))
-        )
+        is_direct = caller.contender == DIRECT
         found.append(
-            Latency(caller.contender, caller.over, len(caller.times), p50, p99, *(added or (None, None)))
+            Latency(
+                contender=caller.contender,
+                over=caller.over,
+                calls=len(caller.times),
+                p50_us=p50,
+                p99_us=p99,
+                added_p50_us=None if is_direct else p50 - percentile(base, 50),
+                added_p99_us=None if is_direct else p99 - percentile(base, 99),
+            )
         )
     return found
 

@@ -137,6 +137,7 @@ class Report:
     calls: list[Row]
     checks: dict[str, Load]
     latency: list[Latency]
+    latency_faults: list[str]
     resident: list[Resident]
     idle: Idle | None
     not_measured: dict[str, str]
@@ -153,7 +154,7 @@ class Report:
             for name, load in self.checks.items()
             if load.faults
         ]
-        return told
+        return told + self.latency_faults
 
     def as_json(self) -> dict[str, Any]:
         document = asdict(self)

@@ -31,10 +31,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[
     yield from _system(tmp_path_factory.mktemp("shared"), packages)
 
 
-@pytest.fixture
-def own_fleet(tmp_path: Path, packages: Path) -> Iterator[System]:
-    """A system that the test may break."""
-    yield from _system(tmp_path, packages)
+@pytest.fixture(scope="session")
+def frail_fleet(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[System]:
+    """A system that tests may break, as long as it has mended itself when they end."""
+    yield from _system(tmp_path_factory.mktemp("frail"), packages)
 
 
 def _system(folder: Path, packages: Path) -> Iterator[System]:

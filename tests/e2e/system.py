@@ -139,8 +139,9 @@ class System:
 
         wait_until(lambda: not others(), others)
 
-    def pids(self, server: str) -> list[int]:
-        return [instance["pid"] for instance in self.server(server)["instances"]]
+    def pids(self, server: str) -> set[int]:
+        """The processes of a server's instances that are ready."""
+        return {one["pid"] for one in self.server(server)["instances"] if one["state"] == "ready"}
 
     def processes(self) -> list[psutil.Process]:
         """Every living process that this system started: its service and its servers."""

@@ -15,6 +15,7 @@ from fairlead.model.placeholders import MissingNames, check, resolve
 from fairlead.model.spec_problem import Loaded
 from fairlead.model.units import CORES, DURATION, SIZE
 from fairlead.stores.fleet_file import dump, load
+from fairlead.stores.upgrade import upgrade
 from fairlead.stores.yaml_text import write_yaml
 from fairlead.stores.yaml_tree import Mapping, Node, Scalar, compose, plain_value
 
@@ -207,7 +208,12 @@ REAL = (Path(__file__).parents[1] / "unit" / "stores" / "data" / "original.yml")
 @settings(deadline=None)
 def test_no_slip_in_a_real_file_makes_it_raise(at: int, cut: int, put: str) -> None:
     text = REAL[:at] + put + REAL[at + cut :]
-    check_loaded(load(text, "f.yml"), text)
+    found = load(text, "f.yml")
+    check_loaded(found, text)
+    if found.spec is not None:
+        upgraded = load(upgrade(text), "f.yml")
+        assert not any("no unit" in problem.message for problem in upgraded.problems)
+        assert upgraded.spec == found.spec
 
 
 @given(DURATIONS, st.integers(1, 2**50), st.floats(0.001, 10_000))

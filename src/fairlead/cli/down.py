@@ -16,6 +16,7 @@ from fairlead.cli.output import print_json, say, warn
 from fairlead.stores.state import Holder, StateFolder
 
 POLL = 0.05  # s
+SERVERS_STOP = 6.0  # s: what the servers may take by default once calls have finished, and a second
 
 
 @click.command("down")
@@ -43,7 +44,7 @@ def down_command(*, as_json: bool, **given: Any) -> None:
 
 def stop_patience(settings: Settings) -> float:
     """How long an orderly stop may take before the process is killed, s: by default 10."""
-    return settings.edge.shutdown_timeout + 2.0
+    return settings.edge.shutdown_timeout + SERVERS_STOP
 
 
 def stop(holder: Holder, *, patience: float) -> bool:

@@ -15,7 +15,7 @@ nobody: the answer counts, the connection does not live on.
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
+from enum import IntEnum
 from typing import Protocol, cast
 
 import httptools
@@ -24,12 +24,12 @@ MAX_MESSAGE = 16 * 2**20  # bytes of one collected body, or of one event
 MAX_OVERHEAD = 64 * 2**10  # bytes in a row that bring no body
 
 
-class Lane(Enum):
+class Lane(IntEnum):
     """Which of the pool's places an exchange takes (see `http_pool`)."""
 
-    CALLS = "calls"
-    SIDE = "side"
-    STREAMS = "streams"
+    CALLS = 0
+    SIDE = 1
+    STREAMS = 2
 
 
 class Exchange:
@@ -91,7 +91,6 @@ class HttpConnection(asyncio.Protocol):
         "_overhead",
         "_owner",
         "_parser",
-        "_served",
         "_size",
         "_status",
         "_streamed",
@@ -100,6 +99,7 @@ class HttpConnection(asyncio.Protocol):
         "exchange",
         "idle_since",
         "keep_idle",
+        "kept",
     )
     _transport: asyncio.Transport
 
@@ -109,7 +109,7 @@ class HttpConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.idle_since = 0.0  # loop time, s; the pool's note
         self.keep_idle: float | None = None  # s, as the server said in Keep-Alive
-        self._served = False  # has carried an exchange before the present one
+        self.kept = False  # it has been idle: the server may have closed it by the time it is used
         self._reset()
 
     def _reset(self) -> None:
@@ -262,7 +262,6 @@ class HttpConnection(asyncio.Protocol):
         if reusable and (hint := self._headers.get(b"keep-alive")) is not None:
             self.keep_idle = _keep_alive_seconds(hint)
         self.exchange = exchange.connection = None
-        self._served = True
         self._reset()
         self._owner.exchange_over(self, exchange, reusable=reusable)
         exchange.ended(body)
@@ -272,7 +271,7 @@ class HttpConnection(asyncio.Protocol):
         assert exchange is not None
         self.exchange = exchange.connection = None
         self._transport.abort()
-        self._owner.exchange_broken(exchange, reason, unheard=self._served and not self._heard)
+        self._owner.exchange_broken(exchange, reason, unheard=self.kept and not self._heard)
 
     def _progress(self) -> str:
         if not self._heard:

@@ -131,7 +131,7 @@ async def _connect(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> socke
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _keep_alive(sock)
             await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()
@@ -142,6 +142,14 @@ async def _connect(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> socke
         else:
             return sock
     raise failure
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the kernel find out in two minutes that a peer is gone: streams may be silent for hours."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+        if hasattr(socket, option):  # not on every platform
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def connect_problem(endpoint: Endpoint, error: OSError, *, waited: float) -> ProblemError:

@@ -7,9 +7,9 @@ for streams that stay open (what the server says first, `subscriptions/listen`).
 fill their lane, and calls are not starved by them.
 
 What is sent again. A server may close a kept connection at the very moment at which it is used. Where not
-one byte of an answer came over such a *reused* connection, a repeatable exchange is sent once more, over a
-new connection. One that is not repeatable (tools/call) fails instead, since it may have run; so does
-everything on a connection of its own, and everything whose answer had begun.
+one byte of an answer came over a connection that had been kept idle, a repeatable exchange is sent once more,
+over a new connection. One that is not repeatable (tools/call) fails instead, since it may have run; so does
+everything on a connection made for it, and everything whose answer had begun.
 """
 
 from __future__ import annotations
@@ -73,11 +73,12 @@ class ConnectionPool:
         self._listener = listener
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._lanes = {
-            Lane.CALLS: _Queue(max(1, settings.max_connections)),
-            Lane.SIDE: _Queue(SIDE_PLACES),
-            Lane.STREAMS: _Queue(STREAM_PLACES),
+        places = {
+            Lane.CALLS: max(1, settings.max_connections),
+            Lane.SIDE: SIDE_PLACES,
+            Lane.STREAMS: STREAM_PLACES,
         }
+        self._lanes = [_Queue(places[lane]) for lane in Lane]
         self._open: set[HttpConnection] = set()
         self._idle: list[HttpConnection] = []  # the one used last is at the end
         self._lingering: dict[HttpConnection, float] = {}  # since when, loop time
@@ -94,7 +95,7 @@ class ConnectionPool:
         self.reading_paused = False
 
     def __repr__(self) -> str:
-        taken = "+".join(str(queue.taken) for queue in self._lanes.values())
+        taken = "+".join(str(queue.taken) for queue in self._lanes)
         return (
             f"ConnectionPool({self._settings.endpoint}: {len(self._open)} open, {len(self._idle)} idle, "
             f"{taken} taken, {self._waiting_count} waiting)"
@@ -102,7 +103,7 @@ class ConnectionPool:
 
     @property
     def _waiting_count(self) -> int:
-        return sum(len(queue.waiting) for queue in self._lanes.values())
+        return sum(len(queue.waiting) for queue in self._lanes)
 
     @property
     def queued_bytes(self) -> int:
@@ -136,7 +137,7 @@ class ConnectionPool:
 
     def release(self) -> None:
         self._on_hold = False
-        for queue in self._lanes.values():
+        for queue in self._lanes:
             while queue.waiting and queue.taken < queue.places:
                 queue.taken += 1
                 self._start_next(queue)
@@ -186,7 +187,7 @@ class ConnectionPool:
         for timer in (self._sweep_timer, self._linger_timer):
             if timer is not None:
                 timer.cancel()
-        for queue in self._lanes.values():
+        for queue in self._lanes:
             queue.waiting.clear()
         for task in self._dialling.values():
             task.cancel()
@@ -232,10 +233,13 @@ class ConnectionPool:
             self._dial_failed(exchange, error)
             return
         self._failures = 0
-        if self._dialling.pop(exchange, None) is not None:
-            connection.start(exchange)
-        elif not self._closed:
+        if self._dialling.pop(exchange, None) is None:
             self._keep(connection)
+        elif connection.usable:
+            connection.start(exchange)
+        else:
+            self._free(self._lanes[exchange.lane])
+            exchange.failed("the server closed the connection as soon as it was made")
 
     def _dial_failed(self, exchange: Exchange, error: ProblemError) -> None:
         self._failures += 1
@@ -261,10 +265,10 @@ class ConnectionPool:
         self._failures = 0
         if self._lingering:
             self._lingering.pop(connection, None)
-        if not reusable:
-            connection.close()
-        elif not self._closed:
+        if reusable:
             self._keep(connection)
+        else:
+            connection.close()
         self._free(self._lanes[exchange.lane])
 
     def exchange_broken(self, exchange: Exchange, reason: str, *, unheard: bool) -> None:
@@ -293,6 +297,9 @@ class ConnectionPool:
         self._start(exchange)
 
     def _keep(self, connection: HttpConnection) -> None:
+        if self._closed or not connection.usable:
+            return
+        connection.kept = True
         connection.idle_since = now = self._loop.time()
         self._idle.append(connection)
         self._sweep_at(now + _patience(connection))

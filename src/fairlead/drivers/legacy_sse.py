@@ -13,15 +13,13 @@ from collections.abc import Callable
 from fairlead.drivers.http_answer import event_frames, is_event_stream, read_refusal, refusal_of
 from fairlead.drivers.http_connection import MAX_MESSAGE, Exchange, Lane
 from fairlead.drivers.http_endpoint import upstream_problem
-from fairlead.drivers.remote_link import RemoteLink, Target
+from fairlead.drivers.remote_link import ACCEPT_TIMEOUT, INITIALIZED, NEVER_TWICE, RemoteLink, Target
 from fairlead.mcp.sse import SseDecoder, SseError
 from fairlead.model.errors import ProblemError
 from fairlead.model.launch import RemoteLaunch
 from fairlead.ports import LinkListener
 
-ACCEPT_TIMEOUT = 30.0  # s for a message to be taken
-
-_INITIALIZED = "notifications/initialized"
+_CHECK = "Check `url` and `transport` in the fleet file: newer servers speak streamable-http."
 
 
 class LegacySseLink(RemoteLink):
@@ -72,8 +70,8 @@ class LegacySseLink(RemoteLink):
         post = _Post(self, request, method, request_id)
         self._posts[post] = asyncio.get_running_loop().call_later(ACCEPT_TIMEOUT, self._not_taken, post)
         self.pool.submit(post)
-        if method == _INITIALIZED:
-            self.pool.hold()  # servers refuse what overtakes it on another connection
+        if method == INITIALIZED:
+            self.pool.hold()
 
     def abandon(self, request_id: int) -> bool:
         for post in self._posts:
@@ -90,7 +88,7 @@ class LegacySseLink(RemoteLink):
         """The POST is over, one way or the other."""
         if (timer := self._posts.pop(post, None)) is not None:
             timer.cancel()
-        if post.method == _INITIALIZED:
+        if post.method == INITIALIZED:
             self.pool.release()
 
     def _not_taken(self, post: _Post) -> None:
@@ -155,7 +153,7 @@ class _Post(Exchange):
 
     def __init__(self, link: LegacySseLink, request: bytes, method: str, request_id: int | None) -> None:
         lane = Lane.SIDE if request_id is None else Lane.CALLS
-        super().__init__(request, lane, repeatable=method != "tools/call")
+        super().__init__(request, lane, repeatable=method not in NEVER_TWICE)
         self.method = method
         self.request_id = request_id
         self._link = link
@@ -182,6 +180,3 @@ class _Post(Exchange):
         self._link.taken(self)
         if self.request_id is not None:
             self._link.inbox.failed(self.request_id, reason)
-
-
-_CHECK = "Check `url` and `transport` in the fleet file: newer servers speak streamable-http."

@@ -13,7 +13,7 @@ from fairlead.drivers.remote_link import Inbox
 from fairlead.mcp.sse import SseDecoder, SseError
 
 FIRST_DELAY = 1.0  # s, unless the server says otherwise
-LONGEST_DELAY = 60.0  # s, whatever the server says
+SHORTEST_DELAY, LONGEST_DELAY = 0.05, 60.0  # s, whatever the server says
 _WORTH_ANOTHER_TRY = frozenset({408, 409, 425, 429})  # and all of 5xx
 
 
@@ -92,4 +92,4 @@ class Listening(Exchange):
         wish = FIRST_DELAY if self._decoder.retry is None else self._decoder.retry
         backoff = 2.0**self._attempts if self._attempts else 0.0
         self._attempts = min(self._attempts + 1, 10)
-        self._timer = self._link.later(min(max(wish, backoff), LONGEST_DELAY), self.open)
+        self._timer = self._link.later(min(max(wish, backoff, SHORTEST_DELAY), LONGEST_DELAY), self.open)

@@ -18,6 +18,10 @@ from fairlead.model.errors import ProblemError
 from fairlead.model.launch import RemoteLaunch
 from fairlead.ports import LinkListener, LinkLost, LinkStatistics
 
+ACCEPT_TIMEOUT = 30.0  # s for a message to be taken by the server
+INITIALIZED = "notifications/initialized"  # servers refuse what overtakes it on another connection
+NEVER_TWICE = frozenset({"tools/call"})  # what is not sent again where it may have run
+
 _log = structlog.get_logger(__name__)
 _SHORTEST_SECRET = 6  # characters; shorter header values are words, not secrets
 

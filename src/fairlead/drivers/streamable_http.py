@@ -31,23 +31,20 @@ from fairlead.drivers.http_answer import (
 )
 from fairlead.drivers.http_connection import MAX_MESSAGE, Exchange, Lane
 from fairlead.drivers.listening import Listening
-from fairlead.drivers.remote_link import RemoteLink, Target
+from fairlead.drivers.remote_link import ACCEPT_TIMEOUT, INITIALIZED, NEVER_TWICE, RemoteLink, Target
 from fairlead.mcp.eras import Era, era_of_header
 from fairlead.mcp.headers import encode_header_value
 from fairlead.mcp.sse import SseDecoder, SseError
 from fairlead.model.launch import RemoteLaunch
 from fairlead.ports import LinkListener
 
-ACCEPT_TIMEOUT = 30.0  # s for a notification to be taken
 ABANDON_GRACE = 10.0  # s between a legacy cancellation and the end of the request's stream
 RESUME_DELAY = 1.0  # s before a broken stream is taken up again, unless the server says otherwise
-MAX_RESUME_DELAY = 30.0  # s, whatever the server says
+MIN_RESUME_DELAY, MAX_RESUME_DELAY = 0.05, 30.0  # s, whatever the server says
 MAX_RESUMPTIONS = 3  # in a row that brought nothing
 
 _log = structlog.get_logger(__name__)
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
-_NEVER_TWICE = frozenset({"tools/call"})
-_INITIALIZED = "notifications/initialized"
 _LANES = {
     "subscriptions/listen": Lane.STREAMS,
     "ping": Lane.SIDE,  # health must not wait behind the calls that it is about
@@ -75,7 +72,7 @@ class Post(Exchange):
 
     def __init__(self, link: StreamableLink, request: bytes, method: str, request_id: int | None) -> None:
         lane = Lane.SIDE if request_id is None else _LANES.get(method, Lane.CALLS)
-        super().__init__(request, lane, repeatable=method not in _NEVER_TWICE)
+        super().__init__(request, lane, repeatable=method not in NEVER_TWICE)
         self.method = method
         self.request_id = request_id
         self.modern = link.modern
@@ -167,8 +164,9 @@ class Post(Exchange):
             self._resumptions += 1
             self.request = self._link.get_request(decoder.last_event_id)
             self.repeatable = True
-            delay = RESUME_DELAY if decoder.retry is None else min(decoder.retry, MAX_RESUME_DELAY)
-            self.timer = self._link.later(delay * self._resumptions, self._resume)
+            wish = RESUME_DELAY if decoder.retry is None else decoder.retry
+            delay = min(max(wish, MIN_RESUME_DELAY) * self._resumptions, MAX_RESUME_DELAY)
+            self.timer = self._link.later(delay, self._resume)
 
     def _resume(self) -> None:
         self.timer = None
@@ -223,8 +221,8 @@ class StreamableLink(RemoteLink):
             self._notices.add(post)
             post.timer = self.later(ACCEPT_TIMEOUT, self._not_accepted, post)
         self.pool.submit(post)
-        if method == _INITIALIZED:
-            self.pool.hold()  # servers refuse what overtakes it on another connection
+        if method == INITIALIZED:
+            self.pool.hold()
 
     def abandon(self, request_id: int) -> bool:
         post = self._requests.get(request_id)
@@ -281,7 +279,7 @@ class StreamableLink(RemoteLink):
             post.timer.cancel()
         if not accepted:
             _log.warning("message not accepted", instance=self._launch.instance_id, method=post.method)
-        if post.method == _INITIALIZED:
+        if post.method == INITIALIZED:
             self.pool.release()
             if accepted and not self.modern and not self.over:
                 self._listening = Listening(self)

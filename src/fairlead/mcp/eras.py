@@ -187,21 +187,38 @@ def _modern_members(capabilities: bytes, client: bytes, log_level: bytes | None)
     return b",".join(encode_json(name) + b":" + value for name, value in members.items())
 
 
-def complete_result(raw: bytes) -> bytes:
-    """A legacy server's result as a modern client wants it: with a `resultType`."""
-    if raw[:1] != b"{" or b'"resultType"' in raw:
+CACHE_MEMBERS: Final = {"ttlMs": b"0", "cacheScope": b'"private"'}
+"""What a modern client must find in a `resources/read`; a legacy server says nothing of it: do not keep."""
+
+
+def complete_result(method: str, raw: bytes) -> bytes:
+    """A legacy server's result as a modern client wants it: with a `resultType`, and what `method` needs."""
+    if method != "resources/read" and b'"resultType"' not in raw:
+        rest = raw[1:].lstrip() if raw[:1] == b"{" else b""
+        if rest:
+            return b'{"resultType":"complete"' + (rest if rest == b"}" else b"," + rest)
+    members = _members(raw)
+    if members is None or "resultType" in members:
         return raw
-    rest = raw[1:].lstrip()
-    return b'{"resultType":"complete"' + (rest if rest == b"}" else b"," + rest)
+    members = {"resultType": b'"complete"', **members}
+    return _object(members if method != "resources/read" else {**CACHE_MEMBERS, **members})
 
 
 def strip_result_type(raw: bytes) -> bytes:
     """A modern server's result as a legacy client knows it: without `resultType`, `ttlMs`, `cacheScope`."""
-    if b'"resultType"' not in raw:
+    members = _members(raw) if b'"resultType"' in raw else None
+    if members is None or "resultType" not in members:
         return raw
+    return _object({k: v for k, v in members.items() if k not in ("resultType", *CACHE_MEMBERS)})
+
+
+def _members(raw: bytes) -> dict[str, Raw | bytes] | None:
+    """The top level of a result; None for what is not an object."""
     try:
-        members = msgspec.json.decode(raw, type=dict[str, Raw])
+        return dict(msgspec.json.decode(raw, type=dict[str, Raw]))
     except msgspec.DecodeError:
-        return raw
-    kept = {k: v for k, v in members.items() if k not in ("resultType", "ttlMs", "cacheScope")}
-    return b"{" + b",".join(encode_json(k) + b":" + bytes(v) for k, v in kept.items()) + b"}"
+        return None
+
+
+def _object(members: dict[str, Raw | bytes]) -> bytes:
+    return b"{" + b",".join(encode_json(k) + b":" + bytes(v) for k, v in members.items()) + b"}"

@@ -84,14 +84,16 @@ class MCPOrchestrator:
                 server: old[server] if server in kept else ServerPool(new[server], self._launcher, self)
                 for server in new
             }
+            for server in changed:
+                self._pools[server].inherit(old[server])
             self.spec = spec
             self.generation += 1
             self._gateway.set_limits(spec.security.resource_limits)
-            self._gateway.set_pools(self._enabled())
-            await asyncio.gather(*(pool.close() for pool in leaving))
             for server in (*fresh, *changed):
                 if new[server].enabled:
                     self._pools[server].start()
+            self._gateway.set_pools(self._enabled())
+            await asyncio.gather(*(pool.close() for pool in leaving))
             applied = Applied(tuple(fresh), tuple(changed), tuple(gone), tuple(kept))
             LOG.info(
                 "spec applied",

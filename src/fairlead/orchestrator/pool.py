@@ -182,6 +182,14 @@ class ServerPool:
         for instance in self._instances:
             instance.expire(now)
 
+    def inherit(self, before: ServerPool) -> None:
+        """Take the place of a pool whose spec was edited: what it offered is shown until we know better.
+
+        So a call that comes in between waits for the new instance instead of meeting an unknown name.
+        """
+        if self.spec.source == before.spec.source:
+            self.catalogue = before.catalogue
+
     # -- wanting and tending -----------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -372,7 +380,7 @@ class ServerPool:
             message=self._condition.message,
             conditions=[self._condition],
             instances=[instance.status() for instance in self._instances],
-            source=spec.package or spec.url or spec.command or "",
+            source=spec.source,
             sharing=spec.sharing.value,
             capabilities=list(spec.capabilities),
             weight=spec.weight,

@@ -7,6 +7,7 @@ warns of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,10 +61,6 @@ def _ids(text: str, root: Node) -> Iterator[_Edit]:
     for server in servers.entries.values():
         if isinstance(server.value, Mapping) and (entry := server.value.entries.get("id")):
             line_start = text.rfind("\n", 0, entry.key.start) + 1
-            has_line = not text[line_start : entry.key.start].strip(" ")
-            if (
-                has_line
-                and isinstance(entry.value, Scalar)
-                and "\n" not in text[line_start : entry.value.end]
-            ):
+            line = text[line_start : entry.value.end] if isinstance(entry.value, Scalar) else ""
+            if re.fullmatch(r" *id *:[^\n&]*", line):  # alone on its line, and no anchor that others need
                 yield _Edit(entry.key.start, entry.key.start, "# ")

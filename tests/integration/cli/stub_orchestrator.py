@@ -3,7 +3,8 @@
     stub_orchestrator.py STATE_DIR [--stop-with-stdin] [--slow S] [--die S] [--deaf] [--never]
 
 The server `slow` gets ready after S seconds; `--die` ends the process with code 3 after S seconds; `--deaf`
-ignores SIGTERM; `--never` leaves `slow` starting for ever.
+ignores SIGTERM; `--never` leaves `slow` starting for ever; `--late` and `--linger` make the time between
+taking the lock and listening, and between closing and giving the lock back, longer.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def main() -> None:
     parser.add_argument("--die", type=float)
     parser.add_argument("--deaf", action="store_true")
     parser.add_argument("--never", action="store_true")
+    parser.add_argument("--late", type=float, default=0.0)
+    parser.add_argument("--linger", type=float, default=0.0)
     options = parser.parse_args()
     over = threading.Event()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if options.deaf else lambda *_: over.set())
@@ -86,6 +89,7 @@ def main() -> None:
             ("127.0.0.1", 0), handler(Fleet(options.slow, never=options.never), tokens)
         )
         threading.Thread(target=service.serve_forever, daemon=True).start()
+        time.sleep(options.late)
         state.write_run({"orchestrator": f"http://127.0.0.1:{service.server_port}"}, "0")
         print(json.dumps({"level": "info", "event": "listening"}), flush=True)
         print(json.dumps({"level": "warning", "event": "watch out", "server": "magic"}), flush=True)
@@ -101,6 +105,7 @@ def main() -> None:
             )
         service.shutdown()
         service.server_close()
+        time.sleep(options.linger)
         state.clear_run()
 
 

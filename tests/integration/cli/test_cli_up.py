@@ -104,6 +104,35 @@ def test_a_second_up_shows_the_running_one(commands: Commands):
     assert json.loads(again.stdout)["alreadyRunning"] is True
 
 
+def test_a_start_that_is_under_way_is_waited_for(commands: Commands):
+    first = commands.up("detach", "--late", "2")
+    wait_until(commands.state.holder, "the first has the lock")
+    second = commands.up("detach")
+    assert second.ended() == 0
+    assert "already runs at" in second.stdout
+    assert first.ended() == 0
+
+
+def test_a_stop_that_is_under_way_is_waited_for(commands: Commands):
+    assert commands.up("detach", "--linger", "2").ended() == 0
+    before = commands.state.holder()
+    assert before is not None
+    os.kill(before.pid, signal.SIGTERM)
+    run = commands.state.read_run()
+    assert run is not None
+
+    def refused() -> bool:
+        return commands.run("status").ended() == 1
+
+    wait_until(refused, "it does not listen any more")
+    second = commands.up("detach")
+    assert second.ended() == 0
+    assert "Fairlead is up at" in second.stdout
+    after = commands.state.holder()
+    assert after is not None
+    assert after.pid != before.pid
+
+
 def test_detached_it_runs_on_until_down(commands: Commands):
     up = commands.up("detach")
     assert up.ended() == 0

@@ -23,7 +23,7 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     assert settings.edge.header_timeout == 10
     assert settings.edge.body_timeout == 30
     assert settings.edge.keep_alive_timeout == 75
-    assert settings.edge.shutdown_timeout == 8
+    assert settings.edge.shutdown_timeout == 4
     assert settings.sessions.idle_expiry == 3600
 
 

@@ -18,7 +18,16 @@ def test_what_a_gateway_adds_is_told_over_the_direct_calls_of_its_kind():
     }
 
 
-def test_a_wrong_answer_ends_the_measurement():
-    caller = Caller("Fairlead", "stdio", "echo", lambda body: b'{"result":"another text"}')
-    with pytest.raises(ValueError, match="Fairlead gave a wrong answer to call 1"):
-        caller.take_turn()
+def broken(body):
+    raise ConnectionError("it hung up")
+
+
+@pytest.mark.parametrize(
+    ("call", "fault"),
+    [(lambda body: b'{"result":"another text"}', "wrong answer"), (broken, "call 1 failed: it hung up")],
+)
+def test_who_errs_is_told_and_not_compared(call, fault):
+    callers = [Caller("direct", "stdio", "echo", bytes, [70.0]), Caller("Fairlead", "stdio", "echo", call)]
+    callers[1].take_turn()
+    assert fault in callers[1].fault
+    assert [one.contender for one in compare(callers)] == ["direct"]

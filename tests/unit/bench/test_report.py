@@ -30,6 +30,7 @@ def report(found, **changes):
         "seconds": 3,
         "calls": found,
         "checks": {},
+        "latency_faults": [],
         "latency": [Latency("direct", "stdio", 10, 70, 90, None, None)],
         "resident": [Resident("Fairlead", "stdio", 60.0, 61.0)],
         "idle": Idle(1024, 512, start_mib=60, sessions_mib=64, streams_mib=69, closed_mib=65),

@@ -125,7 +125,26 @@ def test_a_modern_server_gets_the_clients_words_or_ours():
     ],
 )
 def test_a_legacy_result_becomes_a_modern_one(raw, complete):
-    assert json.loads(eras.complete_result(raw)) == complete
+    assert json.loads(eras.complete_result("tools/call", raw)) == complete
+
+
+def test_what_a_result_holds_inside_does_not_matter():
+    raw = b'{"structuredContent":{"resultType":"mine","ttlMs":1}}'
+    complete = json.loads(eras.complete_result("tools/call", raw))
+    assert complete == {"resultType": "complete", "structuredContent": {"resultType": "mine", "ttlMs": 1}}
+    assert eras.strip_result_type(raw) == raw
+    assert eras.complete_result("tools/call", b"[]") == b"[]"
+
+
+def test_a_resource_says_how_long_it_may_be_kept():
+    assert json.loads(eras.complete_result("resources/read", b'{"contents":[]}')) == {
+        "resultType": "complete",
+        "ttlMs": 0,
+        "cacheScope": "private",
+        "contents": [],
+    }
+    kept = b'{"ttlMs":5,"contents":[]}'
+    assert json.loads(eras.complete_result("resources/read", kept))["ttlMs"] == 5
 
 
 def test_a_modern_result_becomes_a_legacy_one():

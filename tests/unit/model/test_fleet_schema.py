@@ -45,7 +45,7 @@ def test_it_helps_a_person_in_an_editor() -> None:
     assert schema["title"] == "Fairlead fleet file"
     assert "npm:" in entry["package"]["description"]
     assert entry["image"]["description"] == "Not in force: there is no Docker driver yet."
-    assert schema["$defs"]["Timeouts"]["properties"]["call"]["default"] == "1m"
+    assert schema["$defs"]["HealthCheck"]["properties"]["interval"]["default"] == "30s"
     assert schema["$defs"]["Resources"]["properties"]["memory"]["pattern"].startswith("^")
     assert json.dumps(schema).count("Not in force") >= len(NOT_IN_FORCE)
 

@@ -64,11 +64,11 @@ def test_a_spec_is_frozen() -> None:
 
 
 def test_json_has_the_units_written_out_and_python_has_them_plain() -> None:
-    server = spec()
+    server = spec(timeouts={"start": 60.0, "call": "90s", "stop": 0.5})
     assert server.model_dump(mode="json", by_alias=True)["timeouts"] == {
         "start": "1m",
-        "call": "1m",
-        "stop": "5s",
+        "call": "90s",
+        "stop": "500ms",
     }
     assert server.model_dump()["resources"] == {"memory": 2**29, "cpu": 1.0}
     assert ServerSpec.model_validate_json(server.model_dump_json(by_alias=True)) == server

@@ -384,7 +384,7 @@ class Gateway:
     # -- streams and ends of sessions --------------------------------------------------------------------
 
     def open_stream(self, exchange: Exchange) -> None:
-        """GET: the session's stream for what the server says by itself. A new one takes an old one's place."""
+        """GET: the session's stream for what the server says by itself; a new one replaces an old one."""
         exchange.method = "GET"
         session = self._session_or_refuse(exchange)
         if session is None:

@@ -156,7 +156,8 @@ class Exchange:
         self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK)
         if self.server is not None:
             raw = wrap_uris(self.method, raw, self.server)
-        raw = eras.complete_result(raw) if head.era is Era.MODERN else eras.strip_result_type(raw)
+        modern = head.era is Era.MODERN
+        raw = eras.complete_result(self.method, raw) if modern else eras.strip_result_type(raw)
         self.finish(200, result(self.id, raw))
 
     def failed(self, failure: Failure) -> None:

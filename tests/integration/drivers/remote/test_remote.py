@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import psutil
 import pytest
 
 from support.recorder import Recorder, call, notify, request
@@ -239,11 +240,14 @@ async def test_legacy_sse(remote, sdk):
 
 
 async def test_fifty_links_leave_nothing_behind(remote, sdk):
+    url = sdk()
+    before = psutil.Process().num_fds()
     for _ in range(50):
-        link, recorder = await remote.open(sdk())
+        link, recorder = await remote.open(url)
         await handshake(link, recorder)
         call(link, 2, "wait")
         await link.close()
         assert recorder.lost.expected
         assert 2 not in recorder.failures
         assert "0 open, 0 idle" in repr(link)
+    assert psutil.Process().num_fds() <= before

@@ -345,6 +345,22 @@ async def test_a_connection_closed_while_idle_is_not_used(remote):
         assert [r.connection for r in server.requests] == [1, 2]
 
 
+async def test_a_server_that_closes_every_connection_at_once_fails_requests_and_hangs_nothing(remote):
+    def slam(reader, writer):
+        writer.transport.abort()
+
+    server = await asyncio.start_server(slam, "127.0.0.1", 0)
+    async with server:
+        link, recorder = await remote.open(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp")
+        for number in range(10):
+            call(link, number, "echo")
+            request(link, 100 + number, "tools/list")
+        for number in range(10):
+            assert "the server closed the connection" in await recorder.failed(number)
+            assert "the server closed the connection" in await recorder.failed(100 + number)
+        assert recorder.lost is None
+
+
 async def test_what_comes_unasked_ends_the_connection(remote):
     goodbye = asyncio.Event()
 
