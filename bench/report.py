@@ -1,4 +1,4 @@
-"""What a run found: rows made of its rounds, as tables for a person and as JSON."""
+"""What a run found: rows made of its rounds, as tables (which are Markdown, for the docs) and as JSON."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import psutil
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -22,6 +23,7 @@ from bench.memory import Idle
 YARDSTICK = "nginx"
 MARK = 0.7  # x nginx
 MARK_CONNECTIONS = 32
+BUSY = 0.3  # load average before the run, for each CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,12 @@ class Report:
         return document
 
     def show(self, console: Console) -> None:
+        if self.machine["load_average_before"] > BUSY * self.machine["cpus"]:
+            console.print(
+                f"The machine was busy before the run (load {self.machine['load_average_before']} on "
+                f"{self.machine['cpus']} CPUs): only CPU for each call means something.",
+                style="bold yellow",
+            )
         if self.calls:
             console.print(calls_table(self.calls))
         if self.resident:
@@ -247,7 +255,7 @@ def idle_table(idle: Idle) -> Table:
 
 
 def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=MARKDOWN)
     for name in words:
         table.add_column(name)
     for name in numbers:

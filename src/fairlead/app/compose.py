@@ -68,11 +68,13 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         EdgeTimeouts(edge.header_timeout, edge.body_timeout, edge.keep_alive_timeout),
     )
     drivers = Drivers(process=ProcessDriver(state.id(), state.instances_file), remote=RemoteDriver())
+    installer = Installer(
+        state.packages,
+        LockFiles(committed=settings.lock_file, local=state.packages_lock),
+        on_progress=lambda package, text: fleet.installing(package, text),  # noqa: PLW0108 - as above
+    )
     launcher = SpecLauncher(
-        Installer(
-            state.packages,
-            LockFiles(committed=settings.config.with_suffix(".lock"), local=state.root / "packages.lock"),
-        ),
+        installer,
         EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}),
         drivers,
         Folders(state.root / "homes", state.server_logs),

@@ -5,6 +5,7 @@ A file with an error never replaces a good one that runs; what is wrong with it 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class FleetConfig:
     def __init__(self, path: Path, fleet: MCPOrchestrator) -> None:
         self._path = path
         self._fleet = fleet
+        self._seen: bytes | None = None  # the content that was looked at last
         self.on_applied: Callable[[], None] = lambda: None
 
     def current(self) -> dict[str, Any]:
@@ -38,12 +40,13 @@ class FleetConfig:
 
     def read(self) -> bytes:
         try:
-            return self._path.read_bytes()
+            self._seen = self._path.read_bytes()
         except OSError as error:
             detail = f"{self._path}: {error.strerror}; name another fleet file with --config"
             raise ProblemError(
                 Problem("fleet-file-unreadable", "Fleet file unreadable", detail, 422, Fault.CLIENT)
             ) from None
+        return self._seen
 
     def parse(self, content: bytes) -> FleetSpec:
         """The spec; raises ProblemError (422) with every problem of the file in `extra`."""
@@ -61,11 +64,17 @@ class FleetConfig:
                 )
             )
         for problem in problems:
-            LOG.warning("fleet file", problem=problem)
+            LOG.info("fleet file", problem=problem)
+        if problems:
+            LOG.warning(
+                "the fleet file has keys that are not in force; `fairlead validate` names them",
+                file=str(self._path),
+                keys=len(problems),
+            )
         return loaded.spec
 
     async def _apply(self, content: bytes) -> dict[str, Any]:
-        applied = await self._fleet.apply(self.parse(content))
+        applied = await self._fleet.apply(await asyncio.to_thread(self.parse, content))
         self.on_applied()
         return {
             "generation": self._fleet.generation,
@@ -77,7 +86,7 @@ class FleetConfig:
 
     async def follow(self) -> None:
         """Apply each good content that the file takes, for ever."""
-        async for content in watch(self._path):
+        async for content in watch(self._path, seen=self._seen):
             try:
                 await self._apply(content)
             except ProblemError as refused:

@@ -201,7 +201,7 @@ def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) ->
                 "pid": run.pid,
                 "alreadyRunning": already,
                 "stateDir": str(settings.state_dir),
-                "workspace": str(settings.workspace),
+                "workspace": None if already else str(settings.workspace),
                 "servers": _client(settings, run).get("/api/servers")["servers"],
             }
         )
@@ -212,7 +212,8 @@ def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) ->
         style(f"Fairlead {runs} at {address}", bold=True)
         + f" (process {run.pid}, state in {settings.state_dir})"
     )
-    say(f"The filesystem server works in {settings.workspace}")
+    if not already:  # a running one may have been started with another
+        say(f"The filesystem server works in {settings.workspace}")
     say()
     say("To connect Claude Code, paste:")
     click.echo(f"  {line}")

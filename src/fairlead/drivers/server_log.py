@@ -61,12 +61,12 @@ class ServerLog:
         if self._taken > ALLOWANCE or len(self._waiting) > ALLOWANCE:
             self._drop(data)
         else:
-            self._keep(self._lines(data))
+            self._take(data)
 
     def note(self, text: str) -> None:
         """Add a line of our own; a line of the server's that has no end yet ends here."""
-        self._keep(self._lines(b"\n"))
-        self._keep([b"--- " + _masked(text.encode(), self._secrets)], tail=False)
+        self._take(b"\n")
+        self._keep([b"--- " + _masked(text.encode(), self._secrets)])
 
     async def written(self) -> None:
         """Wait until everything is in the file."""
@@ -88,9 +88,15 @@ class ServerLog:
         lines = _masked(block, self._secrets).split(b"\n")
         return [line[:MAX_LINE] for each in lines if (line := each.rstrip())]
 
-    def _keep(self, lines: list[bytes], *, tail: bool = True) -> None:
-        if tail:
-            self._tail.extend(line[:_TAIL_LINE] for line in lines[-TAIL_LINES:])
+    def _take(self, data: bytes) -> None:
+        lines = self._lines(data)
+        self._remember(lines)
+        self._keep(lines)
+
+    def _remember(self, lines: list[bytes]) -> None:
+        self._tail.extend(line[:_TAIL_LINE] for line in lines[-TAIL_LINES:])
+
+    def _keep(self, lines: list[bytes]) -> None:
         if self._dropped and lines:
             lines = [b"--- %d bytes dropped: more than is kept" % self._dropped, *lines]
             self._dropped = 0
@@ -101,9 +107,10 @@ class ServerLog:
 
     def _drop(self, data: bytes) -> None:
         self._dropped += len(data)
-        self._partial, self._skipping = b"", True  # what comes next may start inside a line
-        lines = self._lines(data[-_GLANCE:])
-        self._tail.extend(line[:_TAIL_LINE] for line in lines[-TAIL_LINES:])
+        if len(data) > _GLANCE:
+            data = data[-_GLANCE:]
+            self._partial, self._skipping = b"", True  # it starts inside a line
+        self._remember(self._lines(data))
 
     def _write(self) -> None:
         if self._writing is None and self._waiting:

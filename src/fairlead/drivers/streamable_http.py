@@ -191,9 +191,7 @@ class StreamableLink(RemoteLink):
         super().__init__(launch, target, listener, on_end)
         path = target.endpoint.target
         post = target.head("POST", path, "application/json, text/event-stream")
-        self._first = (
-            post + b"Content-Type: application/json\r\n"
-        )  # of `initialize`, which has no version yet
+        self._first = post + b"Content-Type: application/json\r\n"  # `initialize` has no version yet
         self._prefix = self._first
         self._get = target.head("GET", path, "text/event-stream")
         self._delete = target.head("DELETE", path, "*/*")

@@ -50,6 +50,10 @@ class SpecLauncher:
             raise _problem("missing-secrets", f"needs {', '.join(resolved.names)}")
         if resolved.url is not None:
             return lambda instance_id: (self._remote(spec, resolved, instance_id), self._drivers.remote)
+        if not (spec.package or spec.command):
+            raise _problem(
+                "not-launchable", "there is no Docker driver yet: give it a package, a command or a url"
+            )
         argv = await self._argv(spec, resolved)
         return lambda instance_id: (self._process(spec, resolved, argv, instance_id), self._drivers.process)
 

@@ -128,6 +128,12 @@ class MCPOrchestrator:
         status = pool.status()
         LOG.info("server state", server=status.id, state=status.state.value, message=status.message)
 
+    def installing(self, package: str, text: str) -> None:
+        """The installer tells how a package comes along; those who wait for it show it."""
+        for pool in self._pools.values():
+            if pool.spec.package == package:
+                pool.installing(text)
+
     # -- servers -----------------------------------------------------------------------------------------
 
     def servers(self) -> list[ServerStatus]:

@@ -182,6 +182,11 @@ class ServerPool:
         for instance in self._instances:
             instance.expire(now)
 
+    def installing(self, text: str) -> None:
+        """How the installation of its package goes on, for those who watch."""
+        if self._state is ServerState.INSTALLING:
+            self._set(ServerState.INSTALLING, "Installing", text)
+
     def inherit(self, before: ServerPool) -> None:
         """Take the place of a pool whose spec was edited: what it offered is shown until we know better.
 
@@ -395,12 +400,18 @@ class ServerPool:
 
 BLOCKING: Final = frozenset(
     {
-        "missing-secrets",
         "command-not-found",
-        "not-executable",
-        "version-not-found",
-        "package-not-found",
+        "integrity-mismatch",
+        "lock-invalid",
+        "missing-secrets",
         "no-entry",
+        "node-not-found",
+        "not-executable",
+        "not-launchable",
+        "package-invalid",
+        "package-not-found",
+        "package-unsupported",
+        "version-not-found",
     }
 )
 """Problems that only a person can mend; they are looked at again now and then."""

@@ -101,7 +101,9 @@ def test_a_second_up_shows_the_running_one(commands: Commands):
     assert commands.state.read_run() == run
     again = commands.up("json")
     assert again.ended() == 0
-    assert json.loads(again.stdout)["alreadyRunning"] is True
+    document = json.loads(again.stdout)
+    assert document["alreadyRunning"] is True
+    assert document["workspace"] is None
 
 
 def test_a_start_that_is_under_way_is_waited_for(commands: Commands):

@@ -24,7 +24,7 @@ def rounds_of(fairlead, nginx, connections=32):
 def report(found, **changes):
     values = {
         "made": "2026-11-22T00:00:00+00:00",
-        "machine": {},
+        "machine": {"cpus": 2, "load_average_before": 0.1},
         "versions": {},
         "rounds": 3,
         "seconds": 3,
@@ -100,3 +100,10 @@ def test_the_tables_show_every_contender_and_what_was_not_measured():
         "10.00",
     ):
         assert words in shown
+    assert "busy" not in shown
+
+
+def test_a_busy_machine_is_told():
+    output = io.StringIO()
+    report([], machine={"cpus": 2, "load_average_before": 1.5}).show(Console(file=output, width=130))
+    assert "The machine was busy before the run (load 1.5 on 2 CPUs)" in output.getvalue()

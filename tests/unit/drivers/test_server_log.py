@@ -132,8 +132,9 @@ async def test_after_a_flood_the_next_second_is_kept_again(path, files, monkeypa
     assert lines_of(path) == [f"--- {ALLOWANCE + 18} bytes dropped: more than is kept", "heard"]
 
 
-async def test_a_disk_that_hangs_takes_no_memory(path, files, monkeypatch):
+async def test_a_disk_that_hangs_takes_no_memory(path, files, monkeypatch, request):
     held = threading.Event()
+    request.addfinalizer(held.set)
     files.submit(held.wait)
     monkeypatch.setattr(module, "ALLOWANCE", 1000)
     log = ServerLog(path, "light-1", [], files)

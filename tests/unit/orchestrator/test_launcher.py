@@ -86,3 +86,8 @@ async def test_a_url_goes_to_the_remote_driver_with_its_headers(tmp_path):
     assert made.transport == "streamable-http"
     assert made.headers == {"Authorization": "Bearer s3cret"}
     assert "s3cret" not in repr(made)
+
+
+async def test_an_image_alone_says_that_there_is_no_driver_for_it(tmp_path):
+    with pytest.raises(ProblemError, match="Docker"):
+        await launch(tmp_path, image="mcp/context7:latest")
