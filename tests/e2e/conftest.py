@@ -22,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The servers' packages, downloaded once in a run of the tests."""
-    return Path("/tmp/e2e-work/st/packages")  # XXX until F1 is mended
+    return tmp_path_factory.mktemp("packages")
 
 
 @pytest.fixture(scope="session")

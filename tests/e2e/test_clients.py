@@ -86,6 +86,14 @@ def test_an_echo_comes_back_unchanged(client: Connection):
     assert client.text("everything__echo", message=message) == f"Echo: {message}"
 
 
+def test_a_modern_server_is_spoken_to_in_its_own_era(client: Connection, fleet: System):
+    """Wrong arguments, so that the server answers by itself and asks nothing of the network."""
+    assert {one["protocolVersion"] for one in fleet.server("context7")["instances"]} == {MODERN}
+    result = client.call("context7__resolve-library-id", libraryName=7)
+    assert result["isError"]
+    assert "libraryName" in result["content"][0]["text"]
+
+
 def test_structured_content_comes_through(client: Connection):
     result = client.call("everything__get-structured-content", location="Chicago")
     assert result["structuredContent"].keys() == {"temperature", "conditions", "humidity"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from e2e.programs import FLAVOURS, Connection, Program
 from e2e.system import SERVERS, System, wait_until
-from e2e.wire import Wire
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def saved(frail_fleet: System) -> Iterator[System]:
     frail_fleet.wait_ready(*SERVERS)
 
 
-def test_dev_tools_when_enabled_serves_its_tools_and_nothing_else_is_touched(saved: System, repository: Path):
+def test_dev_tools_when_enabled_serves_its_tools_and_nothing_else_is_touched(
+    saved: System, programs: dict[str, Program], repository: Path
+):
     before = {name: saved.pids(name) for name in SERVERS}
-    wire = Wire(saved.endpoint, saved.local_token)
-    wire.initialize()
     yaml = YAML()
     spec = yaml.load(saved.config)
     spec["servers"]["dev-tools"]["enabled"] = True
@@ -44,13 +44,15 @@ def test_dev_tools_when_enabled_serves_its_tools_and_nothing_else_is_touched(sav
         lambda: saved.server("dev-tools")["state"] == "ready", lambda: saved.server("dev-tools"), guard=90
     )
 
-    tools = {tool["name"] for tool in wire.ask("tools/list")["result"]["tools"]}
-    assert {"dev-tools__git_status", "filesystem__read_text_file"} <= tools
-    arguments = {"repo_path": str(repository)}
-    answer = wire.ask("tools/call", {"name": "dev-tools__git_status", "arguments": arguments})
-    assert "new.txt" in answer["result"]["content"][0]["text"]
+    for flavour in FLAVOURS:
+        client = Connection(
+            programs[flavour.program], url=saved.endpoint, token=saved.local_token, mode=flavour.mode
+        )
+        names = {tool["name"] for tool in client("list", what="tools")}
+        assert {"dev-tools__git_status", "filesystem__read_text_file"} <= names
+        assert "new.txt" in client.text("dev-tools__git_status", repo_path=str(repository))
+        client.close()
     assert all(before[name] <= saved.pids(name) for name in SERVERS)
-    wire.close()
 
 
 def test_a_bad_file_never_replaces_the_good_one(saved: System):

@@ -362,9 +362,15 @@ async def test_the_rate_and_the_number_of_calls_are_bounded(tmp_path):
         refused = await session.call("old__echo", text="x")
         assert "limit" in refused["error"]["message"]
         await asyncio.gather(*slow)
-        answers = [await session.post(session.message("ping")) for _ in range(12)]
-        limited = next(answer for answer in answers if answer.status_code == 429)
-        assert int(limited.headers["retry-after"]) >= 1
+        answers = [await session.ask("ping") for _ in range(12)]
+        limited = next(answer for answer in answers if "error" in answer)
+        assert limited["error"]["data"]["retryAfter"] >= 1
+        assert limited["id"] == answers.index(limited) + answers[0]["id"]
+        modern = stack.modern()
+        refused = await modern.post(modern.message("tools/list"))
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["id"] == 1
 
 
 async def test_a_second_system_on_the_same_state_is_refused(tmp_path):

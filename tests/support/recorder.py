@@ -24,7 +24,7 @@ class Recorder:
 
     @property
     def messages(self) -> list[Any]:
-        """What the frames mean; one that is no JSON counts as an empty message."""
+        """What the frames mean; one that is no JSON object counts as an empty message."""
         return [_decoded(frame) for frame in self.frames]
 
     @property
@@ -97,9 +97,10 @@ class Recorder:
 
 def _decoded(frame: bytes) -> Any:
     try:
-        return json.loads(frame)
+        message = json.loads(frame)
     except (ValueError, RecursionError):
         return {}
+    return message if isinstance(message, dict) else {}
 
 
 def request(

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from fairlead.app.compose import System, address
+from fairlead.app.compose import System
 from fairlead.app.run import listen, serving
-from fairlead.app.settings import Settings
+from fairlead.app.settings import Settings, base_url
 from fairlead.model.status import ServerState
 from fairlead.stores.state import StateFolder
 
@@ -194,7 +194,7 @@ async def running(
             serving(chosen, state, listener) as system,
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as http,
         ):
-            stack = Stack(system, address(chosen, system.port), http, fleet_file)
+            stack = Stack(system, base_url(chosen.host, system.port), http, fleet_file)
             await stack.ready(*(name for name, spec in servers.items() if spec.get("enabled", True)))
             yield stack
 

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 
 from fairlead import __version__
 from fairlead.app.fleet_config import FleetConfig
-from fairlead.app.settings import Settings
+from fairlead.app.logs import register_secret
+from fairlead.app.settings import Settings, base_url
 from fairlead.core.admission import AdmissionPolicy, Limits
 from fairlead.drivers.process import ProcessDriver
 from fairlead.drivers.remote import RemoteDriver
@@ -75,7 +76,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
     )
     launcher = SpecLauncher(
         installer,
-        EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}),
+        EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}, on_read=register_secret),
         drivers,
         Folders(state.root / "homes", state.server_logs),
     )
@@ -87,7 +88,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         metrics=metrics,
         policy=lambda: gateway.policy,
         info=SystemInfo(
-            __version__, time.time(), os.getpid(), state.id(), {"orchestrator": address(settings, port)}
+            __version__, time.time(), os.getpid(), state.id(), {"orchestrator": base_url(settings.host, port)}
         ),
         limiter=gateway.limiter,
     )
@@ -107,9 +108,3 @@ def make_policy(settings: Settings, tokens: TokenStore, spec: FleetSpec, port: i
             body_seconds=settings.edge.body_timeout,
         ),
     )
-
-
-def address(settings: Settings, port: int) -> str:
-    """Where a person's browser or client on this machine finds the service."""
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared only
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 import sys
@@ -20,8 +21,8 @@ import uvicorn
 import uvloop
 
 from fairlead import __version__
-from fairlead.app.compose import System, address, compose
-from fairlead.app.settings import Settings
+from fairlead.app.compose import System, compose
+from fairlead.app.settings import Settings, base_url
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.lane import make_lane
@@ -60,9 +61,11 @@ async def _until_told(
     if stop_when_stdin_closes:
         await _watch_stdin(stop)
     async with serving(settings, state, listener) as system:
-        state.write_run({"orchestrator": address(settings, system.port)}, __version__)
-        LOG.info("ready for clients", address=address(settings, system.port), version=__version__)
+        address = base_url(settings.host, system.port)
+        state.write_run({"orchestrator": address}, __version__)
+        LOG.info("ready for clients", address=address, version=__version__)
         await stop.wait()
+        state.clear_run()
         LOG.info("stopping")
     return 0
 
@@ -115,7 +118,6 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
         await system.fleet.close()
         await asyncio.gather(system.drivers.process.close(), system.drivers.remote.close())
         await tasks.close()
-        state.clear_run()
         LOG.info("stopped")
 
 
@@ -130,7 +132,7 @@ def _server(system: System) -> _Server:
             lifespan="off",
             server_header=False,
             limit_concurrency=edge.max_connections,
-            timeout_graceful_shutdown=int(edge.shutdown_timeout),
+            timeout_graceful_shutdown=math.ceil(edge.shutdown_timeout),
         )
     )
 

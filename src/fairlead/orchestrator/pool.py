@@ -284,9 +284,13 @@ class ServerPool:
         self._free.append(instance)
         self.last_instance = instance
         self._take(catalogue)
-        self._set(ServerState.READY, "Ready", f"{len(catalogue.items('tools'))} tools")
+        self._set(ServerState.READY, "Ready", self._offer())
         LOG.info("instance ready", instance=instance.id, era=instance.era.value)
         self._wake_waiting()
+
+    def _offer(self) -> str:
+        count = len(self.catalogue.items("tools"))
+        return "1 tool" if count == 1 else f"{count} tools"
 
     def _take(self, catalogue: Catalogue) -> None:
         before, self.catalogue = self.catalogue, catalogue
@@ -310,7 +314,7 @@ class ServerPool:
         except McpError as error:
             LOG.warning("lists unreadable", instance=instance.id, detail=error.message)
         else:
-            self._set(ServerState.READY, "Ready", f"{len(self.catalogue.items('tools'))} tools")
+            self._set(ServerState.READY, "Ready", self._offer())
 
     # -- events of the instances -------------------------------------------------------------------------
 

@@ -178,7 +178,7 @@ async def test_a_death_fails_what_waits_and_says_that_it_was_not_replayed():
     call = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
     await asyncio.sleep(0)
     link.lose("killed by SIGKILL")
-    with pytest.raises(McpError, match="killed by SIGKILL.*not replayed") as failed:
+    with pytest.raises(McpError, match=r"killed by SIGKILL.*not replayed") as failed:
         await call
     assert failed.value.code == UPSTREAM_FAILED
     assert instance.state is InstanceState.FAILED

@@ -59,7 +59,7 @@ async def test_it_starts_reads_the_lists_and_serves():
         instance = await rig.pool.acquire("k", timeout=5)
         assert rig.pool.pick("other") is instance, "a shared server answers everybody"
         status = rig.pool.status()
-        assert (status.state, status.message, status.tools) == (ServerState.READY, "1 tools", 1)
+        assert (status.state, status.message, status.tools) == (ServerState.READY, "1 tool", 1)
         assert rig.listener.kinds == [frozenset({"tools"})]
         assert rig.running == 1
     assert rig.pool.status().state is ServerState.STOPPED

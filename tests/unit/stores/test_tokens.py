@@ -1,7 +1,8 @@
 import asyncio
 import json
-import multiprocessing
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,21 +161,29 @@ def test_the_file_has_a_version_and_digests(store: TokenStore, state: StateFolde
     assert json.loads(state.tokens_file.read_text()) == {"version": 1, "tokens": {"a": row}}
 
 
-def add_many(root: str, prefix: str) -> None:
-    store = TokenStore(StateFolder(Path(root)))
-    for number in range(20):
-        store.add(f"{prefix}{number}")
+ADD_MANY = """
+import pathlib, sys
+from fairlead.stores.state import StateFolder
+from fairlead.stores.tokens import TokenStore
+store = TokenStore(StateFolder(pathlib.Path(sys.argv[1])))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    store.add(f"{sys.argv[2]}{number}")
+"""
 
 
 def test_two_processes_that_write_at_once_lose_nothing(store: TokenStore, state: StateFolder):
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=add_many, args=(str(state.root), prefix)) for prefix in ("a", "b")]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-        assert writer.exitcode == 0
-    assert len(store.list()) == 40
+    command = [sys.executable, "-c", ADD_MANY, str(state.root)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, "a"], **pipes) as one, subprocess.Popen([*command, "b"], **pipes) as two:
+        for writer in (one, two):
+            assert writer.stdout.readline() == "ready\n"
+        for writer in (one, two):
+            writer.stdin.write("go\n")
+            writer.stdin.flush()
+        assert [writer.wait(60) for writer in (one, two)] == [0, 0]
+    assert len(store.list()) == 50
 
 
 @pytest.mark.looptime

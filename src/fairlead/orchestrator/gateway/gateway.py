@@ -32,6 +32,7 @@ from fairlead.mcp.errors import (
 from fairlead.mcp.messages import (
     Incoming,
     decode_any,
+    decode_incoming,
     decode_members,
     encode_json,
     join_members,
@@ -220,17 +221,23 @@ class Gateway:
         if session is not None and session.calls.get(exchange.id) is exchange:
             del session.calls[exchange.id]
 
-    def refuse_rate(self, exchange: Exchange, wait: float) -> None:
+    def refuse_rate(self, exchange: Exchange, body: bytes, wait: float) -> None:
+        """Too many requests: 429, but to a legacy request an error of its own.
+
+        SDK 1.x takes any failed status for the end of the whole session.
+        """
         self.metrics.refused("rate-limited")
         seconds = max(1, -int(-wait // 1))
         per_minute = self._limits.rate_limiting.requests_per_minute
-        refused = McpError(
-            OVERLOADED,
-            f"more than {per_minute} requests in a minute; wait {seconds} s",
-            {"retryAfter": seconds},
-        )
-        body = error_message(None, refused.encode())
-        exchange.finish(429, body, b"retry-after: %d\r\n" % seconds)
+        text = f"more than {per_minute} requests in a minute; wait {seconds} s"
+        refused = McpError(OVERLOADED, text, {"retryAfter": seconds})
+        message = decode_incoming(body)
+        is_request = message.id is not UNSET and message.method is not UNSET
+        if is_request:
+            exchange.id = request_id(message)
+        status = 200 if is_request and exchange.head.era is Era.LEGACY else 429
+        answer = error_message(exchange.id, refused.encode())
+        exchange.finish(status, answer, b"retry-after: %d\r\n" % seconds)
 
     def lost(self, exchange: Exchange) -> None:
         """The client of an exchange has gone. Modern: that cancels. Legacy: it does not."""

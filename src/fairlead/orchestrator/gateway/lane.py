@@ -491,10 +491,10 @@ class Lane(HttpToolsProtocol):
         gateway = self.gateway
         exchange = Exchange(self, head, now)
         self._slots.append(exchange)
-        if (wait := head.limiter.admit(now)) > 0.0:
-            gateway.refuse_rate(exchange, wait)
-            return
         try:
+            if (wait := head.limiter.admit(now)) > 0.0:
+                gateway.refuse_rate(exchange, body, wait)
+                return
             message = decode_incoming(body)
             if message.method != "tools/call" or not self._call(exchange, message):
                 gateway.dispatch(exchange, message)

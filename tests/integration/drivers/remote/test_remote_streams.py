@@ -196,8 +196,9 @@ async def test_a_server_that_ignores_delete_delays_the_end_by_the_grace_at_most(
         pass
 
     async with RawServer(Server(delete=silent)) as server:
-        link, recorder = await remote.open(server.url, stop_grace=0.1)
+        link, recorder = await remote.open(server.url, stop_grace=0.5)
         await initialize(link, recorder)
+        await server.until(lambda: of(server, "GET"))
         await link.close()
         assert recorder.lost.expected
         assert len(of(server, "DELETE")) == 1

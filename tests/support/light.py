@@ -1,0 +1,116 @@
+"""Launching the light fixture through the process driver, and counting what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from support.recorder import Recorder, call
+from support.until import until
+
+from fairlead.drivers.process import ProcessDriver
+from fairlead.model.launch import ProcessLaunch
+from fairlead.ports import Link
+
+LIGHT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("light_server.py")))
+OWNER = "test-owner"
+
+
+def launch_light(folder: Path, *flags: str, **launch: Any) -> ProcessLaunch:
+    """A launch of the light fixture; everything of it stays in `folder`."""
+    options: dict[str, Any] = {
+        "instance_id": "light-1",
+        "argv": (*LIGHT, *flags),
+        "environment": {"PATH": "/usr/bin:/bin"},
+        "working_directory": folder,
+        "log_file": folder / "light.log",
+        "stop_grace": 5.0,
+    }
+    return ProcessLaunch(**(options | launch))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def spawn(link: Link, heard: Recorder, number: int = 99, **how: Any) -> int:
+    """Have the light server leave a descendant; its pid, once it has become what it will be."""
+    call(link, number, "spawn", **how)
+    pid = int((await heard.answered(number))["result"]["structuredContent"]["pid"])
+    await until(lambda: not alive(pid) or psutil.Process(pid).name() == "sleep")
+    return pid
+
+
+async def answered_text(link: Link, heard: Recorder, number: int, tool: str, **arguments: Any) -> str:
+    call(link, number, tool, **arguments)
+    return (await heard.answered(number))["result"]["content"][0]["text"]
+
+
+async def answered_json(link: Link, heard: Recorder, number: int, tool: str) -> Any:
+    return json.loads(await answered_text(link, heard, number, tool))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What this process holds, to be compared before and after."""
+
+    descriptors: int
+    tasks: int
+    threads: int
+    children: frozenset[int]
+
+    @classmethod
+    def now(cls) -> Resources:
+        return cls(
+            len(os.listdir("/dev/fd")),
+            len(asyncio.all_tasks()),
+            threading.active_count(),
+            frozenset(child.pid for child in psutil.Process().children(recursive=True)),
+        )
+
+
+    def within(self, before: Resources) -> bool:
+        return (
+            self.descriptors <= before.descriptors
+            and self.tasks <= before.tasks
+            and self.threads <= before.threads
+            and self.children <= before.children
+        )
+
+
+async def nothing_more_than(before: Resources) -> None:
+    """Wait until no more is held than before: threads need a moment to run out."""
+    try:
+        await until(lambda: Resources.now().within(before), guard=10)
+    except TimeoutError:
+        assert Resources.now() == before
+
+
+class Processes:
+    """A process driver, and links to light servers through it."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        self.folder = folder
+        self.registry = folder / "instances.json"
+        self.driver = ProcessDriver(OWNER, self.registry, **options)
+
+    async def open(self, *flags: str, **launch: Any) -> tuple[Link, Recorder]:
+        heard = Recorder()
+        return await self.driver.open(launch_light(self.folder, *flags, **launch), heard), heard
+
+    async def ready(self, *flags: str, **launch: Any) -> tuple[Link, Recorder]:
+        """Open, and wait until the server answers."""
+        link, heard = await self.open(*flags, **launch)
+        assert await answered_text(link, heard, 1_000_000, "echo", text="ready") == "ready"
+        return link, heard
