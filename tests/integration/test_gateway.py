@@ -373,7 +373,7 @@ async def test_the_rate_and_the_number_of_calls_are_bounded(tmp_path):
         assert refused.json()["id"] == 1
 
 
-async def test_a_second_system_on_the_same_state_is_refused(tmp_path):
+async def test_the_token_is_shown_nowhere(tmp_path):
     async with running(tmp_path, SERVERS) as stack:
         assert TOKEN not in repr(stack.system.gateway)
         assert TOKEN not in (await stack.rest("GET", "/api/config")).text
