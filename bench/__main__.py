@@ -22,7 +22,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from bench.contenders import CONTENDERS, Stage, find_nginx, set_stage
-from bench.latency import DIRECT, Caller, compare, measure_latency
+from bench.latency import DIRECT, Latency, compare, measure_latency
 from bench.load import Load, Round, Running, check_answers, measure
 from bench.memory import Idle, measure_idle, resident_mib
 from bench.peers import PEERS, pinned_versions
@@ -43,6 +43,7 @@ class Run:
         self._only: list[str] = options.only
         self._running: dict[str, Running] = {}
         self._not_measured: dict[str, str] = {}
+        self._failures: list[str] = []
 
     def run(self, stage: Stage) -> Report:
         before = machine()
@@ -54,15 +55,13 @@ class Run:
             checks = self._check()
             rounds = self._load()
         else:
-            self._not_measured["calls per second"] = (
-                "wrk is not installed: apt-get install wrk (or brew install wrk)"
-            )
+            missing = "wrk is not installed: apt-get install wrk (or brew install wrk)"
+            self._not_measured["calls per second"] = missing
         resident = [
             Resident(one.name, one.over, idle_mib[name], resident_mib(one.gateway))
             for name, one in self._running.items()
             if one.gateway
         ]
-        callers = self._latency(stage)
         return Report(
             made=datetime.now(UTC).isoformat(timespec="seconds"),
             machine=before,
@@ -72,18 +71,19 @@ class Run:
             calls=rows(rounds),
             checks=checks,
             resident=resident,
-            latency=compare(callers),
-            latency_faults=[f"{one.contender} to {one.over}: {one.fault}" for one in callers if one.fault],
+            latency=self._latency(stage),
             idle=self._idle(stage),
             not_measured=self._not_measured,
+            failures=self._failures,
         )
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
-    def _give_up(self, name: str, error: Exception) -> None:
-        self._running.pop(name, None)
-        self._not_measured[name] = str(error)
+    def _lost(self, name: str, error: StartError) -> None:
+        """It broke while it was measured: it is left out from now on, and the run has failed."""
+        del self._running[name]
+        self._failures.append(f"{name}: {error}")
         self._say(f"  {name}: {error}")
 
     def _start(self, stage: Stage) -> None:
@@ -94,7 +94,11 @@ class Run:
             try:
                 self._running[contender.name] = contender.start(stage)
             except StartError as error:
-                self._give_up(contender.name, error)
+                if contender.required:
+                    self._failures.append(f"{contender.name}: {error}")
+                else:
+                    self._not_measured[contender.name] = str(error)
+                self._say(f"  {error}")
 
     def _check(self) -> dict[str, Load]:
         checks = {}
@@ -102,7 +106,7 @@ class Run:
             try:
                 checks[name] = check_answers(running, max(CONNECTIONS))
             except StartError as error:
-                self._give_up(name, error)
+                self._lost(name, error)
         return checks
 
     def _load(self) -> dict[Key, list[Round]]:
@@ -113,7 +117,7 @@ class Run:
                     try:
                         found = measure(running, connections, self._seconds)
                     except StartError as error:
-                        self._give_up(name, error)
+                        self._lost(name, error)
                         continue
                     rounds[running.name, running.over, connections].append(found)
                     self._say(
@@ -123,10 +127,12 @@ class Run:
                     )
         return rounds
 
-    def _latency(self, stage: Stage) -> list[Caller]:
+    def _latency(self, stage: Stage) -> list[Latency]:
         self._say("one call at a time")
         contenders = [one for one in self._running.values() if one.name != DIRECT]
-        return measure_latency(stage, contenders, self._rounds)
+        callers = measure_latency(stage, contenders, self._rounds)
+        self._failures += [f"{one.contender} to {one.over}: {one.fault}" for one in callers if one.fault]
+        return compare(callers)
 
     def _idle(self, stage: Stage) -> Idle | None:
         if "fairlead" not in self._running:
@@ -135,7 +141,7 @@ class Run:
         try:
             return measure_idle(stage, self._idle_count)
         except (StartError, OSError) as error:
-            self._give_up("idle sessions and streams", error)
+            self._failures.append(f"idle sessions and event streams: {error}")
             return None
 
 

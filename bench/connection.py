@@ -102,7 +102,9 @@ class Connection:
 
 
 def request(number: int, method: str, params: dict[str, Any] | None = None) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}).encode()
+    """A request in the compact form that the SDKs send."""
+    message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params or {}}
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 INITIALIZE = request(

@@ -40,6 +40,7 @@ class Stage:
 class Contender:
     name: str
     start: Callable[[Stage], Running]
+    required: bool = False  # without it the run has failed
 
 
 def set_stage(programs: Programs) -> Stage:
@@ -143,6 +144,6 @@ def _orchestrator(stage: Stage, name: str, server: dict[str, object]) -> tuple[P
 CONTENDERS = [
     Contender("direct", start_direct),
     Contender("nginx", start_nginx),
-    Contender("fairlead", start_fairlead),
-    Contender("fairlead-http", start_fairlead_http),
+    Contender("fairlead", start_fairlead, required=True),
+    Contender("fairlead-http", start_fairlead_http, required=True),
 ]

@@ -12,7 +12,7 @@ import os
 import msgspec
 
 PROTOCOL = "2025-11-25"
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # what a pipe holds; a buffer over 128 KiB would be mapped anew at each read
 
 
 class Arguments(msgspec.Struct):

@@ -10,7 +10,9 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import httptools
 
@@ -22,6 +24,10 @@ from bench.load import Running
 Call = Callable[[bytes], bytes]
 DIRECT = "direct"
 TURN_SECONDS = 1.0
+
+
+class WrongAnswerError(Exception):
+    """An answer without the text of its call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +50,45 @@ class Caller:
     contender: str
     over: str
     tool: str
-    call: Call
+    connect: Callable[[], AbstractContextManager[Call]]
     times: list[float] = field(default_factory=list)
     fault: str = ""
 
     def take_turn(self) -> None:
-        """Call for a while."""
-        stop = time.perf_counter() + TURN_SECONDS
-        while not self.fault and time.perf_counter() < stop:
-            number = len(self.times) + 1
-            body = request(number, "tools/call", {"name": self.tool, "arguments": {"text": f"text {number}"}})
-            start = time.perf_counter()
-            try:
-                answer = self.call(body)
-            except (OSError, httptools.HttpParserError) as error:
-                self.fault = f"call {number} failed: {error}"
-                break
-            self.times.append((time.perf_counter() - start) * 1e6)
-            if b'"text %d"' % number not in answer:
-                self.fault = f"call {number} got a wrong answer: {answer[:200]!r}"
+        """Call for a while, over a connection of this turn's own; its first call is not counted."""
+        if self.fault:
+            return
+        try:
+            with self.connect() as call:
+                self._time(call)
+                self.times.pop()
+                stop = time.perf_counter() + TURN_SECONDS
+                while time.perf_counter() < stop:
+                    self._time(call)
+        except (OSError, httptools.HttpParserError, WrongAnswerError) as error:
+            self.fault = f"call {len(self.times) + 1}: {error}"
+
+    def _time(self, call: Call) -> None:
+        number = len(self.times) + 1
+        body = request(number, "tools/call", {"name": self.tool, "arguments": {"text": f"text {number}"}})
+        start = time.perf_counter()
+        answer = call(body)
+        taken = (time.perf_counter() - start) * 1e6
+        if b'"text %d"' % number not in answer:
+            raise WrongAnswerError(repr(answer[:200]))
+        self.times.append(taken)
 
 
 def measure_latency(stage: Stage, contenders: list[Running], rounds: int) -> list[Caller]:
     """Every contender in turn, `rounds` times, one call at a time."""
-    with contextlib.ExitStack() as stack:
-        callers = [
-            Caller(DIRECT, "stdio", "echo", stack.enter_context(_stdio_call())),
-            Caller(DIRECT, "HTTP", "echo", stack.enter_context(_http_call(Access(stage.backend_port)))),
-        ]
-        for one in contenders:
-            call = stack.enter_context(_http_call(one.access))
-            callers.append(Caller(one.name, one.over, one.access.tool, call))
-        for _ in range(rounds):
-            for caller in callers:
-                caller.take_turn()
+    callers = [
+        Caller(DIRECT, "stdio", "echo", _stdio_call),
+        Caller(DIRECT, "HTTP", "echo", partial(_http_call, Access(stage.backend_port))),
+        *(Caller(one.name, one.over, one.access.tool, partial(_http_call, one.access)) for one in contenders),
+    ]
+    for _ in range(rounds):
+        for caller in callers:
+            caller.take_turn()
     return callers
 
 

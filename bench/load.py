@@ -101,7 +101,11 @@ def measure(running: Running, connections: int, seconds: float) -> Round:
     before = cpu_seconds(gateway), cpu_seconds(servers), _children_cpu()
     load = run_wrk(running.access, connections, seconds)
     running.program.check()
-    after = cpu_seconds(gateway), cpu_seconds(servers), _children_cpu()
+    try:
+        after = cpu_seconds(gateway), cpu_seconds(servers), _children_cpu()
+    except psutil.NoSuchProcess as gone:
+        msg = f"process {gone.pid} of it ended under load: {running.program.last_words()}"
+        raise StartError(msg) from gone
     per_call = [(late - early) / max(load.calls, 1) * 1e6 for early, late in zip(before, after, strict=True)]
     return Round(
         load=load,

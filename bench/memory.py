@@ -25,8 +25,7 @@ SETTLE_SECONDS = 10.0
 class Idle:
     """Resident memory of the process (children apart): MiB in all, KiB for each session and each stream."""
 
-    sessions: int
-    streams: int
+    count: int  # of sessions, and of streams
     start_mib: float
     sessions_mib: float
     streams_mib: float
@@ -34,19 +33,19 @@ class Idle:
 
     @property
     def session_kib(self) -> float:
-        return (self.sessions_mib - self.start_mib) * KIB / self.sessions
+        return (self.sessions_mib - self.start_mib) * KIB / self.count
 
     @property
     def stream_kib(self) -> float:
-        return (self.streams_mib - self.sessions_mib) * KIB / self.streams
+        return (self.streams_mib - self.sessions_mib) * KIB / self.count
 
 
 def measure_idle(stage: Stage, count: int) -> Idle:
     """Open `count` sessions, then an event stream on each, on a Fairlead of its own.
 
-    Raises StartError when one is refused or lost, or when the machine allows too few descriptors.
+    Fewer where the machine allows fewer descriptors. Raises StartError when one is refused or lost.
     """
-    _allow_descriptors(count + SPARE_DESCRIPTORS)
+    count = min(count, _allow_descriptors(count + SPARE_DESCRIPTORS) - SPARE_DESCRIPTORS)
     running = start_fairlead(stage, "fairlead-idle")
     process = running.program.process
     _echo(running.access)
@@ -62,16 +61,15 @@ def measure_idle(stage: Stage, count: int) -> Idle:
             raise StartError(msg)
     closed_mib = _settled(process)
     stage.programs.end(running.program)
-    return Idle(count, count, start, with_sessions, with_streams, closed_mib)
+    return Idle(count, start, with_sessions, with_streams, closed_mib)
 
 
-def _allow_descriptors(count: int) -> None:
-    """Raise this process's limit, and so that of what it starts."""
+def _allow_descriptors(count: int) -> int:
+    """Raise this process's limit, and so that of what it starts, up to `count`; returns what it is now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < count:
-        msg = f"{count} descriptors are needed, and the hard limit is {hard}: ulimit -Hn"
-        raise StartError(msg)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    allowed = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    return max(soft, allowed)
 
 
 def _open_sessions(access: Access, count: int) -> list[Access]:

@@ -139,10 +139,10 @@ class Report:
     calls: list[Row]
     checks: dict[str, Load]
     latency: list[Latency]
-    latency_faults: list[str]
     resident: list[Resident]
     idle: Idle | None
     not_measured: dict[str, str]
+    failures: list[str]  # what went wrong beside the answers that wrk counts
 
     def faults(self) -> list[str]:
         """Every contender that gave a wrong answer, refused a call or lost one."""
@@ -156,7 +156,7 @@ class Report:
             for name, load in self.checks.items()
             if load.faults
         ]
-        return told + self.latency_faults
+        return told + self.failures
 
     def as_json(self) -> dict[str, Any]:
         document = asdict(self)
@@ -248,8 +248,8 @@ def latency_table(found: Sequence[Latency]) -> Table:
 def idle_table(idle: Idle) -> Table:
     table = _table("idle sessions and event streams of Fairlead", ["state"], ["MiB", "KiB each"])
     table.add_row("ready", f"{idle.start_mib:.1f}", "")
-    table.add_row(f"{idle.sessions:,} sessions", f"{idle.sessions_mib:.1f}", f"{idle.session_kib:.2f}")
-    table.add_row(f"and {idle.streams:,} event streams", f"{idle.streams_mib:.1f}", f"{idle.stream_kib:.2f}")
+    table.add_row(f"{idle.count:,} sessions", f"{idle.sessions_mib:.1f}", f"{idle.session_kib:.2f}")
+    table.add_row(f"and {idle.count:,} event streams", f"{idle.streams_mib:.1f}", f"{idle.stream_kib:.2f}")
     table.add_row("streams closed", f"{idle.closed_mib:.1f}", "")
     return table
 

@@ -59,16 +59,16 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pro
 
 
 @pytest.fixture
-def connect(programs: dict[str, Program], fleet: System) -> Iterator[Connect]:
-    """Opens connections of a flavour, by default to the shared fleet with the flavour's own token."""
+def connect(programs: dict[str, Program]) -> Iterator[Connect]:
+    """Opens connections of a flavour to a system, by default to all servers with the flavour's own token."""
     opened: list[Connection] = []
 
-    def open_connection(flavour: Flavour, *, url: str | None = None, token: str | None = None) -> Connection:
+    def open_connection(
+        flavour: Flavour, system: System, *, path: str = "/mcp", token: str | None = None
+    ) -> Connection:
+        token = token or system.token(str(flavour))
         connection = Connection(
-            programs[flavour.program],
-            url=url or fleet.endpoint,
-            token=token or fleet.token(str(flavour)),
-            mode=flavour.mode,
+            programs[flavour.program], url=system.url + path, token=token, mode=flavour.mode
         )
         opened.append(connection)
         return connection
@@ -84,6 +84,6 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
 
 
 @pytest.fixture
-def client(connect: Connect, flavour: Flavour) -> Connection:
+def client(connect: Connect, flavour: Flavour, fleet: System) -> Connection:
     """A connection of every official SDK, in every mode that it has, to the merged endpoint."""
-    return connect(flavour)
+    return connect(flavour, fleet)

@@ -116,6 +116,7 @@ class Connection:
     def __init__(self, program: Program, *, url: str, token: str, mode: str) -> None:
         self._program = program
         self._name = f"c{next(self._names)}"
+        self._closed = False
         self.seen: dict[str, Any] = self("connect", url=url, token=token, mode=mode)
 
     def start(self, verb: str, **arguments: Any) -> int:
@@ -138,7 +139,10 @@ class Connection:
         return result["content"][0]["text"]
 
     def close(self) -> None:
-        self("close")
+        """End the connection, and with it a session; once is enough."""
+        if not self._closed:
+            self._closed = True
+            self("close")
 
 
 Connect = Callable[..., Connection]

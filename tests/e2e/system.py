@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -34,6 +35,11 @@ def wait_until(
         assert time.monotonic() < deadline, f"not within {guard} s: {what() if callable(what) else what}"
         time.sleep(POLL)
     return value
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from e2e.programs import MODERN, Connect, Connection, Flavour, StepError
+from e2e.programs import FLAVOURS, MODERN, Connect, Connection, Flavour, StepError
 from e2e.system import System, wait_until
 
 LONG = "everything__trigger-long-running-operation"
@@ -69,16 +69,24 @@ def think(connection: Connection, number: int) -> int:
 def test_thoughts_stay_with_whoever_had_them(connect: Connect, flavour: Flavour, fleet: System):
     """Legacy: with the session. Modern, which has none: with the token, over all connections."""
     alice, bob = fleet.token("alice"), fleet.token("bob")
-    mine = connect(flavour, token=alice)
+    mine = connect(flavour, fleet, token=alice)
     before = think(mine, 1)
-    other = connect(flavour, token=bob if flavour.modern else alice)
+    other = connect(flavour, fleet, token=bob if flavour.modern else alice)
     others_before = think(other, 1)
     assert [think(mine, 2), think(mine, 3)] == [before + 1, before + 2]
     assert think(other, 2) == others_before + 1
     if flavour.modern:
-        assert think(connect(flavour, token=alice), 4) == before + 3
+        assert think(connect(flavour, fleet, token=alice), 4) == before + 3
     else:
         assert before == others_before == 1
+
+
+def test_an_instance_that_holds_state_ends_with_its_session(connect: Connect, fleet: System):
+    """More sessions, one after the other, than the server may have instances."""
+    for _ in range(6):
+        session = connect(FLAVOURS[0], fleet, token=fleet.token("alice"))
+        assert think(session, 1) == 1
+        session.close()
 
 
 def test_an_echo_comes_back_unchanged(client: Connection):
@@ -92,6 +100,11 @@ def test_a_modern_server_is_spoken_to_in_its_own_era(client: Connection, fleet: 
     result = client.call("context7__resolve-library-id", libraryName=7)
     assert result["isError"]
     assert "libraryName" in result["content"][0]["text"]
+
+
+def test_megabytes_come_back_unchanged(client: Connection):
+    message = "0123456789abcdef" * 2**17
+    assert client.text("everything__echo", message=message) == f"Echo: {message}"
 
 
 def test_structured_content_comes_through(client: Connection):
@@ -109,6 +122,15 @@ def test_progress_is_heard_while_a_call_runs(client: Connection):
     result = client.call(LONG, duration=0.3, steps=3)
     assert "completed" in result["content"][0]["text"]
     assert result["progress"] == [[1, 3], [2, 3], [3, 3]]
+
+
+def test_progress_of_two_clients_is_not_mixed_up(connect: Connect, flavour: Flavour, fleet: System):
+    """Both sessions number their requests alike, on one instance."""
+    first, second = connect(flavour, fleet), connect(flavour, fleet)
+    slow = first.start("call", name=LONG, arguments={"duration": 0.6, "steps": 3})
+    quick = second.start("call", name=LONG, arguments={"duration": 0.6, "steps": 6})
+    assert second.wait(quick)["progress"] == [[step, 6] for step in range(1, 7)]
+    assert first.wait(slow)["progress"] == [[step, 3] for step in range(1, 4)]
 
 
 def test_a_cancelled_call_is_cancelled_upstream(client: Connection, fleet: System):

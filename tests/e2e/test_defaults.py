@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +9,10 @@ from pathlib import Path
 import pytest
 
 from e2e.environments import ROOT
-from e2e.system import READY, SERVERS, System
+from e2e.system import READY, SERVERS, System, listens
 from e2e.wire import Wire
 
 PORTS = (3002, 5000)
-
-
-def taken(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def tools(system: System) -> list[str]:
 
 def test_make_up_serves_every_server_but_the_one_that_lacks_its_key(home: System):
     for port in PORTS:
-        assert not taken(port), f"port {port} is taken: this test needs it free, stop what listens there"
+        assert not listens(port), f"port {port} is taken: this test needs it free, stop what listens there"
 
     told = make_up(home)
     assert home.url == "http://127.0.0.1:3002"
@@ -77,4 +71,4 @@ def test_make_up_serves_every_server_but_the_one_that_lacks_its_key(home: System
     assert home.local_token == token
     assert tools(home) == names
     home.down()
-    assert not taken(3002)
+    assert not listens(3002)

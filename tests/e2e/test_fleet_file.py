@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from e2e.programs import FLAVOURS, Connection, Program
-from e2e.system import SERVERS, System, wait_until
+from e2e.environments import node
+from e2e.programs import FLAVOURS, Connect, Flavour, StepError
+from e2e.system import SERVERS, System, listens, wait_until
+from e2e.wire import Wire, messages
+
+
+def states(system: System) -> dict[str, str]:
+    return {one["id"]: one["state"] for one in system.get("/api/servers").json()["servers"]}
+
+
+@contextmanager
+def edited(file: Path) -> Iterator[Any]:
+    yaml = YAML()
+    spec = yaml.load(file)
+    yield spec
+    yaml.dump(spec, file)
 
 
 @pytest.fixture
@@ -22,36 +39,58 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def distant(frail_fleet: System) -> Iterator[Callable[[str], int]]:
+    """Runs the server `everything` by itself over HTTP, in one of its modes; answers its port."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def run(mode: str) -> int:
+        (entry,) = (frail_fleet.state / "packages").glob(
+            "npm/*/node_modules/*/server-everything/dist/index.js"
+        )
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        running.append(
+            subprocess.Popen(
+                [str(node().node), str(entry), mode],
+                env={"PORT": str(port)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
+        wait_until(lambda: listens(port), f"{mode} listens")
+        return port
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
 def saved(frail_fleet: System) -> Iterator[System]:
     """The system; its fleet file is put back afterwards."""
-    before = frail_fleet.config.read_bytes()
+    before, states_before = frail_fleet.config.read_bytes(), states(frail_fleet)
     yield frail_fleet
     frail_fleet.config.write_bytes(before)
-    wait_until(lambda: frail_fleet.server("dev-tools")["state"] == "disabled", "dev-tools is off again")
-    frail_fleet.wait_ready(*SERVERS)
+    wait_until(lambda: states(frail_fleet) == states_before, lambda: states(frail_fleet))
 
 
 def test_dev_tools_when_enabled_serves_its_tools_and_nothing_else_is_touched(
-    saved: System, programs: dict[str, Program], repository: Path
+    saved: System, connect: Connect, repository: Path
 ):
     before = {name: saved.pids(name) for name in SERVERS}
-    yaml = YAML()
-    spec = yaml.load(saved.config)
-    spec["servers"]["dev-tools"]["enabled"] = True
-    spec["servers"]["dev-tools"]["args"] = ["--repository", str(repository)]
-    yaml.dump(spec, saved.config)
+    with edited(saved.config) as spec:
+        spec["servers"]["dev-tools"]["enabled"] = True
+        spec["servers"]["dev-tools"]["args"] = ["--repository", str(repository)]
     wait_until(
         lambda: saved.server("dev-tools")["state"] == "ready", lambda: saved.server("dev-tools"), guard=90
     )
 
     for flavour in FLAVOURS:
-        client = Connection(
-            programs[flavour.program], url=saved.endpoint, token=saved.local_token, mode=flavour.mode
-        )
+        client = connect(flavour, saved)
         names = {tool["name"] for tool in client("list", what="tools")}
         assert {"dev-tools__git_status", "filesystem__read_text_file"} <= names
         assert "new.txt" in client.text("dev-tools__git_status", repo_path=str(repository))
-        client.close()
     assert all(before[name] <= saved.pids(name) for name in SERVERS)
 
 
@@ -63,3 +102,54 @@ def test_a_bad_file_never_replaces_the_good_one(saved: System):
     wait_until(lambda: log.read_text().count("fleet file refused") > refused, "the bad file was refused")
     assert all(before[name] <= saved.pids(name) for name in SERVERS)
     assert saved.server("sequential")["sharing"] == "session"
+
+
+def test_servers_that_run_elsewhere_are_added(saved: System, distant: Callable[[str], int]):
+    far, old = distant("streamableHttp"), distant("sse")
+    with edited(saved.config) as spec:
+        spec["servers"]["far"] = {"url": f"http://127.0.0.1:{far}/mcp"}
+        spec["servers"]["old"] = {"url": f"http://127.0.0.1:{old}/sse", "transport": "sse"}
+    wait_until(
+        lambda: {"far": "ready", "old": "ready"}.items() <= states(saved).items(), lambda: states(saved)
+    )
+
+    wire = Wire(saved.endpoint, saved.local_token)
+    wire.initialize()
+    tools = [tool["name"] for tool in wire.ask("tools/list")["result"]["tools"]]
+    for server in ("far", "old"):
+        assert len([name for name in tools if name.startswith(f"{server}__")]) == 13
+        params = {"name": f"{server}__echo", "arguments": {"message": server}}
+        assert wire.ask("tools/call", params)["result"]["content"][0]["text"] == f"Echo: {server}"
+        with wire.modern("tools/call", params, number=5, name=params["name"]) as response:
+            assert list(messages(response))[-1]["result"]["content"][0]["text"] == f"Echo: {server}"
+    wire.close()
+
+
+def test_a_client_over_the_limit_is_told_and_lives_on(saved: System, connect: Connect, flavour: Flavour):
+    """The limit is 300 a minute, 50 of them at once."""
+    client = connect(flavour, saved)
+    client("list", what="tools")  # else the Python SDKs ask for the list after each call that succeeds
+    with edited(saved.config) as spec:
+        limiting = spec["security"]["resourceLimits"]["rateLimiting"]
+        limiting["requestsPerMinute"] = 300
+    wait_until(
+        lambda: saved.get("/api/config").json()["security"]["resourceLimits"]["rateLimiting"] == limiting,
+        "the limit is in force",
+    )
+    calls = [client.start("call", name="everything__echo", arguments={"message": str(n)}) for n in range(80)]
+    refused = []
+    for number in calls:
+        try:
+            client.wait(number)
+        except StepError as error:
+            refused.append(str(error))
+    assert refused
+    assert all("more than 300 requests in a minute" in text for text in refused)
+
+    def works() -> bool:
+        try:
+            return client.text("everything__echo", message="again") == "Echo: again"
+        except StepError:
+            return False
+
+    wait_until(works, "the client can call again")

@@ -9,9 +9,9 @@ import httpx
 import psutil
 import pytest
 
-from e2e.programs import FLAVOURS, Connection, Program, StepError
+from e2e.programs import FLAVOURS, Connect, StepError
 from e2e.system import SERVERS, System, wait_until
-from e2e.wire import Wire, messages
+from e2e.wire import Wire
 
 LONG = "everything__trigger-long-running-operation"
 OTHERS = [name for name in SERVERS if name != "everything"]
@@ -38,22 +38,14 @@ def test_a_killed_server_comes_back_and_the_others_never_notice(frail_fleet: Sys
     allowed = call(wire, "filesystem__list_allowed_directories")
     assert str(frail_fleet.state / "workspace") in allowed
 
-    wait_until(
-        lambda: (
-            frail_fleet.pids("everything") not in ([victim], [], [None])
-            and frail_fleet.server("everything")["state"] == "ready"
-        ),
-        "everything runs again",
-    )
+    wait_until(lambda: frail_fleet.pids("everything") - {victim}, lambda: frail_fleet.server("everything"))
     assert call(wire, "everything__echo", message="again") == "Echo: again"
     assert all(before[name] <= frail_fleet.pids(name) for name in OTHERS)
     assert frail_fleet.server("everything")["restarts"] == restarts + 1
 
 
-def test_a_call_on_a_server_that_is_killed_does_not_hang(frail_fleet: System, programs: dict[str, Program]):
-    client = Connection(
-        programs["typescript-1"], url=frail_fleet.endpoint, token=frail_fleet.local_token, mode="legacy"
-    )
+def test_a_call_on_a_server_that_is_killed_does_not_hang(frail_fleet: System, connect: Connect):
+    client = connect(FLAVOURS[0], frail_fleet)
     (victim,) = frail_fleet.pids("everything")
     number = client.start("call", name=LONG, arguments={"duration": 3, "steps": 1})
     wait_until(
@@ -68,7 +60,6 @@ def test_a_call_on_a_server_that_is_killed_does_not_hang(frail_fleet: System, pr
     else:
         assert "completed" in result["content"][0]["text"]
     assert client.text("everything__echo", message="again") == "Echo: again"
-    client.close()
 
 
 def test_thoughts_after_their_server_was_killed_start_anew(frail_fleet: System, wire: Wire):
@@ -78,17 +69,7 @@ def test_thoughts_after_their_server_was_killed_start_anew(frail_fleet: System, 
     for pid in frail_fleet.pids("sequential"):
         os.kill(pid, signal.SIGKILL)
     frail_fleet.wait_ready("sequential")
-    with wire.post(
-        {
-            "id": 5,
-            "method": "tools/call",
-            "params": {"name": "sequential__sequentialthinking", "arguments": thought},
-        }
-    ) as response:
-        if response.status_code == 404:  # the whole session ended: clients start anew
-            return
-        answer = list(messages(response))[-1]
-    assert '"thoughtHistoryLength": 1' in answer["result"]["content"][0]["text"]
+    assert '"thoughtHistoryLength": 1' in call(wire, "sequential__sequentialthinking", **thought)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -96,19 +77,11 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def test_after_a_kill_of_the_service_a_new_start_leaves_no_orphan(
-    frail_fleet: System, programs: dict[str, Program], wire: Wire
+    frail_fleet: System, connect: Connect, wire: Wire
 ):
     first = frail_fleet.processes()
     assert len(first) > len(SERVERS)
-    clients = [
-        Connection(
-            programs[flavour.program],
-            url=frail_fleet.endpoint,
-            token=frail_fleet.local_token,
-            mode=flavour.mode,
-        )
-        for flavour in FLAVOURS
-    ]
+    clients = [connect(flavour, frail_fleet) for flavour in FLAVOURS]
     for client in clients:
         assert client.text("everything__echo", message="before") == "Echo: before"
 
@@ -132,15 +105,8 @@ def test_after_a_kill_of_the_service_a_new_start_leaves_no_orphan(
     for flavour, client in zip(FLAVOURS, clients, strict=True):
         if flavour.modern:
             assert client.text("everything__echo", message="after") == "Echo: after"
-            client.close()
             continue
         with pytest.raises(StepError):  # the session is not found: the SDK says so, its user starts anew
             client.text("everything__echo", message="after")
-        anew = Connection(
-            programs[flavour.program],
-            url=frail_fleet.endpoint,
-            token=frail_fleet.local_token,
-            mode=flavour.mode,
-        )
+        anew = connect(flavour, frail_fleet)
         assert anew.text("everything__echo", message="anew") == "Echo: anew"
-        anew.close()

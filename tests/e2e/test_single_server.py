@@ -12,7 +12,7 @@ from e2e.system import System
     params=[one for one in FLAVOURS if str(one) in ("typescript-1-legacy", "python-2-auto")], ids=str
 )
 def everything(request: pytest.FixtureRequest, connect: Connect, fleet: System) -> Connection:
-    return connect(request.param, url=f"{fleet.url}/servers/everything/mcp")
+    return connect(request.param, fleet, path="/servers/everything/mcp")
 
 
 def test_names_are_not_prefixed(everything: Connection):

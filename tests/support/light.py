@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from support.recorder import Recorder, call
-from support.until import until
 
 from fairlead.drivers.process import ProcessDriver
 from fairlead.model.launch import ProcessLaunch
 from fairlead.ports import Link
+from support.recorder import Recorder, call
+from support.until import until
 
 LIGHT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("light_server.py")))
 OWNER = "test-owner"
@@ -73,12 +72,11 @@ class Resources:
     @classmethod
     def now(cls) -> Resources:
         return cls(
-            len(os.listdir("/dev/fd")),
+            len(list(Path("/dev/fd").iterdir())),
             len(asyncio.all_tasks()),
-            threading.active_count(),
+            sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),  # the loop's own
             frozenset(child.pid for child in psutil.Process().children(recursive=True)),
         )
-
 
     def within(self, before: Resources) -> bool:
         return (

@@ -125,7 +125,11 @@ async def dial(
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> socket.socket:
-    addresses = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    where = endpoint.host, endpoint.port
+    try:  # an address needs no resolver, and no thread to wait for one
+        addresses = socket.getaddrinfo(*where, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        addresses = await loop.getaddrinfo(*where, type=socket.SOCK_STREAM)
     failure: OSError = OSError("no address")
     for family, kind, protocol, _, address in addresses:
         sock = socket.socket(family, kind, protocol)

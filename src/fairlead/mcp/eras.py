@@ -20,7 +20,7 @@ from fairlead.mcp.errors import (
     UNSUPPORTED_PROTOCOL_VERSION,
     McpError,
 )
-from fairlead.mcp.messages import decode_any, decode_members, encode_json
+from fairlead.mcp.messages import decode_any, decode_members, encode_json, one_line
 
 LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS: Final = ("2026-07-28",)
@@ -81,6 +81,7 @@ def read_meta(raw: bytes) -> Meta:
 
     Raises McpError (-32602) when it is not an object or a member has the wrong type.
     """
+    raw = one_line(raw)
     return _read_cached(raw) if len(raw) <= 4096 else _read(raw)
 
 

@@ -43,6 +43,15 @@ class McpError(Exception):
         self.message = message
         self.data = data
 
+    def tree(self) -> Any:
+        """`data` decoded, where it is still raw; None where it cannot be read."""
+        if not isinstance(self.data, msgspec.Raw):
+            return self.data
+        try:
+            return msgspec.json.decode(self.data)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+
     def encode(self) -> bytes:
         """The JSON-RPC error object."""
         return encode_error(self.code, self.message, self.data)

@@ -20,7 +20,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from fairlead.mcp.errors import INVALID_REQUEST, PARSE_ERROR, McpError
+from fairlead.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR, McpError
 
 _ENVELOPE_BYTES: Final = len('{"jsonrpc":"2.0","method":""}')
 _ID_BYTES: Final = len(',"id":')
@@ -171,8 +171,11 @@ def decode_members(raw: bytes | Raw | UnsetType) -> dict[str, Raw]:
 
 
 def decode_any(raw: bytes | Raw) -> Any:
-    """The whole tree, for the slow paths."""
-    return _decode_any(raw)
+    """The whole tree, for the slow paths. Raises McpError (-32602): a number too large, too deep."""
+    try:
+        return _decode_any(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise McpError(INVALID_PARAMS, f"Invalid params: {error}") from None
 
 
 def decode_from_server(frame: bytes) -> FromServer | None:

@@ -24,7 +24,13 @@ from fairlead import __version__
 from fairlead.core.lifecycle import ENDED, InstanceState, move
 from fairlead.mcp import eras
 from fairlead.mcp.eras import Era
-from fairlead.mcp.errors import METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, McpError, encode_error
+from fairlead.mcp.errors import (
+    METHOD_NOT_FOUND,
+    UNSUPPORTED_PROTOCOL_VERSION,
+    UPSTREAM_FAILED,
+    McpError,
+    encode_error,
+)
 from fairlead.mcp.messages import (
     FromServer,
     decode_any,
@@ -309,9 +315,12 @@ class MCPServerInstance:
             page = decode_members(
                 await self.call(method, {} if cursor is None else {"cursor": cursor}, timeout=timeout)
             )
-            items += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
-            following = msgspec.json.decode(page.get("nextCursor", Raw(b"null")))
-            if not isinstance(following, str) or following == cursor:
+            try:
+                items += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
+                following = msgspec.json.decode(page.get("nextCursor", Raw(b"null")), type=str | None)
+            except msgspec.DecodeError as error:
+                raise McpError(UPSTREAM_FAILED, f"{method} gave no list of {member}: {error}") from None
+            if following is None or following == cursor:
                 return items
             cursor = following
         return items
@@ -404,7 +413,8 @@ def _from_discovery(discovered: dict[str, Any]) -> Negotiated:
 
 def _modern_only(refused: McpError) -> bool:
     """-32022 that names no version of the legacy era: a real incompatibility, no cause to fall back."""
-    supported = refused.data.get("supported") if isinstance(refused.data, dict) else None
+    data = refused.tree()
+    supported = data.get("supported") if isinstance(data, dict) else None
     return (
         refused.code == UNSUPPORTED_PROTOCOL_VERSION
         and isinstance(supported, list)

@@ -216,4 +216,4 @@ class MCPOrchestrator:
 def _as_rest(refused: McpError) -> Exception:
     if refused.code == CALL_TIMED_OUT:
         return ProblemError(Problem("timed-out", "Timed out", refused.message, 504, Fault.UPSTREAM))
-    return RpcError(refused.code, refused.message, refused.data)
+    return RpcError(refused.code, refused.message, refused.tree())

@@ -206,17 +206,19 @@ class ServerPool:
             self._tender = self._tasks.spawn(self._tend(), f"tend {self.spec.id}")
 
     async def stop(self) -> None:
-        """Want nothing, and have nothing: returns when no instance is left."""
+        """Want nothing, and have nothing: returns when every instance of now has ended.
+
+        Whoever starts the server meanwhile gets new ones; this stop leaves them alone.
+        """
         self._wanted = False
-        if self._tender is not None:
-            self._tender.cancel()
-            await asyncio.gather(self._tender, return_exceptions=True)
-            self._tender = None
+        tender, self._tender = self._tender, None
+        if tender is not None:
+            tender.cancel()
+            await asyncio.gather(tender, return_exceptions=True)
         await asyncio.gather(*(instance.stop() for instance in self._instances))
-        self._instances.clear()
-        self._free.clear()
-        self._leases.clear()
-        self._set(ServerState.STOPPED, "Stopped", "stopped")
+        self._forget_ended()
+        if not self._wanted:
+            self._set(ServerState.STOPPED, "Stopped", "stopped")
 
     async def close(self) -> None:
         """Stop for good."""
@@ -226,13 +228,17 @@ class ServerPool:
     async def _tend(self) -> None:
         while True:
             self._wake.clear()
-            if self._missing() > 0:
-                await self._pause_after_failure()
-                await self._start_one()
-            elif self._changed_kinds:
-                await self._read_again()
-            else:
-                await self._wake.wait()
+            try:
+                if self._missing() > 0:
+                    await self._pause_after_failure()
+                    await self._start_one()
+                elif self._changed_kinds:
+                    await self._read_again()
+                else:
+                    await self._wake.wait()
+            except Exception as error:  # whatever one server makes of us, it is tended on
+                LOG.error("tending failed", server=self.spec.id, exc_info=error)
+                self._could_not_start(_internal(error), asyncio.get_running_loop().time())
 
     def _missing(self) -> int:
         room = self.spec.scaling.max_instances - len(self._instances)
@@ -260,8 +266,8 @@ class ServerPool:
         except ProblemError as error:
             self._could_not_start(error.problem, started)
         except McpError as error:
-            problem = Problem("lists-unreadable", "Lists", error.message, 503, Fault.UPSTREAM)
-            await self._instances[-1].stop()
+            await instance.stop()
+            problem = Problem("lists-unreadable", "Lists unreadable", error.message, 503, Fault.UPSTREAM)
             self._could_not_start(problem, started)
         else:
             self._ready(instance, catalogue)
@@ -349,10 +355,6 @@ class ServerPool:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         LOG.error("task failed", task=name, exc_info=error)
-        if self._tender is not None and self._tender.done() and self._wanted:
-            self._set(
-                ServerState.FAILED, "InternalError", "the gateway failed to tend this server; see its log"
-            )
 
     def _set(self, state: ServerState, reason: str, message: str) -> None:
         if (state, message) == (self._state, self._condition.message):
@@ -425,6 +427,11 @@ BLOCKED_RETRY: Final = 30.0  # s
 
 def _condition(kind: str, *, reason: str, message: str, ready: bool = False) -> Condition:
     return Condition(type=kind, status=ready, reason=reason, message=message, since=time.time())
+
+
+def _internal(error: Exception) -> Problem:
+    detail = f"the gateway failed to tend it ({type(error).__name__}); its log has more"
+    return Problem("internal", "Internal error", detail, 503, Fault.GATEWAY)
 
 
 def _text(value: object) -> str | None:

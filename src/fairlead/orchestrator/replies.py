@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from msgspec import UNSET, Raw
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
-from fairlead.mcp.messages import FromServer, decode_any
+from fairlead.mcp.messages import FromServer
 
 
 class FailureKind(Enum):
@@ -70,9 +71,20 @@ class FutureReply:
         pass  # nobody asked
 
 
+class _ErrorObject(msgspec.Struct):
+    code: int
+    message: str
+    data: Raw | UnsetType = UNSET
+
+
+_decode_error = msgspec.json.Decoder(_ErrorObject).decode
+
+
 def error_from_server(raw: Raw) -> McpError:
-    """A server's JSON-RPC error object; a malformed one becomes an internal error that shows it."""
-    tree = decode_any(raw)
-    if isinstance(tree, dict) and isinstance(tree.get("code"), int) and isinstance(tree.get("message"), str):
-        return McpError(tree["code"], tree["message"], tree.get("data"))
-    return McpError(UPSTREAM_FAILED, f"The server answered with a malformed error: {str(tree)[:200]}")
+    """A server's JSON-RPC error, its `data` as it came; a malformed one becomes an error that shows it."""
+    try:
+        error = _decode_error(raw)
+    except (msgspec.DecodeError, RecursionError):
+        shown = bytes(raw)[:200].decode(errors="replace")
+        return McpError(UPSTREAM_FAILED, f"The server answered with a malformed error: {shown}")
+    return McpError(error.code, error.message, None if error.data is UNSET else error.data)

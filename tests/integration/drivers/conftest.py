@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
+
 from support.light import Processes, Resources, nothing_more_than
 
 

@@ -10,15 +10,16 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
-from support.light import OWNER, alive, answered_json, answered_text, launch_light, spawn
-from support.recorder import Recorder, call, notify, request
-from support.until import until
 
 from fairlead.drivers.process import ProcessDriver
 from fairlead.drivers.process_table import MARKER
 from fairlead.model.errors import Fault, ProblemError
 from fairlead.model.launch import RemoteLaunch
+from support.light import OWNER, alive, answered_json, answered_text, launch_light, spawn
+from support.recorder import Recorder, call, notify, request
+from support.until import until
 
 SHORT = 0.3  # s, a grace that is meant to run out
 
@@ -38,8 +39,8 @@ async def test_a_child_leads_a_session_of_its_own_and_sits_in_its_folder(process
     link, _ = await processes.ready()
     pid = link.statistics().pid
     assert os.getsid(pid) == os.getpgid(pid) == pid
-    assert Path(f"/proc/{pid}/cwd").readlink() == processes.folder
-    assert sorted(int(each) for each in os.listdir(f"/proc/{pid}/fd")) == [0, 1, 2]
+    assert psutil.Process(pid).cwd() == str(processes.folder)
+    assert psutil.Process(pid).num_fds() == 3
 
 
 async def test_two_instances_know_nothing_of_each_other(processes):
@@ -82,7 +83,7 @@ async def test_a_frame_that_would_be_two_messages_is_refused(processes, frame):
 async def test_garbage_around_messages_is_handed_on_as_it_is(processes):
     link, heard = await processes.open("--garbage")
     assert await answered_text(link, heard, 1, "echo", text="x") == "x"
-    assert [frame for frame in heard.frames[:-1]] == [b"this is not JSON", b'{"half":', b"\xff\xfe", b"[]"]
+    assert heard.frames[:-1] == [b"this is not JSON", b'{"half":', b"\xff\xfe", b"[]"]
 
 
 async def test_large_frames_go_both_ways(processes):
@@ -178,7 +179,7 @@ BAD_STOPS = {
 }
 
 
-@pytest.mark.parametrize("flags, reason, code", BAD_STOPS.values(), ids=BAD_STOPS)
+@pytest.mark.parametrize(("flags", "reason", "code"), BAD_STOPS.values(), ids=BAD_STOPS)
 async def test_a_bad_server_ends_in_time(processes, flags, reason, code):
     started = processes.folder / "pid"
     link, heard = await processes.open(*flags, "--pid-file", str(started), stop_grace=SHORT)
@@ -254,9 +255,11 @@ async def test_a_close_during_a_crash_waits_for_its_end(processes):
     assert not alive(link.statistics().pid)
 
 
-SAYS_MUCH_AND_EXITS = (
-    'import os\nfor n in range(2000): os.write(1, b\'{"n":%d,"pad":"%s"}\\n\' % (n, b\'x\' * 90))'
-)
+SAYS_MUCH_AND_EXITS = """
+import os
+for n in range(2000):
+    os.write(1, b'{"n":%d,"pad":"%s"}\\n' % (n, b"x" * 90))
+"""
 
 
 async def test_everything_said_before_an_exit_is_heard_before_the_loss(processes):
@@ -275,7 +278,7 @@ async def test_what_waits_in_a_paused_pipe_is_heard_before_the_loss(processes):
 
 
 @pytest.mark.parametrize(
-    "code, reason",
+    ("code", "reason"),
     [
         ("import os, time; os.close(1); time.sleep(600)", "closed its stdout"),
         ("import os, time; os.close(1); os.read(0, 1); os._exit(7)", "exited with code 7"),
@@ -304,7 +307,7 @@ DESCENDANTS = [
     for how in ("child", "setsid", "double-fork")
     for hold in (False, True)
     for clean in (False, True)
-    # Forked twice *and* without the marker, it is tied to us by nothing; it is found if a look saw it being made
+    # Forked twice and without the marker it is tied to us by nothing, unless a look saw it being made
     if (how, clean) != ("double-fork", True)
 ]
 
@@ -379,7 +382,7 @@ async def test_a_server_over_its_memory_limit_is_ended(processes):
 
 
 async def test_the_limit_is_for_the_whole_tree(processes):
-    child = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-S', '-E', '-c', sys.argv[1]]); p.wait()"
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-S', '-E', '-c', sys.argv[1]])"
     argv = (sys.executable, "-E", "-c", child, EATS.format(60 * 2**20))
     _, heard = await processes.open(argv=argv, memory_limit=50 * 2**20)
     assert (await heard.ended()).reason.startswith("memory ")
@@ -461,7 +464,7 @@ async def test_a_command_that_is_not_there(processes, command):
 
 
 @pytest.mark.parametrize(
-    "content, mode", [("#!/bin/sh\n", 0o644), ("no program", 0o755), ("#!/no/interpreter\n", 0o755)]
+    ("content", "mode"), [("#!/bin/sh\n", 0o644), ("no program", 0o755), ("#!/no/interpreter\n", 0o755)]
 )
 async def test_a_file_that_is_no_program(processes, script, content, mode):
     path = script(content, mode)

@@ -30,10 +30,10 @@ def report(found, **changes):
         "seconds": 3,
         "calls": found,
         "checks": {},
-        "latency_faults": [],
+        "failures": [],
         "latency": [Latency("direct", "stdio", 10, 70, 90, None, None)],
         "resident": [Resident("Fairlead", "stdio", 60.0, 61.0)],
-        "idle": Idle(1024, 512, start_mib=60, sessions_mib=64, streams_mib=69, closed_mib=65),
+        "idle": Idle(1024, start_mib=60, sessions_mib=64, streams_mib=74, closed_mib=65),
         "not_measured": {"supergateway": "[npm] is away"},
     }
     return Report(**(values | changes))
@@ -74,7 +74,8 @@ def test_a_mark_that_was_not_measured_is_not_claimed(found):
 def test_any_wrong_answer_is_a_fault():
     found = rows({("nginx", "HTTP", 8): [one_round(5), one_round(5, wrong=1)]})
     check = Load(1, 5, 1, 1, wrong=0, refused=2, lost=0, example="HTTP 429: slow down")
-    [under_load, at_check] = report(found, checks={"fairlead": check}).faults()
+    [under_load, at_check, died] = report(found, checks={"fairlead": check}, failures=["it died"]).faults()
+    assert died == "it died"
     assert under_load == "nginx to HTTP, 8 connections: 1 wrong, 0 refused, 0 lost"
     assert at_check.endswith("0 wrong, 2 refused, 0 lost HTTP 429: slow down")
 

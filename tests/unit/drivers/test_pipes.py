@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 import uvloop
-from support.until import until
 
 from fairlead.drivers import pipes as module
 from fairlead.drivers.pipes import CHUNK, HIGH_WATER, LOW_WATER, FrameWriter, PipeReader
+from support.until import until
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

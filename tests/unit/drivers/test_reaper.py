@@ -180,7 +180,7 @@ def test_nothing_to_sweep_takes_no_time(install):
 
 @given(st.data())
 def test_whatever_the_machine_looks_like_only_the_instances_own_are_members(data):
-    """A process that neither descends from a member, nor is in the session, marked or known, is left alone."""
+    """What neither descends from a member nor is in the session, marked or known, is left alone."""
     pids = data.draw(st.lists(st.integers(2, 30), unique=True, max_size=15))
     processes = [
         seen(

@@ -22,6 +22,7 @@ from fairlead.kit.tasks import Tasks
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
 from fairlead.mcp.errors import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     INVALID_REQUEST,
     METHOD_NOT_FOUND,
@@ -44,6 +45,7 @@ from fairlead.mcp.messages import error as error_message
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
+from fairlead.orchestrator.gateway.head import Head
 from fairlead.orchestrator.gateway.lane import Exchange
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
 from fairlead.orchestrator.gateway.views import Route, View
@@ -100,7 +102,7 @@ class Gateway:
         self.policy = policy
         self.metrics = metrics
         self.timeouts = timeouts
-        self.known_heads: dict[bytes, Any] = {}
+        self.known_heads: dict[bytes, Head] = {}
         self.sessions = sessions
         self.in_flight = 0
         self._sealer = sealer
@@ -131,9 +133,16 @@ class Gateway:
         self._tell_changed(self._merged, frozenset({"tools", "prompts", "resources"}))
 
     def set_policy(self, policy: AdmissionPolicy) -> None:
-        """New tokens, hosts or origins, in force from the next request on."""
+        """New tokens, hosts or origins, in force from now on: streams of revoked tokens end, too."""
         self.policy = policy
         self.known_heads.clear()
+        principals = set(policy.tokens.values())
+        for session in self.sessions:
+            if session.principal not in principals:
+                self.close_session(session)
+        for exchange in list(self._listeners):
+            if exchange.head.principal not in principals:
+                self.end_stream(exchange)
 
     def set_limits(self, limits: ResourceLimits) -> None:
         self._limits = limits
@@ -177,7 +186,7 @@ class Gateway:
     def find_session(self, session_id: str | None, principal: str, endpoint: str) -> Session | None:
         return None if session_id is None else self.sessions.find(session_id, principal, endpoint)
 
-    def remember(self, head_bytes: bytes, head: Any) -> None:
+    def remember(self, head_bytes: bytes, head: Head) -> None:
         """Know these bytes of a head from now on; not where the verdict depends on the peer, too."""
         if self.policy.denied:
             return
@@ -196,7 +205,7 @@ class Gateway:
             return
         session = head.session
         if session is None or session.ended:
-            raise _NO_SESSION if head.session_id is None else _SESSION_GONE
+            raise _no_session(head)
         session.used = exchange.started
 
     def enter(self, exchange: Exchange, route: Route) -> None:
@@ -204,12 +213,15 @@ class Gateway:
         self._enter(exchange, route.stats, route.pool)
 
     def _enter(self, exchange: Exchange, stats: CallStats, pool: ServerPool) -> None:
+        session = exchange.head.session
+        if session is not None:
+            if exchange.id in session.calls:
+                raise McpError(INVALID_REQUEST, "Invalid request: a call with this id is still in flight")
+            session.calls[exchange.id] = exchange
         self.in_flight += 1
         exchange.stats = stats
         if exchange.head.view.merged:
             exchange.server = pool.spec.id
-        if exchange.head.session is not None:
-            exchange.head.session.calls[exchange.id] = exchange
 
     def leave(self, exchange: Exchange, outcome: Outcome) -> None:
         """A call has ended."""
@@ -238,6 +250,13 @@ class Gateway:
         status = 200 if is_request and exchange.head.era is Era.LEGACY else 429
         answer = error_message(exchange.id, refused.encode())
         exchange.finish(status, answer, b"retry-after: %d\r\n" % seconds)
+
+    def failed(self, exchange: Exchange, error: Exception) -> None:
+        """A fault of ours in the middle of a request: it is logged, and its client told."""
+        LOG.error("request failed", method=exchange.method[:100], exc_info=error)
+        if exchange.stats is not None:
+            self.leave(exchange, Outcome.REFUSED)
+        exchange.fail(McpError(INTERNAL_ERROR, "Internal error; the gateway's log has more"))
 
     def lost(self, exchange: Exchange) -> None:
         """The client of an exchange has gone. Modern: that cancels. Legacy: it does not."""
@@ -424,8 +443,7 @@ class Gateway:
         if session is not None and not session.ended:
             session.used = exchange.started
             return session
-        refused = _NO_SESSION if head.session_id is None else _SESSION_GONE
-        exchange.fail(refused)
+        exchange.fail(_no_session(head))
         return None
 
     def close_session(self, session: Session) -> None:
@@ -560,12 +578,14 @@ class Gateway:
         LOG.error("task failed", task=name, exc_info=error)
 
 
-_NO_SESSION: Final = McpError(
-    -32000, "Bad Request: the header Mcp-Session-Id is missing; begin with initialize", status=400
-)
-_SESSION_GONE: Final = McpError(
-    SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
-)
+def _no_session(head: Head) -> McpError:
+    if head.session_id is None:
+        return McpError(
+            -32000, "Bad Request: the header Mcp-Session-Id is missing; begin with initialize", status=400
+        )
+    return McpError(
+        SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
+    )
 
 
 def _mirrored(method: str, members: dict[str, Raw]) -> str | None:

@@ -312,6 +312,7 @@ class Lane(HttpToolsProtocol):
         self._since = 0.0  # loop time of the last progress in reading
         self._closing = False  # no further requests are taken
         self._write_paused = False
+        self._commented = 0.0  # loop time of the last keep-alive comment
 
     # == bytes in ========================================================================================
 
@@ -330,7 +331,7 @@ class Lane(HttpToolsProtocol):
                 head = known.get(data[:end])
                 if head is None:
                     break
-                stop = end + head.length
+                stop = end + (head.length or 0)  # a known head has a length
                 if stop > len(data):
                     break
                 self._since = now
@@ -369,6 +370,16 @@ class Lane(HttpToolsProtocol):
         self._since = monotonic()
         self._head = None
         self._body, self._body_size = [], 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:
+            super().on_header(name, value)
+            return
+        self._head_size += len(name) + len(value)  # a trailer: counted, not kept
+        limits = self.gateway.policy.limits
+        if self._head_size > limits.header_bytes and not self._closing:
+            self._head = None
+            self._refuse(refusals.headers_too_large(limits.header_bytes, limits.header_count))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -425,9 +436,17 @@ class Lane(HttpToolsProtocol):
             self._other_method(head)
 
     def _is_simple(self, head: Head, candidate: bytes) -> bool:
+        """Whether the bytes are this head and nothing else, and say all that there is to know.
+
+        A parser is lenient (it skips empty lines before a request, say), so the lines are counted: one
+        for the request, one for each header, one that ends the head.
+        """
         lowered = candidate.lower()
+        lines = len(self.headers) + 2
         return (
-            head.length is not None
+            candidate.startswith(b"POST ")
+            and candidate.count(b"\r\n") == candidate.count(b"\n") == lines
+            and head.length is not None
             and head.keep_alive
             and head.chunked_answers
             and b"\nexpect:" not in lowered
@@ -502,6 +521,8 @@ class Lane(HttpToolsProtocol):
             exchange.fail(refused)
         except ProblemError as refused:
             exchange.fail_with(refused.problem)
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends one call, not a connection
+            gateway.failed(exchange, error)
 
     def _call(self, exchange: Exchange, message: Incoming) -> bool:
         """`tools/call` in its usual form, to an instance that is ready; False leaves it to the slow path."""
@@ -557,7 +578,7 @@ class Lane(HttpToolsProtocol):
             slots.popleft()
             self._after(exchange.head.keep_alive)
         elif self._write_paused and self.transport.get_write_buffer_size() > MAX_HELD:
-            self._abort()
+            self._abort()  # a stream that nobody reads
 
     def _after(self, keep_alive: bool) -> None:
         """A slot is done."""
@@ -651,7 +672,10 @@ class Lane(HttpToolsProtocol):
         """Called about once a second: close what has been silent for too long."""
         limits = self.gateway.timeouts
         idle = now - self._since
-        if self._closing and not self._slots:
+        if self._write_paused:
+            if idle > limits.body:  # it reads nothing any more
+                self._abort()
+        elif self._closing and not self._slots:
             if idle > LINGER:
                 self._abort()
         elif self._in_message:
@@ -661,19 +685,25 @@ class Lane(HttpToolsProtocol):
                 self._refuse(slow(limit))
         elif self._slots:
             first = self._slots[0]
-            if type(first) is Exchange and idle > limits.comment:
+            self._since = now
+            if type(first) is Exchange and now - self._commented > limits.comment:
+                self._commented = now
                 first.comment()
-                self._since = now
         elif idle > limits.keep_alive:
             self._close()
 
     def pause_writing(self) -> None:
+        """The client does not read its answers: take no more requests until it does."""
         super().pause_writing()
         self._write_paused = True
+        self._since = monotonic()
+        self.flow.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._write_paused = False
+        self._since = monotonic()
+        self.flow.resume_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio allows a bool
         """The client sends nothing more. It may still read, except where closing means cancelling."""

@@ -28,7 +28,7 @@ converse(async ({ url, token, told }) => {
         },
         listen: () => null, // the SDK opened the event stream when it connected
         async close() {
-            await transport.terminateSession();
+            await transport.terminateSession().catch(() => {}); // it may have ended by itself
             await client.close();
         },
     };

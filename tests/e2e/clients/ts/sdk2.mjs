@@ -35,7 +35,8 @@ converse(async ({ url, token, mode, told }) => {
             await client.listen({ toolsListChanged: true, promptsListChanged: true, resourcesListChanged: true });
         },
         async close() {
-            if (!modern) await transport.terminateSession();
+            // a session may have ended by itself, the modern era has none
+            if (!modern) await transport.terminateSession().catch(() => {});
             await client.close();
         },
     };
