@@ -20,6 +20,7 @@ from e2e.environments import BIN, ROOT
 
 FLEET = ROOT / "config" / "mcp-servers.yml"
 SERVERS = ("context7", "everything", "filesystem", "sequential")  # those that need no key
+FOREIGN = "NOT_FOR_SERVERS"  # a variable of the user's that no server must see
 READY = 120.0  # s; a first start downloads the packages
 POLL = 0.1  # s
 
@@ -49,7 +50,7 @@ def clean_environment(**more: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("FAIRLEAD_", "MAKE", "XDG_")) and name != "TWENTYFIRST_API_KEY"
     }
-    return {**kept, **more}
+    return {**kept, FOREIGN: "secret", **more}
 
 
 class System:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from ruamel.yaml import YAML
 
 from e2e.environments import node
 from e2e.programs import FLAVOURS, Connect, Flavour, StepError
-from e2e.system import SERVERS, System, listens, wait_until
+from e2e.system import FOREIGN, SERVERS, System, listens, wait_until
 from e2e.wire import Wire, messages
 
 
@@ -69,10 +70,11 @@ def distant(frail_fleet: System) -> Iterator[Callable[[str], int]]:
 @pytest.fixture
 def saved(frail_fleet: System) -> Iterator[System]:
     """The system; its fleet file is put back afterwards."""
-    before, states_before = frail_fleet.config.read_bytes(), states(frail_fleet)
+    before, in_force = frail_fleet.config.read_bytes(), frail_fleet.get("/api/config").json()
     yield frail_fleet
     frail_fleet.config.write_bytes(before)
-    wait_until(lambda: states(frail_fleet) == states_before, lambda: states(frail_fleet))
+    wait_until(lambda: frail_fleet.get("/api/config").json() == in_force, "the old file is in force again")
+    frail_fleet.wait_ready(*SERVERS)
 
 
 def test_dev_tools_when_enabled_serves_its_tools_and_nothing_else_is_touched(
@@ -153,3 +155,20 @@ def test_a_client_over_the_limit_is_told_and_lives_on(saved: System, connect: Co
             return False
 
     wait_until(works, "the client can call again")
+
+
+def test_a_server_is_replaced_under_a_client_that_goes_on_calling(saved: System, connect: Connect):
+    (before,) = saved.pids("everything")
+    client = connect(FLAVOURS[0], saved)
+    with edited(saved.config) as spec:
+        spec["servers"]["everything"]["environment"] = {"ANY": "thing"}
+
+    def replaced() -> bool:
+        assert client.text("everything__echo", message="hi") == "Echo: hi"
+        assert "everything__echo" in {tool["name"] for tool in client("list", what="tools")}
+        return bool(saved.pids("everything") - {before})
+
+    wait_until(replaced, lambda: saved.server("everything"))
+    environment = json.loads(client.text("everything__get-env"))
+    assert environment["ANY"] == "thing"
+    assert FOREIGN not in environment

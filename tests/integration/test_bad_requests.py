@@ -415,3 +415,89 @@ async def test_stopping_finishes_what_is_in_flight_and_ends_streams(tmp_path):
             await until(lambda: gateway.in_flight == 1 and gateway.metrics.streams == 1)
         assert "result" in (await call).json()
         assert (await stream).status_code == 200
+
+
+async def test_what_stands_before_a_request_teaches_nothing(tmp_path):
+    """A parser skips empty lines before a request. Bytes that are no head must never become a known one."""
+    record = tmp_path / "record"
+    async with service(tmp_path, "--record", str(record)) as stack:
+        lane = Lane(stack, "fast", (await stack.session()).headers["Mcp-Session-Id"])
+        good = lane.request(Connection=b"keep-alive")
+        for before in (b"\r\n\r\n", b"\r\n", b"\n", b"\r\n\r\n\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+            writer.write(before + good)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+            writer.close()
+        assert all(head.startswith(b"POST ") for head in stack.system.gateway.known_heads)
+        seen = calls(record)
+        for forged in (b"\r\n\r\n", b"\r\n"):
+            answer = await stack.raw(forged + lane.body, half_close=True)
+            assert statuses(answer) == [400]
+        assert calls(record) == seen
+
+
+@pytest.mark.parametrize("extra", [b'{"a":{\n"b":1}}', b'{"a":[1,\r\n2],"traceparent":"x"}'])
+async def test_a_line_break_in_the_metadata_stays_inside_its_message(tmp_path, extra):
+    record = tmp_path / "record"
+    async with service(tmp_path, "--record", str(record)) as stack:
+        lane = Lane(stack, "fast", (await stack.session()).headers["Mcp-Session-Id"])
+        before = calls(record)
+        for body in (
+            lane.body[:-2] + b',"_meta":' + extra + b"}}",
+            b'{"jsonrpc":"2.0","id":8,"method":"prompts/get","params":{"name":"old__greet","_meta":%b}}'
+            % extra,
+        ):
+            answer = await stack.raw(lane.request(body=body))
+            assert b'"result"' in answer
+        assert calls(record) == before + 1
+        assert stack.system.gateway.in_flight == 0
+
+
+@pytest.mark.parametrize("name", ["fast", "ordinary"])
+async def test_endless_trailers_are_cut(tmp_path, name):
+    async with service(tmp_path) as stack:
+        lane = Lane(stack, name, (await stack.session()).headers["Mcp-Session-Id"])
+        head = lane.request(body=b"", length=False, Transfer_Encoding=b"chunked")
+        trailers = b"".join(b"X-%d: %b\r\n" % (n, b"x" * 1000) for n in range(200))
+        with contextlib.suppress(ConnectionError):
+            answer = await stack.raw(head + b"2\r\n{}\r\n0\r\n" + trailers + b"\r\n")
+            assert statuses(answer) == ([431] if name == "fast" else [])
+        assert (await stack.rest("GET", "/health")).status_code == 200
+
+
+async def test_numbers_beyond_bounds_are_the_callers_fault(tmp_path):
+    async with service(tmp_path) as stack:
+        lane = Lane(stack, "fast", (await stack.session()).headers["Mcp-Session-Id"])
+        body = b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":1e999}}'
+        assert b"-32602" in await stack.raw(lane.request(body=body))
+
+
+async def test_answers_that_nobody_reads_do_not_pile_up(tmp_path):
+    async with service(tmp_path) as stack:
+        lane = Lane(stack, "fast", (await stack.session()).headers["Mcp-Session-Id"])
+        params = {"name": "old__big", "arguments": {"bytes": 200_000}}
+        one = lane.request(body=json.dumps(CALL | {"params": params}).encode(), Connection=b"keep-alive")
+        _, writer = await asyncio.open_connection("127.0.0.1", stack.port, limit=1024)
+        writer.transport.pause_reading()
+        pool = stack.system.fleet.server
+        for _ in range(40):
+            for _ in range(20):
+                writer.write(one)
+            await asyncio.sleep(0.01)
+        await until(lambda: stack.system.gateway.in_flight == 0)
+        served = pool("old").instances[0].calls_total
+        assert served < 400, "it goes on to work for a client that does not read"
+        writer.transport.abort()
+
+
+async def test_the_streams_of_a_revoked_token_end(tmp_path):
+    async with service(tmp_path) as stack:
+        token = stack.system.tokens.add("guest")
+        stack.system.gateway.set_policy(stack.system.policy())
+        guest = await stack.session(token=token)
+        async with httpx.AsyncClient(timeout=60) as http:
+            stream = asyncio.create_task(http.get(guest.url, headers=guest.headers))
+            await until(lambda: stack.system.gateway.metrics.streams == 1)
+            stack.system.tokens.revoke("guest")
+            assert (await stream).status_code == 200, "ended, not cut"
+        assert stack.system.gateway.metrics.streams == 0

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from support.stack import TOKEN, events, light, running, until
+from support.stack import LIGHT, TOKEN, events, light, running, until
 
 META_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 SERVERS = {"old": light(), "new": light("--era", "modern")}
@@ -377,3 +377,21 @@ async def test_the_token_is_shown_nowhere(tmp_path):
     async with running(tmp_path, SERVERS) as stack:
         assert TOKEN not in repr(stack.system.gateway)
         assert TOKEN not in (await stack.rest("GET", "/api/config")).text
+
+
+LATE = (
+    "import runpy, sys, time; time.sleep(2); sys.argv = ['light']; runpy.run_path({!r}, run_name='__main__')"
+)
+
+
+async def test_a_client_that_comes_early_sees_every_server(tmp_path):
+    """Who lists or calls while a server starts waits for it, but not for one that cannot start."""
+    late = light()
+    late["args"] = ["-c", LATE.format(str(LIGHT))]
+    servers = {"late": late, "quick": light(), "broken": light("--exit-at-once", "1")}
+    async with running(tmp_path, servers, wait=()) as stack:
+        early = stack.modern()
+        listing = asyncio.create_task(early.ask("tools/list"))
+        assert await (await stack.session()).text("late__echo", text="x") == "x"
+        names = {tool["name"].partition("__")[0] for tool in (await listing)["result"]["tools"]}
+        assert names == {"late", "quick"}

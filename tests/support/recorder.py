@@ -122,7 +122,7 @@ def call(link: Link, number: int, tool: str, meta: dict[str, Any] | None = None,
 async def shows(link: Link, text: str) -> None:
     """Wait until the link's repr has `text`; nothing else tells of the state of idle connections."""
     async with asyncio.timeout(20):
-        while text not in repr(link):  # noqa: ASYNC110
+        while text not in repr(link):
             await asyncio.sleep(0)
 
 

@@ -174,9 +174,17 @@ async def until(
 
 @contextlib.asynccontextmanager
 async def running(
-    folder: Path, servers: dict[str, Any], *, settings: dict[str, Any] | None = None, **sections: Any
+    folder: Path,
+    servers: dict[str, Any],
+    *,
+    settings: dict[str, Any] | None = None,
+    wait: tuple[str, ...] | None = None,
+    **sections: Any,
 ) -> AsyncIterator[Stack]:
-    """The service over some servers, ready; everything has ended when the block ends."""
+    """The service over some servers; everything has ended when the block ends.
+
+    `wait` names the servers that must be ready when it begins: all that are enabled, if None.
+    """
     fleet_file = folder / "fleet.yml"
     fleet_file.write_text(fleet(servers, **sections))
     state = StateFolder(folder / "state")
@@ -195,7 +203,8 @@ async def running(
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as http,
         ):
             stack = Stack(system, base_url(chosen.host, system.port), http, fleet_file)
-            await stack.ready(*(name for name, spec in servers.items() if spec.get("enabled", True)))
+            enabled = tuple(name for name, spec in servers.items() if spec.get("enabled", True))
+            await stack.ready(*(enabled if wait is None else wait))
             yield stack
 
 

@@ -69,6 +69,8 @@ def configure(level: str, format: Literal["auto", "json", "console"], *, file: P
         old.close()
     root.addHandler(handler)
     root.setLevel(number)
+    # It logs every change that it sees, and a log beside a watched file would be one.
+    logging.getLogger("watchfiles").setLevel(max(number, logging.WARNING))
     logging.raiseExceptions = False  # a full disk or a closed pipe must not spill tracebacks
     logging.captureWarnings(capture=True)
     structlog.configure(

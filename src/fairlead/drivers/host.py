@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import structlog
 
-from fairlead.drivers.process_table import Identity
 from fairlead.drivers.reaper import Reaper, Sample
 from fairlead.drivers.registry import Record, Registry
 from fairlead.kit.tasks import Tasks
@@ -35,8 +34,8 @@ class Host:
         """See `Reaper.sample`; so for the others."""
         return await self._look(self._reaper.sample, list(records))
 
-    async def members(self, record: Record) -> frozenset[Identity]:
-        return await self._look(self._reaper.members, record)
+    async def note(self, record: Record) -> None:
+        await self._look(self._reaper.note, record)
 
     async def kill(self, record: Record) -> int:
         return await self._look(self._reaper.kill, record)

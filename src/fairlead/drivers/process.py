@@ -99,11 +99,7 @@ class ProcessDriver:
             start = time.monotonic()
             samples = await self._host.sample(link.record for link in self._links.values())
             pause = max(self._sample_interval, _SAMPLE_SHARE * (time.monotonic() - start))
-            changed = False
             for marker, sample in samples.items():
-                link = self._links.get(marker)
-                if link is not None:
-                    changed |= link.record.known != sample.members
-                    link.sampled(sample)
-            if changed:
-                await self._host.registry.save()
+                if marker in self._links:
+                    self._links[marker].sampled(sample)
+            await self._host.registry.save()

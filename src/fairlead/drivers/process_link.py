@@ -25,16 +25,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+import structlog
+
 from fairlead.drivers.host import Host
 from fairlead.drivers.pipes import FrameWriter, PipeReader
 from fairlead.drivers.reaper import Sample
 from fairlead.drivers.registry import Record
 from fairlead.drivers.server_log import ServerLog
-from fairlead.drivers.spawn import ExitWatch, Spawned
-from fairlead.mcp.framing import FrameTooLongError, LineSplitter
+from fairlead.drivers.spawn import Spawned
+from fairlead.mcp.framing import CR, LF, FrameTooLongError, LineSplitter
 from fairlead.model.launch import ProcessLaunch
 from fairlead.ports import LinkListener, LinkLost, LinkStatistics
 
+_log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
 _DRAIN: Final = _MIB  # bytes still read when a child has ended; a pipe holds less
 _LAST_WORDS: Final = 0.5  # s, for a child that closed a pipe to end by itself and tell why
@@ -68,7 +71,7 @@ class ProcessLink:
         secrets = (value for name, value in launch.environment.items() if name not in _NO_SECRETS)
         self._log = ServerLog(launch.log_file, launch.instance_id, secrets, host.files)
         self._stderr = PipeReader(spawned.stderr, self._log.feed, lambda: None)
-        self._exit = ExitWatch(spawned.process.pid)
+        self._exit = spawned.exit
         self._exited = asyncio.Event()
         self._sample: Sample | None = None
         self._cpu_seconds = 0.0
@@ -86,7 +89,7 @@ class ProcessLink:
 
     def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
         """See `ports.Link`. Raises ValueError for a frame with CR or LF: it would be two messages."""
-        if b"\n" in frame or b"\r" in frame:
+        if LF in frame or CR in frame:
             raise ValueError("a frame must not contain CR or LF")
         self._writer.send(frame)
 
@@ -127,8 +130,7 @@ class ProcessLink:
     # -- what the host tells -----------------------------------------------------------------------------
 
     def sampled(self, sample: Sample) -> None:
-        """Take a look's result: who belongs to us, how much they use. Over the limit is the end."""
-        self.record.known = sample.members
+        """Take a look's result: how much our tree uses. Over the limit is the end."""
         self._sample = sample
         self._cpu_seconds = max(self._cpu_seconds, sample.cpu_seconds)  # lost when an orphan is reaped
         limit = self._launch.memory_limit
@@ -185,7 +187,7 @@ class ProcessLink:
 
     async def _stop_gently(self) -> None:
         """Close stdin, then TERM, each with its grace. Who belongs to the tree is noted while it stands."""
-        self.record.known = await self._host.members(self.record)
+        await self._host.note(self.record)
         self._writer.close()
         if not await self._exits_within(self._launch.stop_grace):
             self._signal_group(signal.SIGTERM)
@@ -197,8 +199,10 @@ class ProcessLink:
         self._signal_group(signal.SIGKILL)
         for pause in _KILL_ROUNDS:
             await asyncio.sleep(pause)
-            if not await self._host.kill(self.record):
+            if not (left := await self._host.kill(self.record)):
                 break
+        else:
+            _log.warning("processes outlive SIGKILL", instance=self._launch.instance_id, count=left)
         await self._exits_within(_REAP)
 
     def _signal_group(self, number: signal.Signals) -> None:

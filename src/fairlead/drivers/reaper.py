@@ -28,6 +28,7 @@ from typing import Final
 from fairlead.drivers.process_table import (
     Identity,
     ProcessTable,
+    Seen,
     identity_of,
     look,
     marker_of,
@@ -49,9 +50,8 @@ def become_subreaper() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One instance's process tree at one moment."""
+    """What one instance's process tree takes at one moment."""
 
-    members: frozenset[Identity]
     memory_bytes: int
     cpu_seconds: float
 
@@ -71,33 +71,27 @@ class Reaper:
         marked = self._marked(table)
         samples = {}
         for record in records:
-            members = _members(table, record, marked.get(record.marker, ()))
-            alive = [table.by_pid[pid] for pid in members]
-            samples[record.marker] = Sample(
-                frozenset(seen.identity for seen in alive),
-                resident_bytes(members),
-                sum(seen.cpu_seconds for seen in alive),
-            )
+            members = _note(table, record, marked)
+            cpu_seconds = sum(seen.cpu_seconds for seen in members)
+            samples[record.marker] = Sample(resident_bytes(seen.pid for seen in members), cpu_seconds)
         self._reap_strays(table, {record.pid for record in records})
         return samples
 
-    def members(self, record: Record) -> frozenset[Identity]:
-        """Who belongs to one instance now."""
+    def note(self, record: Record) -> None:
+        """Remember who belongs to an instance, as long as its tree still stands."""
         table = look()
-        found = _members(table, record, self._marked(table).get(record.marker, ()))
-        return frozenset(table.by_pid[pid].identity for pid in found)
+        _note(table, record, self._marked(table))
 
     def kill(self, record: Record) -> int:
         """KILL all that is left of an instance's tree; the number of processes that were still alive."""
         table = look()
         alive = 0
-        for pid in _members(table, record, self._marked(table).get(record.marker, ())):
-            seen = table.by_pid[pid]
+        for seen in _note(table, record, self._marked(table)):
             if not seen.zombie:
                 alive += 1
                 _signal(seen.identity, signal.SIGKILL)
-            elif pid != record.pid and seen.parent == os.getpid():
-                _reap(pid)
+            elif seen.pid != record.pid and seen.parent == os.getpid():
+                _reap(seen.pid)
         return alive
 
     def sweep(self, left: Mapping[str, Iterable[Identity]]) -> list[str]:
@@ -166,8 +160,15 @@ class Reaper:
         self._strays = strays
 
 
+def _note(table: ProcessTable, record: Record, marked: Mapping[str, Iterable[int]]) -> list[Seen]:
+    """All processes of an instance whose own pid has not been reaped yet; they are known from now on."""
+    pids = _members(table, record, marked.get(record.marker, ()))
+    members = [table.by_pid[pid] for pid in pids]
+    record.known = frozenset(seen.identity for seen in members)
+    return members
+
+
 def _members(table: ProcessTable, record: Record, marked: Iterable[int]) -> set[int]:
-    """All processes of an instance whose own pid has not been reaped yet."""
     known = {pid for pid, started in record.known if (pid, started) in table}
     return table.tree(known.union(table.session(record.pid), marked))
 

@@ -19,9 +19,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Record:
-    """One started instance. `known` are all its processes as last seen, the main one included.
+    """One started instance. `known` are all its processes as last seen (by the reaper, who sets it).
 
-    `marker` is unique to this start; `pid` also names its process group and its session.
+    `marker` is unique to this start; `pid`, the main process's, also names its group and its session.
     """
 
     marker: str
@@ -40,9 +40,7 @@ class Registry:
         self._path = path
         self._files = files
         self._records: dict[str, Record] = {}
-
-    def __len__(self) -> int:
-        return len(self._records)
+        self._written: dict[str, frozenset[Identity]] | None = None  # what stands in the file
 
     def add(self, record: Record) -> None:
         self._records[record.marker] = record
@@ -51,7 +49,7 @@ class Registry:
         self._records.pop(record.marker, None)
 
     def save(self) -> asyncio.Future[None]:
-        """Write what is known now; awaiting it is left to the caller. Done in the order of the calls."""
+        """Write what is known now, if it has changed. Done in the order of the calls, awaited or not."""
         known = {marker: record.known for marker, record in self._records.items()}
         return asyncio.get_running_loop().run_in_executor(self._files, self._write, known)
 
@@ -75,6 +73,8 @@ class Registry:
             return {}
 
     def _write(self, known: dict[str, frozenset[Identity]]) -> None:
+        if known == self._written:
+            return
         content = {"boot": boot_id(), "instances": {marker: sorted(each) for marker, each in known.items()}}
         temporary = self._path.with_name(f".{self._path.name}.new")
         try:
@@ -82,6 +82,7 @@ class Registry:
             with os.fdopen(descriptor, "w") as file:
                 json.dump(content, file)
             temporary.replace(self._path)
+            self._written = known
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink()

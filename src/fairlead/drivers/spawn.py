@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fairlead.model.errors import Fault, Problem, ProblemError
@@ -19,57 +19,6 @@ from fairlead.model.launch import ProcessLaunch
 # Bytes in the pipe that answers come through. Four times the default lets a child write a large answer two
 # to three times as fast (3 GB/s, not 1) and more would not help; all of a user's pipes share 64 MiB.
 _STDOUT_SIZE: Final = 256 * 2**10
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """A running child and our ends of its pipes."""
-
-    process: subprocess.Popen[bytes]
-    stdin: int
-    stdout: int
-    stderr: int
-
-
-def spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
-    """Start it. Takes about a millisecond. Raises ProblemError with what is missing.
-
-    `subprocess` and not the loop's own `subprocess_exec`: it forks by `vfork`, runs no Python in the child
-    (uvloop does), and gives plain pipes where uvloop gives sockets, which some programs cannot reopen.
-    """
-    folder = launch.working_directory
-    if not (folder.is_dir() and os.access(folder, os.X_OK)):
-        raise _problem(
-            "bad-working-directory", f"{folder} is not a folder that can be entered: make it, or name another"
-        )
-    with ExitStack() as theirs, ExitStack() as ours:
-        stdin, our_stdin = _pipe(theirs, ours)
-        our_stdout, stdout = _pipe(ours, theirs)
-        our_stderr, stderr = _pipe(ours, theirs)
-        if sys.platform == "linux":
-            with suppress(OSError):  # this user's share of pipe memory is used up
-                fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, _STDOUT_SIZE)
-        try:
-            process = subprocess.Popen(  # noqa: S603 - argv comes from the fleet spec; no shell
-                launch.argv,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=folder,
-                env=launch.environment | dict([marker]),
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise _explained(launch, error) from error
-        ours.pop_all()
-    return Spawned(process, our_stdin, our_stdout, our_stderr)
-
-
-def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
-    ends = os.pipe()
-    for stack, end in zip((reading, writing), ends, strict=True):
-        stack.callback(os.close, end)
-    return ends
 
 
 class ExitWatch:
@@ -99,6 +48,68 @@ class ExitWatch:
         self._close()
 
 
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A running child and our ends of its pipes."""
+
+    process: subprocess.Popen[bytes]
+    exit: ExitWatch
+    stdin: int
+    stdout: int
+    stderr: int
+
+
+def spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
+    """Start it. Takes about a millisecond. Raises ProblemError with what is missing.
+
+    `subprocess` and not the loop's own `subprocess_exec`: it forks by `vfork`, runs no Python in the child
+    (uvloop does), and gives plain pipes where uvloop gives sockets, which some programs cannot reopen.
+    """
+    folder = launch.working_directory
+    if not (os.access(folder, os.X_OK) and folder.is_dir()):
+        raise _problem(
+            "bad-working-directory", f"{folder} is not a folder that can be entered: make it, or name another"
+        )
+    try:
+        return _spawn(launch, marker)
+    except (OSError, ValueError) as error:
+        raise _explained(launch, error) from error
+
+
+def _spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
+    with ExitStack() as theirs, ExitStack() as ours:
+        stdin, our_stdin = _pipe(theirs, ours)
+        our_stdout, stdout = _pipe(ours, theirs)
+        our_stderr, stderr = _pipe(ours, theirs)
+        if sys.platform == "linux":
+            with suppress(OSError):  # this user's share of pipe memory is used up
+                fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, _STDOUT_SIZE)
+        process = subprocess.Popen(  # noqa: S603 - argv comes from the fleet spec; no shell
+            launch.argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=launch.working_directory,
+            env=launch.environment | dict([marker]),
+            start_new_session=True,
+        )
+        try:
+            spawned = Spawned(process, ExitWatch(process.pid), our_stdin, our_stdout, our_stderr)
+        except OSError:  # no descriptor is left
+            process.kill()
+            process.wait()
+            raise
+        ours.pop_all()
+        return spawned
+
+
+def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for stack, end in zip((reading, writing), ends, strict=True):
+        stack.callback(os.close, end)
+    return ends
+
+
 def _explained(launch: ProcessLaunch, error: OSError | ValueError) -> ProblemError:
     command = launch.argv[0]
     match error:
@@ -110,17 +121,21 @@ def _explained(launch: ProcessLaunch, error: OSError | ValueError) -> ProblemErr
             return _problem("command-not-found", f"{command}: install it, or name it with its whole path")
         case PermissionError() | OSError(errno=errno.ENOEXEC):
             return _problem("not-executable", f"{command}: not a program that may be run; try `chmod +x`")
-        case OSError():
+        case OSError(errno=errno.E2BIG) | ValueError():  # or a NUL byte, or `=` in a variable's name
             return _problem(
-                "cannot-start",
-                f"{command}: {os.strerror(error.errno or 0)}; try again later",
-                retry_after=5.0,
+                "bad-command", f"{command}: {_text(error)}: look at its arguments and environment"
             )
-        case _:  # ValueError: a NUL byte, or `=` in the name of a variable. Its text quotes no value
-            return _problem("bad-command", f"{command}: {error} in its arguments or environment")
+        case _:  # out of descriptors, processes or memory
+            problem = _problem(
+                "cannot-start", f"{command}: {_text(error)}; free some, or raise the limit"
+            ).problem
+            return ProblemError(replace(problem, fault=Fault.GATEWAY, retry_after=5.0))
 
 
-def _problem(code: str, detail: str, *, retry_after: float | None = None) -> ProblemError:
-    return ProblemError(
-        Problem(code, "The server cannot be started", detail, 503, Fault.UPSTREAM, retry_after)
-    )
+def _text(error: OSError | ValueError) -> str:
+    """What the system says; neither kind quotes a value."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+
+
+def _problem(code: str, detail: str) -> ProblemError:
+    return ProblemError(Problem(code, "The server cannot be started", detail, 503, Fault.UPSTREAM))

@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Protocol
 
 import structlog
@@ -70,6 +71,7 @@ class ServerPool:
         self.catalogue = Catalogue()
         self.restarts = 0
         self.last_instance: MCPServerInstance | None = None
+        self.settled = asyncio.Event()  # it has shown its lists once, or cannot
         self._launcher = launcher
         self._listener = listener
         self._instances: list[MCPServerInstance] = []
@@ -100,7 +102,7 @@ class ServerPool:
             lease = self._leases.get(key)
             if lease is None:
                 return None
-            lease.used = asyncio.get_running_loop().time()
+            lease.used = monotonic()
             return lease.instance
         free = self._free
         if len(free) == 1:
@@ -137,7 +139,7 @@ class ServerPool:
             return None
         instance = self._free.pop(0)
         instance.leased_to = key
-        self._leases[key] = Lease(instance, asyncio.get_running_loop().time())
+        self._leases[key] = Lease(instance, monotonic())
         self._wake.set()
         return instance
 
@@ -192,8 +194,9 @@ class ServerPool:
 
         So a call that comes in between waits for the new instance instead of meeting an unknown name.
         """
-        if self.spec.source == before.spec.source:
+        if self.spec.source == before.spec.source and before.settled.is_set():
             self.catalogue = before.catalogue
+            self.settled.set()
 
     # -- wanting and tending -----------------------------------------------------------------------------
 
@@ -362,6 +365,8 @@ class ServerPool:
         self._state = state
         ready = state is ServerState.READY
         self._condition = _condition("Ready", ready=ready, reason=reason, message=message)
+        if state not in (ServerState.INSTALLING, ServerState.STARTING):
+            self.settled.set()
         if state in (ServerState.BLOCKED, ServerState.FAILED, ServerState.STOPPED):
             self._wake_waiting()
         self._listener.state_changed(self)

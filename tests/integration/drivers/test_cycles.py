@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +76,7 @@ async def test_memory_does_not_grow_with_the_cycles(tmp_path):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
+@pytest.mark.asyncio(loop_factories=["uvloop"])
 async def test_20_cycles_of_real_servers_leave_nothing(tmp_path):
     installer = Installer(
         tmp_path / "packages", LockFiles(committed=COMMITTED, local=tmp_path / "local.lock")
@@ -152,19 +152,23 @@ async def test_without_the_registry_the_marker_finds_what_carries_it(tmp_path, k
     await driver.close()
 
 
-async def test_a_sweep_leaves_another_owners_processes_and_reused_pids_alone(tmp_path, killed):
+@pytest.fixture
+def bystander():
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+async def test_a_sweep_leaves_another_owners_processes_and_reused_pids_alone(tmp_path, killed, bystander):
     other = ProcessDriver("another-owner", tmp_path / "others.json")
     assert await other.sweep() == []
     registry = tmp_path / "instances.json"
     content = json.loads(registry.read_text())
-    bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
     content["instances"] = {f"{OWNER}:light-1#0": [[bystander.pid, 1]]}  # started at another time than it did
     registry.write_text(json.dumps(content))
     driver = ProcessDriver(OWNER, registry)
     await driver.sweep()
     assert bystander.poll() is None
-    bystander.send_signal(signal.SIGKILL)
-    bystander.wait()
     await other.close()
     await driver.close()
 

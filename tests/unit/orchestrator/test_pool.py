@@ -1,6 +1,7 @@
 """A server's instances: kept alive, leased, waited for. All in virtual time."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -181,7 +182,7 @@ async def test_leases_of_principals_that_nobody_uses_are_taken_back():
     async with stateful() as rig:
         await rig.pool.acquire("principal:a", timeout=5)
         await rig.pool.acquire("session:b", timeout=5)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         rig.pool.release_idle(now - 1)
         await asyncio.sleep(0.1)
         assert rig.pool.leases == 2
@@ -282,3 +283,60 @@ async def test_overdue_calls_fail_through_the_pool():
         rig.pool.expire(asyncio.get_running_loop().time() + 5)
         with pytest.raises(Exception, match="did not answer in time"):
             await call
+
+
+@pytest.mark.parametrize(
+    "page", [{"tools": None}, {"tools": 7}, {"tools": [], "nextCursor": 7}, {"tools": [1, {}]}]
+)
+async def test_nonsense_in_a_list_is_the_servers_fault_alone(page):
+    script = legacy()
+
+    def odd(message):
+        if message.get("method") == "tools/list":
+            return [{"jsonrpc": "2.0", "id": message["id"], "result": page}]
+        return script(message)
+
+    async with Rig(odd) as rig:
+        await asyncio.sleep(100)
+        assert rig.pool.status().state in (ServerState.FAILED, ServerState.STARTING, ServerState.READY)
+        assert rig.launcher.prepared > 1 or rig.pool.status().state is ServerState.READY, "it is tended on"
+        assert rig.running <= 1
+
+
+async def test_a_fault_of_ours_does_not_end_the_tending():
+    rig = Rig()
+    broken = [RuntimeError("boom")]
+    prepare = rig.launcher.prepare
+
+    async def once(spec):
+        if broken:
+            raise broken.pop()
+        return await prepare(spec)
+
+    rig.launcher.prepare = once
+    async with rig:
+        await asyncio.sleep(5)
+        assert rig.pool.status().state is ServerState.READY
+
+
+async def test_a_start_in_the_middle_of_a_stop_wins():
+    async with Rig() as rig:
+        await rig.pool.acquire("k", timeout=5)
+        stopping = asyncio.create_task(rig.pool.stop())
+        await asyncio.sleep(0)
+        rig.pool.start()
+        await stopping
+        await asyncio.sleep(1)
+        assert rig.pool.status().state is ServerState.READY
+        assert rig.running == 1
+        await rig.pool.stop()
+        assert rig.running == 0
+
+
+async def test_who_waits_for_the_first_lists_waits_until_there_are_some_or_none_will_come():
+    rig = Rig()
+    rig.launcher.problems = [problem("missing-secrets", "needs KEY")]
+    assert not rig.pool.settled.is_set()
+    async with rig:
+        await asyncio.wait_for(rig.pool.settled.wait(), 5)
+        assert rig.pool.status().state is ServerState.BLOCKED

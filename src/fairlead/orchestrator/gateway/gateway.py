@@ -7,6 +7,8 @@ an instance is ready, else from a task that waits for one.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
@@ -55,6 +57,7 @@ from fairlead.orchestrator.pool import ServerPool
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
+FIRST_LISTS_WAIT: Final = 10.0  # s that a list waits for servers that start for the first time
 LIST_TTL: Final = 30_000  # ms a modern client may keep a list; changes are told to those who listen
 CHANGE_METHODS: Final = {
     "tools": ("toolsListChanged", "notifications/tools/list_changed"),
@@ -213,11 +216,8 @@ class Gateway:
         self._enter(exchange, route.stats, route.pool)
 
     def _enter(self, exchange: Exchange, stats: CallStats, pool: ServerPool) -> None:
-        session = exchange.head.session
-        if session is not None:
-            if exchange.id in session.calls:
-                raise McpError(INVALID_REQUEST, "Invalid request: a call with this id is still in flight")
-            session.calls[exchange.id] = exchange
+        if exchange.head.session is not None:
+            exchange.head.session.calls[exchange.id] = exchange
         self.in_flight += 1
         exchange.stats = stats
         if exchange.head.view.merged:
@@ -267,7 +267,7 @@ class Gateway:
 
     # -- messages ----------------------------------------------------------------------------------------
 
-    def dispatch(self, exchange: Exchange, message: Incoming) -> None:
+    def dispatch(self, exchange: Exchange, message: Incoming, *, may_wait: bool = True) -> None:
         """Everything but the usual call. Raises McpError, ProblemError."""
         if message.method is UNSET:
             self._accept_answer(exchange, message)
@@ -284,7 +284,9 @@ class Gateway:
             self._initialize(exchange, members)
             return
         self.check_caller(exchange, meta, _mirrored(message.method, members))
-        if message.method in _LISTS:
+        if may_wait and _needs_all_lists(exchange, members) and (coming := exchange.head.view.coming()):
+            self._tasks.spawn(self._dispatch_later(exchange, message, coming), f"{message.method} at start")
+        elif message.method in _LISTS:
             self._list(exchange, _LISTS[message.method], members)
         elif message.method in ("tools/call", "prompts/get", "resources/read", "completion/complete"):
             self._forward(exchange, members, meta)
@@ -296,6 +298,20 @@ class Gateway:
             self._listen(exchange, members)
         else:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {message.method[:200]}")
+
+    async def _dispatch_later(self, exchange: Exchange, message: Incoming, coming: list[ServerPool]) -> None:
+        """A client that comes while servers start for the first time sees all of them, or waits in vain."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LISTS_WAIT):
+                await asyncio.gather(*(pool.settled.wait() for pool in coming))
+        if exchange.ended:
+            return
+        try:
+            self.dispatch(exchange, message, may_wait=False)
+        except McpError as refused:
+            exchange.fail(refused)
+        except ProblemError as refused:
+            exchange.fail_with(refused.problem)
 
     def _accept_answer(self, exchange: Exchange, message: Incoming) -> None:
         if message.result is UNSET and message.error is UNSET:
@@ -586,6 +602,16 @@ def _no_session(head: Head) -> McpError:
     return McpError(
         SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
     )
+
+
+def _needs_all_lists(exchange: Exchange, members: dict[str, Raw]) -> bool:
+    """Whether the answer may be another one once all servers have shown what they offer."""
+    view, name = exchange.head.view, bytes(members.get("name", Raw(b"")))
+    if exchange.method == "tools/call":
+        return name not in view.tools
+    if exchange.method == "prompts/get":
+        return name not in map(encode_json, view.prompts)
+    return exchange.method in _LISTS
 
 
 def _mirrored(method: str, members: dict[str, Raw]) -> str | None:

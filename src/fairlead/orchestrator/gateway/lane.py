@@ -75,6 +75,7 @@ MAX_SLOTS: Final = 64  # requests of one connection that wait for their answers
 MAX_HEAD_BYTES: Final = 4096  # of one known head
 MAX_HELD: Final = 2 * 2**20  # bytes of a stream that its client does not read
 LINGER: Final = 2.0  # s in which a refused client may read its answer
+LAST_CALL: Final = 0.25  # s that an idle connection stays open when the service stops
 CANCELLED: Final = -32800  # the code that LSP and the SDKs know for it
 
 
@@ -219,6 +220,8 @@ class Exchange:
             self.event(body, extra)
             self.end()
             return
+        if self.lane is not None and self.lane.leaving and head.keep_alive:
+            extra += b"connection: close\r\n"
         start = STATUS_LINE[status] + extra + b"content-length: %d" % len(body)
         self._write(start + head.tail + body, last=True)
 
@@ -311,8 +314,14 @@ class Lane(HttpToolsProtocol):
         self._candidate: bytes | None = None  # the bytes of a head that may become a known one
         self._since = 0.0  # loop time of the last progress in reading
         self._closing = False  # no further requests are taken
+        self._draining = False  # the service stops: what is on its way is answered, then the connection ends
         self._write_paused = False
         self._commented = 0.0  # loop time of the last keep-alive comment
+
+    @property
+    def leaving(self) -> bool:
+        """The answer that is given now is the last one of this connection."""
+        return (self._closing or self._draining) and len(self._slots) == 1
 
     # == bytes in ========================================================================================
 
@@ -377,8 +386,11 @@ class Lane(HttpToolsProtocol):
             return
         self._head_size += len(name) + len(value)  # a trailer: counted, not kept
         limits = self.gateway.policy.limits
-        if self._head_size > limits.header_bytes and not self._closing:
-            self._head = None
+        if self._head_size <= limits.header_bytes or self._closing:
+            return
+        if self._head is None:
+            self._abort()  # the application waits for the end of a body that does not come
+        else:
             self._refuse(refusals.headers_too_large(limits.header_bytes, limits.header_count))
 
     def on_headers_complete(self) -> None:
@@ -582,7 +594,7 @@ class Lane(HttpToolsProtocol):
 
     def _after(self, keep_alive: bool) -> None:
         """A slot is done."""
-        if not keep_alive or (self._closing and not self._slots):
+        if not keep_alive or (not self._slots and (self._closing or self._draining)):
             self._close()
         elif self._slots:
             self._advance()
@@ -726,13 +738,20 @@ class Lane(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
-        """uvicorn stops: answers in flight are finished, streams end now, nothing new is taken."""
-        self._closing = True
+        """uvicorn stops: streams end now, answers in flight are finished and say that they are the last.
+
+        An idle client may be sending already, so it gets a moment before its connection is closed.
+        """
+        self._draining = True
         for slot in list(self._slots):
             if type(slot) is AppTurn:
                 slot.cycle.keep_alive = False
             elif type(slot) is Exchange and slot.instance is None:
                 self.gateway.end_stream(slot)
+        if not self._slots:
+            self.loop.call_later(LAST_CALL, self._close_idle)
+
+    def _close_idle(self) -> None:
         if not self._slots:
             self._close()
 

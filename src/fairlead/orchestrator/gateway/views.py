@@ -99,6 +99,10 @@ class View:
             for item, (exposed, _) in zip(pool.catalogue.items(kind), shown, strict=True):
                 yield Route(pool, item.key, exposed, stats)
 
+    def coming(self) -> list[ServerPool]:
+        """The servers that start for the first time, so that nobody knows yet what they offer."""
+        return [pool for pool in self.pools.values() if not pool.settled.is_set()]
+
     # -- being asked -------------------------------------------------------------------------------------
 
     def page(self, kind: str, cursor: str | None) -> bytes:
