@@ -256,12 +256,10 @@ class ServerPool:
         """Start one more instance and take its lists; what goes wrong becomes the server's condition."""
         started = asyncio.get_running_loop().time()
         try:
-            if not self._free and not self._leases:
-                self._set(ServerState.INSTALLING, "Installing", "installing")
+            self._say_coming(ServerState.INSTALLING, "Installing", "installing")
             launch_for = await self._launcher.prepare(self.spec)
             self._number += 1
-            if not self._free and not self._leases:
-                self._set(ServerState.STARTING, "Starting", "starting")
+            self._say_coming(ServerState.STARTING, "Starting", "starting")
             instance = MCPServerInstance(*launch_for(f"{self.spec.id}-{self._number}"), self)
             self._instances.append(instance)
             await instance.start(self.spec.timeouts.start)
@@ -275,6 +273,11 @@ class ServerPool:
         else:
             self._ready(instance, catalogue)
 
+    def _say_coming(self, state: ServerState, reason: str, message: str) -> None:
+        """Show the way to readiness; what serves, failed or is blocked stays so until something changes."""
+        if self._state in (ServerState.INSTALLING, ServerState.STARTING):
+            self._set(state, reason, message)
+
     def _could_not_start(self, problem: Problem, started: float) -> None:
         self._forget_ended()
         now = asyncio.get_running_loop().time()
@@ -282,7 +285,8 @@ class ServerPool:
         self._restart = self._restart.failed(now - started)
         delay = BLOCKED_RETRY if blocked else self._restart.delay(self._rng)
         self._not_before = now + delay
-        LOG.warning("server cannot start", server=self.spec.id, problem=problem.code, detail=problem.detail)
+        log = LOG.debug if problem.detail == self._condition.message else LOG.warning
+        log("server cannot start", server=self.spec.id, problem=problem.code, detail=problem.detail)
         if not self._free and not self._leases:
             state = ServerState.BLOCKED if blocked else ServerState.FAILED
             self._set(state, "Blocked" if blocked else "StartFailed", problem.detail)

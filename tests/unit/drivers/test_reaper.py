@@ -52,7 +52,11 @@ def install(monkeypatch):
 
 US = os.getpid()
 OURS = seen(US, 1, os.getsid(0))
-RECORD = Record("me:one#1", 50, frozenset({(50, 1.0)}))
+
+
+def record(*known: tuple[int, float]) -> Record:
+    """An instance whose main process is 50."""
+    return Record("me:one#1", 50, frozenset({(50, 1.0), *known}))
 
 
 def test_a_tree_is_found_by_descent_session_marker_and_memory(install):
@@ -71,15 +75,16 @@ def test_a_tree_is_found_by_descent_session_marker_and_memory(install):
             markers={50: "me:one#1", 53: "me:one#1", 60: "me:two#1", 61: "you:one#1"},
         )
     )
-    record = Record("me:one#1", 50, frozenset({(50, 1.0), (55, 9.0)}))
-    members = Reaper("me").members(record)
-    assert {pid for pid, _ in members} == {50, 51, 52, 53, 54, 55}
+    one = record((55, 9.0))
+    Reaper("me").note(one)
+    assert {pid for pid, _ in one.known} == {50, 51, 52, 53, 54, 55}
 
 
 def test_a_reused_pid_is_no_member(install):
     install(World(OURS, seen(50, US, 50), seen(55, US, 55, 2.0)))
-    record = Record("me:one#1", 50, frozenset({(50, 1.0), (55, 1.0)}))
-    assert Reaper("me").members(record) == {(50, 1.0)}
+    one = record((55, 1.0))
+    Reaper("me").note(one)
+    assert one.known == {(50, 1.0)}
 
 
 def test_killing_ends_the_living_reaps_adopted_zombies_and_leaves_the_main_process_to_its_owner(install):
@@ -92,15 +97,27 @@ def test_killing_ends_the_living_reaps_adopted_zombies_and_leaves_the_main_proce
             seen(53, 51, 50, zombie=True),
         )
     )
-    assert Reaper("me").kill(RECORD) == 1
+    assert Reaper("me").kill(record()) == 1
     assert world.signals == [(51, 9)]
     assert world.reaped == [52]
 
 
+def test_what_was_killed_is_reaped_though_nothing_ties_it_to_the_instance_any_more(install):
+    world = install(World(OURS, seen(50, US, 50), seen(51, 50, 51), seen(52, 51, 52)))
+    reaper, one = Reaper("me"), record()
+    assert reaper.kill(one) == 3
+    world.processes[51] = seen(51, US, 51, zombie=True)
+    world.processes[52] = seen(52, US, 52, zombie=True)
+    world.processes[50] = seen(50, US, 50, zombie=True)
+    assert reaper.kill(one) == 0
+    assert sorted(world.reaped) == [51, 52]
+
+
 def test_a_sample_adds_up_the_tree(install):
     install(World(OURS, seen(50, US, 50), seen(51, 50, 50)))
-    sample = Reaper("me").sample([RECORD])["me:one#1"]
-    assert sample.members == {(50, 1.0), (51, 1.0)}
+    one = record()
+    sample = Reaper("me").sample([one])["me:one#1"]
+    assert one.known == {(50, 1.0), (51, 1.0)}
     assert sample.memory_bytes == 200
     assert sample.cpu_seconds == 1.0
 
@@ -109,10 +126,10 @@ def test_an_environment_is_read_once(install):
     world = install(World(OURS, seen(50, US, 50)))
     reaper = Reaper("me")
     for _ in range(3):
-        reaper.sample([RECORD])
+        reaper.sample([record()])
     assert sorted(world.read) == sorted([US, 50])
     world.processes[50] = seen(50, US, 50, 2.0)  # another process under the same pid
-    reaper.sample([RECORD])
+    reaper.sample([record()])
     assert world.read.count(50) == 2
 
 
@@ -127,9 +144,9 @@ def test_a_stray_zombie_is_reaped_at_the_second_look_and_nobody_elses_is(install
         )
     )
     reaper = Reaper("me")
-    reaper.sample([RECORD])
+    reaper.sample([record()])
     assert world.reaped == []
-    reaper.sample([RECORD])
+    reaper.sample([record()])
     assert world.reaped == [60]
 
 

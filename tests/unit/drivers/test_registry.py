@@ -52,6 +52,18 @@ async def test_after_another_boot_pids_mean_nothing(path, files):
     assert await registry.load() == {}
 
 
+async def test_what_has_not_changed_is_not_written_again(path, files):
+    registry = Registry(path, files)
+    registry.add(RECORD)
+    await registry.save()
+    written = path.stat().st_ino
+    await registry.save()
+    assert path.stat().st_ino == written
+    registry.remove(RECORD)
+    await registry.save()
+    assert path.stat().st_ino != written
+
+
 @pytest.mark.parametrize(
     "content",
     [
