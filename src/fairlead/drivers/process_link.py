@@ -221,4 +221,7 @@ class ProcessLink:
 def _exit_text(code: int | None) -> str:
     if code is None:
         return "could not be killed"
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    if code >= 0:
+        return f"exited with code {code}"
+    names = {number.value: number.name for number in signal.Signals}  # not all have one
+    return f"killed by {names.get(-code, f'signal {-code}')}"

@@ -127,7 +127,11 @@ def boot_id() -> str:
 
 
 def _linux_processes() -> Iterable[Seen]:
-    for name in os.listdir(_PROC):  # noqa: PTH208 - Path objects cost more than all the rest here
+    try:
+        names = os.listdir(_PROC)  # noqa: PTH208 - Path objects cost more than all the rest here
+    except OSError:  # out of descriptors: nothing can be seen now
+        return
+    for name in names:
         if name.isdigit() and (seen := _linux_process(int(name))) is not None:
             yield seen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -240,12 +241,13 @@ async def test_an_exit_tells_its_code_and_the_last_words(processes):
     assert heard.lost is lost
 
 
-async def test_a_kill_is_told_as_one(processes):
+@pytest.mark.parametrize(("number", "reason"), [(9, "killed by SIGKILL"), (40, "killed by signal 40")])
+async def test_a_kill_is_told_as_one(processes, number, reason):
     link, heard = await processes.ready()
     call(link, 1, "sleep", seconds=60)
-    os.kill(link.statistics().pid, signal.SIGKILL)
+    os.kill(link.statistics().pid, number)
     lost = await heard.ended()
-    assert (lost.reason, lost.expected, lost.exit_code) == ("killed by SIGKILL", False, -9)
+    assert (lost.reason, lost.expected, lost.exit_code) == (reason, False, -number)
 
 
 async def test_a_close_during_a_crash_waits_for_its_end(processes):
@@ -447,11 +449,11 @@ def script(tmp_path):
     return written
 
 
-async def refused(processes, **launch) -> ProblemError:
+async def refused(processes, *, fault: Fault = Fault.UPSTREAM, **launch) -> ProblemError:
     heard = Recorder()
     with pytest.raises(ProblemError) as caught:
         await processes.driver.open(launch_light(processes.folder, **launch), heard)
-    assert caught.value.problem.fault is Fault.UPSTREAM
+    assert caught.value.problem.fault is fault
     assert heard.events == []
     return caught.value
 
@@ -518,6 +520,15 @@ async def test_without_descriptors_nothing_is_started_and_nothing_leaks(processe
     assert (problem.code, problem.fault, problem.retry_after) == ("cannot-start", Fault.GATEWAY, 5.0)
     assert "Too many open files" in problem.detail
     assert Resources.now() == before
+
+
+async def test_a_child_whose_exit_cannot_be_watched_is_not_left_alone(processes, monkeypatch):
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "none left")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert (await refused(processes, fault=Fault.GATEWAY)).problem.code == "cannot-start"
+    assert psutil.Process().children() == []
 
 
 async def test_a_launch_of_another_kind_is_a_programming_error(processes):
