@@ -27,7 +27,7 @@ class FleetConfig:
     def __init__(self, path: Path, fleet: MCPOrchestrator) -> None:
         self._path = path
         self._fleet = fleet
-        self._seen: bytes | None = None  # the content that was looked at last
+        self._seen: bytes | None = None  # the content that was looked at last, by whomever
         self.on_applied: Callable[[], None] = lambda: None
 
     def current(self) -> dict[str, Any]:
@@ -87,6 +87,9 @@ class FleetConfig:
     async def follow(self) -> None:
         """Apply each good content that the file takes, for ever."""
         async for content in watch(self._path, seen=self._seen):
+            if content == self._seen:
+                continue  # a reload was faster
+            self._seen = content
             try:
                 await self._apply(content)
             except ProblemError as refused:

@@ -247,7 +247,7 @@ def admit(head: RequestHead, policy: AdmissionPolicy) -> Verdict:
     """Decide about one request; see the table at the top of this module. Never raises."""
     method, path, headers, peer = head
     limits = policy.limits
-    if policy.denied and peer is not None and _is_denied(peer, policy.denied):
+    if policy.denied and peer is not None and is_denied(peer, policy.denied):
         return Refused(refusals.DENIED_ADDRESS, ())
     if len(path) > limits.path_bytes:
         return Refused(refusals.path_too_long(limits.path_bytes), ())
@@ -287,7 +287,8 @@ def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def _is_denied(peer: str, networks: tuple[Network, ...]) -> bool:
+def is_denied(peer: str, networks: tuple[Network, ...]) -> bool:
+    """Whether an address lies in one of the networks; what is no address does."""
     try:
         address = ip_address(peer)
     except ValueError:

@@ -9,12 +9,13 @@ stand only between tokens, where a space means the same).
 Duplicate members that decide about routing are refused, because two readers could understand them in two
 ways. Looking for them in every message would cost more than the rest of the parse. Instead the lengths are
 added up: when the members that were found account for every byte of a compact message, no second copy can be
-hiding in it. Only a message that is not compact is looked at in detail.
+hiding in it. Only an object that is not compact is gone along member by member.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,9 @@ _PARAMS_BYTES: Final = len(',"params":')
 _CALL_BYTES: Final = len('{"name":,"arguments":}')
 _META_BYTES: Final = len(',"_meta":')
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")
+_KEY: Final = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"(?:[^"\\]|\\.)*+"[ \t\r\n]*:[ \t\r\n]*')
+_END: Final = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*")
+_EMPTY: Final = re.compile(rb"[ \t\r\n]*{[ \t\r\n]*}[ \t\r\n]*")
 MAX_ID_BYTES: Final = 512
 
 
@@ -86,7 +90,7 @@ def decode_incoming(body: bytes) -> Incoming:
     if message.params is not UNSET:
         size += _PARAMS_BYTES + len(bytes(message.params))
     if message.method is UNSET or size + len(message.method) != len(body):
-        _require_unique_members(body)
+        _require_unique_members(body, _decode_object(body))
     if message.jsonrpc != "2.0":
         raise McpError(INVALID_REQUEST, 'Invalid request: "jsonrpc" must be "2.0"', status=400)
     return message
@@ -106,21 +110,20 @@ def require_utf8(data: bytes) -> None:
         raise McpError(PARSE_ERROR, f"Parse error: not UTF-8 at byte {error.start}", status=400) from None
 
 
-def _require_unique_members(raw: bytes) -> None:
-    """Refuse an object in which a member stands twice. Slow, and rarely needed."""
-    unique = True
+def _require_unique_members(raw: bytes, members: dict[str, Raw]) -> None:
+    """Refuse an object in which a member stands twice; `members` is what a reader made of it.
 
-    def look(pairs: list[tuple[str, Any]]) -> dict[str, Any]:  # called for inner objects first, this one last
-        nonlocal unique
-        members = dict(pairs)
-        unique = len(members) == len(pairs)
-        return members
-
-    try:
-        json.loads(raw, object_pairs_hook=look)
-    except (ValueError, RecursionError) as error:
-        raise McpError(PARSE_ERROR, f"Parse error: {error}", status=400) from None
-    if not unique:
+    Goes along the object: each member's value must stand where the next one in order is expected. A second
+    copy leaves a value that nobody remembers, or members after the last one.
+    """
+    place = 0
+    for value in members.values():
+        key = _KEY.match(raw, place)
+        text = bytes(value)
+        if key is None or not raw.startswith(text, key.end()):
+            break
+        place = key.end() + len(text)
+    if not (_END.fullmatch(raw, place) if members else _EMPTY.fullmatch(raw)):
         raise McpError(
             INVALID_REQUEST, "Invalid request: a member stands twice in the same object", status=400
         )
@@ -166,7 +169,7 @@ def decode_members(raw: bytes | Raw | UnsetType) -> dict[str, Raw]:
     whole = bytes(raw)
     size = sum(len(name) + len(bytes(value)) for name, value in members.items())
     if size + max(2, 1 + len(members) * len('"":,')) != len(whole):
-        _require_unique_members(whole)
+        _require_unique_members(whole, members)
     return members
 
 

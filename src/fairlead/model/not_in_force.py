@@ -51,7 +51,6 @@ NOT_IN_FORCE: dict[str, NotInForce] = {
     "security.networkPolicies.allowedOrigins[]": NotInForce(
         "an origin is compared as a whole, so write each one out", value=r".*\*.*"
     ),
-    "security.networkPolicies.deniedIPs": NotInForce("addresses are not looked at"),
     "security.resourceLimits.enforced": NotInForce(
         "the limits always hold; raise them instead", value="false"
     ),

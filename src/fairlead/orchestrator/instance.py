@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
+import structlog
 from msgspec import UNSET, Raw
 
 from fairlead import __version__
@@ -57,6 +58,9 @@ _CHANGED: Final = {
     "notifications/prompts/list_changed": "prompts",
     "notifications/resources/list_changed": "resources",
 }
+
+
+LOG = structlog.get_logger("fairlead.instance")
 
 
 class InstanceListener(Protocol):
@@ -132,9 +136,13 @@ class MCPServerInstance:
             self._received_other(message)
             return
         reply = self._pending.pop(message.id, None)
-        if reply is not None:  # else an answer to a call that was cancelled, or to nothing
-            del self._deadlines[message.id]
+        if reply is None:  # an answer to a call that was cancelled, or to nothing
+            return
+        del self._deadlines[message.id]
+        try:
             reply.answered(message)
+        except Exception:  # a fault with one answer must not lose the others of the same read
+            LOG.exception("answer failed", instance=self.id)
 
     @property
     def in_flight(self) -> int:
@@ -148,6 +156,12 @@ class MCPServerInstance:
             and self._link is not None
             and (self._link.statistics().queued_bytes > MAX_QUEUED_BYTES)
         )
+
+    def require_ear(self) -> None:
+        """Raise ProblemError when the server does not keep up with what it is sent."""
+        if self.overloaded:
+            detail = f"{self.id} does not keep up with what it is sent"
+            raise ProblemError(Problem("server-busy", "Server busy", detail, 503, Fault.UPSTREAM, 1.0))
 
     def next_token(self) -> int:
         """The number that the next `forward` will use: also the progress token of its call."""
@@ -177,6 +191,8 @@ class MCPServerInstance:
 
     def _answer_server(self, message: FromServer) -> None:
         """A request from the server: only what we know ourselves is answered, nobody can be asked yet."""
+        if self.overloaded:
+            return  # it asks and does not read: what it does not take is not kept
         request = encode_json(message.id)
         if message.method == "ping":
             answer = result(request, b"{}")

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import structlog
 
-from fairlead.mcp.errors import CALL_TIMED_OUT, McpError
+from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.mcp.messages import decode_any
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
-from fairlead.model.fleet import FleetSpec
+from fairlead.model.fleet import FleetSpec, ServerSpec
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerState, ServerStatus
 from fairlead.orchestrator.gateway.gateway import Gateway
@@ -76,7 +76,9 @@ class MCPOrchestrator:
         async with self._applying:
             old, new = self._pools, spec.servers
             gone = [server for server in old if server not in new]
-            changed = [server for server in new if server in old and old[server].spec != new[server]]
+            changed = [
+                server for server in new if server in old and needs_restart(old[server].spec, new[server])
+            ]
             kept = [server for server in new if server in old and server not in changed]
             fresh = [server for server in new if server not in old]
             leaving = [old[server] for server in (*gone, *changed)]
@@ -86,13 +88,16 @@ class MCPOrchestrator:
             }
             for server in changed:
                 self._pools[server].inherit(old[server])
+            for server in kept:
+                self._pools[server].adjust(new[server])
             self.spec = spec
             self.generation += 1
             self._gateway.set_limits(spec.security.resource_limits)
             for server in (*fresh, *changed):
                 if new[server].enabled:
                     self._pools[server].start()
-            self._gateway.set_pools(self._enabled())
+            if list(new) != list(old) or changed:
+                self._gateway.set_pools(self._enabled())
             await asyncio.gather(*(pool.close() for pool in leaving))
             applied = Applied(tuple(fresh), tuple(changed), tuple(gone), tuple(kept))
             LOG.info(
@@ -179,6 +184,13 @@ class MCPOrchestrator:
             detail = f"{request.method[:100]!r} cannot be routed; these can: {', '.join(sorted(ROUTABLE))}"
             raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
         pool = self._pool(request.server) if request.server is not None else self._capable(request.capability)
+        with self._gateway.counted():
+            answer = await self._routed(pool, request)
+        if isinstance(answer, dict) and answer.get("resultType") == "input_required":
+            raise InputRequired(answer)
+        return answer if isinstance(answer, dict) else {"value": answer}
+
+    async def _routed(self, pool: ServerPool, request: RoutedRequest) -> Any:
         stats = self._metrics.calls(pool.spec.id, request.method)
         timeout = request.timeout or pool.spec.timeouts.call
         started = monotonic()
@@ -186,21 +198,21 @@ class MCPOrchestrator:
         try:
             async with asyncio.timeout(timeout):
                 instance = await pool.acquire(f"principal:{request.principal}", timeout=timeout)
+                instance.require_ear()
                 outcome = Outcome.UPSTREAM_FAILED
                 raw = await instance.call(request.method, request.params, timeout=timeout + 1)
-            answer = decode_any(raw)
             outcome = Outcome.OK
+            return decode_any(raw)
         except TimeoutError:
             outcome = Outcome.TIMEOUT
             detail = f"{pool.spec.id} did not answer within {timeout:g} s; the request was cancelled"
             raise ProblemError(Problem("timed-out", "Timed out", detail, 504, Fault.UPSTREAM)) from None
         except McpError as refused:
+            if refused.code not in (UPSTREAM_FAILED, CALL_TIMED_OUT):
+                outcome = Outcome.RPC_ERROR
             raise _as_rest(refused) from None
         finally:
             stats.record(monotonic() - started, outcome)
-        if isinstance(answer, dict) and answer.get("resultType") == "input_required":
-            raise InputRequired(answer)
-        return answer if isinstance(answer, dict) else {"value": answer}
 
     def _capable(self, capability: str | None) -> ServerPool:
         able = [pool for pool in self._enabled() if capability in pool.spec.capabilities]
@@ -211,6 +223,15 @@ class MCPOrchestrator:
         ready = [pool for pool in able if pool.state is ServerState.READY] or able
         self._turn += 1
         return ready[self._turn % len(ready)]
+
+
+_ADJUSTABLE: Final = {"capabilities", "weight", "priority", "timeouts", "scaling", "health_check"}
+"""Parts of a server's spec that its processes do not depend on."""
+
+
+def needs_restart(old: ServerSpec, new: ServerSpec) -> bool:
+    """Whether an edit asks for new processes."""
+    return old.model_dump(exclude=_ADJUSTABLE) != new.model_dump(exclude=_ADJUSTABLE)
 
 
 def _as_rest(refused: McpError) -> Exception:

@@ -35,7 +35,9 @@ from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.ports import Driver, LinkLost
 
 MAX_WAITING: Final = 256  # calls that wait for an instance, per server
+SETTLE: Final = 10.0  # s after a start in which clients that list wait for this server
 DEBOUNCE: Final = 0.05  # s, before lists that a server calls changed are read again
+LONGEST_DEBOUNCE: Final = 5.0  # s, while it calls them changed again and again
 LOG = structlog.get_logger("fairlead.pool")
 
 
@@ -80,6 +82,8 @@ class ServerPool:
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._changed_kinds: set[str] = set()
+        self._debounce = DEBOUNCE
+        self._read_at = float("-inf")  # loop time, when changed lists were read last
         self._tasks = Tasks(self._task_failed)
         self._tender: asyncio.Task[None] | None = None
         self._wanted = False
@@ -163,6 +167,10 @@ class ServerPool:
         detail = f"server {self.spec.id!r} {what}"
         return ProblemError(Problem(code, "The server is not available", detail, 503, Fault.UPSTREAM, retry))
 
+    def holds(self, key: str) -> bool:
+        """Whether the session has an instance of its own here."""
+        return key in self._leases
+
     async def release(self, key: str) -> None:
         """The session has ended: its instance ends with it."""
         lease = self._leases.pop(key, None)
@@ -198,6 +206,11 @@ class ServerPool:
             self.catalogue = before.catalogue
             self.settled.set()
 
+    def adjust(self, spec: ServerSpec) -> None:
+        """A new spec that asks for no other process: in force from the next call on."""
+        self.spec = spec
+        self._wake.set()
+
     # -- wanting and tending -----------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -207,6 +220,7 @@ class ServerPool:
             self._restart, self._not_before = RestartState(), 0.0
             self._set(ServerState.STARTING, "Starting", "starting")
             self._tender = self._tasks.spawn(self._tend(), f"tend {self.spec.id}")
+            asyncio.get_running_loop().call_later(SETTLE, self.settled.set)
 
     async def stop(self) -> None:
         """Want nothing, and have nothing: returns when every instance of now has ended.
@@ -218,6 +232,8 @@ class ServerPool:
         if tender is not None:
             tender.cancel()
             await asyncio.gather(tender, return_exceptions=True)
+        self._free.clear()  # nobody is sent to what is about to end
+        self._leases.clear()
         await asyncio.gather(*(instance.stop() for instance in self._instances))
         self._forget_ended()
         if not self._wanted:
@@ -262,16 +278,23 @@ class ServerPool:
             self._say_coming(ServerState.STARTING, "Starting", "starting")
             instance = MCPServerInstance(*launch_for(f"{self.spec.id}-{self._number}"), self)
             self._instances.append(instance)
-            await instance.start(self.spec.timeouts.start)
-            catalogue = await read_catalogue(instance, timeout=self.spec.timeouts.start)
+            await self._bring_up(instance)
         except ProblemError as error:
             self._could_not_start(error.problem, started)
+
+    async def _bring_up(self, instance: MCPServerInstance) -> None:
+        """Start an instance and take its lists; whatever goes wrong, it does not stay behind."""
+        try:
+            await instance.start(self.spec.timeouts.start)
+            self._ready(instance, await read_catalogue(instance, timeout=self.spec.timeouts.start))
         except McpError as error:
             await instance.stop()
-            problem = Problem("lists-unreadable", "Lists unreadable", error.message, 503, Fault.UPSTREAM)
-            self._could_not_start(problem, started)
-        else:
-            self._ready(instance, catalogue)
+            raise ProblemError(
+                Problem("lists-unreadable", "Lists unreadable", error.message, 503, Fault.UPSTREAM)
+            ) from None
+        except Exception:
+            await instance.stop()
+            raise
 
     def _say_coming(self, state: ServerState, reason: str, message: str) -> None:
         """Show the way to readiness; what serves, failed or is blocked stays so until something changes."""
@@ -292,7 +315,11 @@ class ServerPool:
             self._set(state, "Blocked" if blocked else "StartFailed", problem.detail)
 
     def _ready(self, instance: MCPServerInstance, catalogue: Catalogue) -> None:
-        if instance.state is not InstanceState.READY:  # died while its lists were read
+        if instance.state is not InstanceState.READY:
+            why = instance.lost.reason if instance.lost is not None else instance.state.value
+            detail = f"{instance.id} {why} while its lists were read"
+            problem = Problem("start-failed", "The server could not start", detail, 503, Fault.UPSTREAM)
+            self._could_not_start(problem, asyncio.get_running_loop().time())
             return
         self._free.append(instance)
         self.last_instance = instance
@@ -317,7 +344,11 @@ class ServerPool:
 
     async def _read_again(self) -> None:
         """A server said that its lists changed. The last good lists stay when they cannot be read."""
-        await asyncio.sleep(DEBOUNCE)
+        loop = asyncio.get_running_loop()
+        often = loop.time() - self._read_at < 4 * self._debounce
+        self._debounce = min(2 * self._debounce, LONGEST_DEBOUNCE) if often else DEBOUNCE
+        await asyncio.sleep(self._debounce)
+        self._read_at = loop.time()
         self._changed_kinds.clear()
         instance = self.last_instance
         if instance is None or instance.state is not InstanceState.READY:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -29,7 +29,10 @@ class Failure:
 
     def as_error(self) -> McpError:
         code = CALL_TIMED_OUT if self.kind is FailureKind.TIMED_OUT else UPSTREAM_FAILED
-        return McpError(code, self.reason, {"replayed": False})
+        data: dict[str, Any] = {"replayed": False}
+        if self.retry_after is not None:
+            data["retryAfter"] = self.retry_after
+        return McpError(code, self.reason, data)
 
 
 class Reply(Protocol):
@@ -58,10 +61,11 @@ class FutureReply:
     def answered(self, message: FromServer) -> None:
         if self.future.done():
             return
-        if message.error is UNSET:
-            self.future.set_result(bytes(message.result) if message.result is not UNSET else b"{}")
+        raw = result_of(message)
+        if isinstance(raw, McpError):
+            self.future.set_exception(raw)
         else:
-            self.future.set_exception(error_from_server(message.error))
+            self.future.set_result(raw)
 
     def failed(self, failure: Failure) -> None:
         if not self.future.done():
@@ -69,6 +73,15 @@ class FutureReply:
 
     def progressed(self, params: dict[str, Raw]) -> None:
         pass  # nobody asked
+
+
+def result_of(message: FromServer) -> bytes | McpError:
+    """The result of an answer, or its error; `null` counts as absent, and neither is the server's slip."""
+    if message.error is not UNSET and bytes(message.error) != b"null":
+        return error_from_server(message.error)
+    if message.result is UNSET:
+        return McpError(UPSTREAM_FAILED, "The server answered with neither a result nor an error")
+    return bytes(message.result)
 
 
 class _ErrorObject(msgspec.Struct):

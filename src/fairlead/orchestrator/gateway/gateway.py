@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -44,6 +44,7 @@ from fairlead.mcp.messages import (
     result,
 )
 from fairlead.mcp.messages import error as error_message
+from fairlead.mcp.names import SEPARATOR
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
@@ -57,7 +58,7 @@ from fairlead.orchestrator.pool import ServerPool
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
-FIRST_LISTS_WAIT: Final = 10.0  # s that a list waits for servers that start for the first time
+MAX_WAITING: Final = 1000  # requests that wait for an instance or for first lists
 LIST_TTL: Final = 30_000  # ms a modern client may keep a list; changes are told to those who listen
 CHANGE_METHODS: Final = {
     "tools": ("toolsListChanged", "notifications/tools/list_changed"),
@@ -115,7 +116,6 @@ class Gateway:
         self._single: dict[bytes, View] = {}
         self._listeners: dict[Exchange, Listener] = {}
         self._tasks = Tasks(self._task_failed)
-        self._draining = False
 
     def __repr__(self) -> str:
         return f"<Gateway in_flight={self.in_flight} sessions={len(self.sessions)} {self._merged}>"
@@ -148,6 +148,9 @@ class Gateway:
                 self.end_stream(exchange)
 
     def set_limits(self, limits: ResourceLimits) -> None:
+        """New limits; buckets that are not changed stay as full as they are."""
+        if limits == self._limits:
+            return
         self._limits = limits
         self._limiters.clear()
         self.known_heads.clear()
@@ -190,15 +193,28 @@ class Gateway:
         return None if session_id is None else self.sessions.find(session_id, principal, endpoint)
 
     def remember(self, head_bytes: bytes, head: Head) -> None:
-        """Know these bytes of a head from now on; not where the verdict depends on the peer, too."""
-        if self.policy.denied:
-            return
+        """Know these bytes of a head from now on; the oldest ones make room."""
         if len(self.known_heads) >= MAX_HEADS:
-            self.known_heads.clear()
+            del self.known_heads[next(iter(self.known_heads))]
         self.known_heads[head_bytes] = head
 
     def has_room(self) -> bool:
         return self.in_flight < self._limits.max_concurrent_requests
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """A call of the ordinary lane: under the same limit. Raises ProblemError when there is no room."""
+        self._require_room()
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def _require_room(self) -> None:
+        if not self.has_room():
+            detail = f"{self.in_flight} calls are in flight, which is the limit; try again"
+            raise ProblemError(Problem("overloaded", "Overloaded", detail, 503, Fault.GATEWAY, 1.0))
 
     def check_caller(self, exchange: Exchange, meta: Meta, name: str | None) -> None:
         """A request must belong to a live session (legacy), or say all about itself (modern)."""
@@ -284,8 +300,8 @@ class Gateway:
             self._initialize(exchange, members)
             return
         self.check_caller(exchange, meta, _mirrored(message.method, members))
-        if may_wait and _needs_all_lists(exchange, members) and (coming := exchange.head.view.coming()):
-            self._tasks.spawn(self._dispatch_later(exchange, message, coming), f"{message.method} at start")
+        if may_wait and (coming := self._must_wait_for(exchange, members)):
+            self._wait(exchange, self._dispatch_later(exchange, message, coming))
         elif message.method in _LISTS:
             self._list(exchange, _LISTS[message.method], members)
         elif message.method in ("tools/call", "prompts/get", "resources/read", "completion/complete"):
@@ -301,9 +317,7 @@ class Gateway:
 
     async def _dispatch_later(self, exchange: Exchange, message: Incoming, coming: list[ServerPool]) -> None:
         """A client that comes while servers start for the first time sees all of them, or waits in vain."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_LISTS_WAIT):
-                await asyncio.gather(*(pool.settled.wait() for pool in coming))
+        await asyncio.gather(*(pool.settled.wait() for pool in coming))
         if exchange.ended:
             return
         try:
@@ -312,6 +326,30 @@ class Gateway:
             exchange.fail(refused)
         except ProblemError as refused:
             exchange.fail_with(refused.problem)
+
+    def _must_wait_for(self, exchange: Exchange, members: dict[str, Raw]) -> list[ServerPool]:
+        """The servers whose first lists may change this answer; never long, since they settle in time."""
+        coming = exchange.head.view.coming() if len(self._tasks) < MAX_WAITING else []
+        if not coming or exchange.method in _LISTS:
+            return coming
+        name = bytes(members.get("name", Raw(b"")))
+        known = exchange.head.view.tools if exchange.method == "tools/call" else exchange.head.view.prompts
+        if exchange.method not in ("tools/call", "prompts/get") or name in known:
+            return []
+        return [pool for pool in coming if name.startswith(f'"{pool.spec.id}{SEPARATOR}'.encode())]
+
+    def _wait(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+        """Go on with a request in a task that ends with it; a client can cancel it meanwhile."""
+        exchange.waiting = self._tasks.spawn(work, f"{exchange.method[:40]} waits")
+        session = exchange.head.session
+        if session is not None:
+            session.calls[exchange.id] = exchange
+            exchange.waiting.add_done_callback(lambda _: self._forget_call(exchange))
+
+    def _forget_call(self, exchange: Exchange) -> None:
+        session = exchange.head.session
+        if exchange.stats is None and session is not None and session.calls.get(exchange.id) is exchange:
+            del session.calls[exchange.id]
 
     def _accept_answer(self, exchange: Exchange, message: Incoming) -> None:
         if message.result is UNSET and message.error is UNSET:
@@ -470,7 +508,8 @@ class Gateway:
         if session.stream is not None:
             self.end_stream(session.stream)
         for pool in self._merged.pools.values():
-            self._tasks.spawn(pool.release(session.key), f"release {session.id[:8]} {pool.spec.id}")
+            if pool.holds(session.key):
+                self._tasks.spawn(pool.release(session.key), f"release {session.id[:8]} {pool.spec.id}")
 
     def end_stream(self, exchange: Exchange) -> None:
         """End a GET stream or a subscription; others are left alone."""
@@ -490,25 +529,13 @@ class Gateway:
 
     def _forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
         pool, name = self._target(exchange, members)
-        if not self.has_room():
-            raise ProblemError(
-                Problem(
-                    "overloaded",
-                    "Overloaded",
-                    f"{self.in_flight} calls are in flight, which is the limit; try again",
-                    503,
-                    Fault.GATEWAY,
-                    1.0,
-                )
-            )
+        self._require_room()
         self._enter(exchange, self.metrics.calls(pool.spec.id, exchange.method), pool)
         instance = pool.pick(exchange.head.key)
         if instance is not None and not instance.overloaded:
             self._send(exchange, instance, members, meta, name)
         else:
-            self._tasks.spawn(
-                self._send_later(exchange, pool, members, meta, name), f"{exchange.method} {pool.spec.id}"
-            )
+            self._wait(exchange, self._send_later(exchange, pool, members, meta, name))
 
     def _send(
         self, exchange: Exchange, instance: MCPServerInstance, members: dict[str, Raw], meta: Meta, name: str
@@ -524,17 +551,7 @@ class Gateway:
         """Wait for an instance, then forward; what fails is told to the client."""
         try:
             instance = await pool.acquire(exchange.head.key, timeout=pool.spec.timeouts.call)
-            if instance.overloaded:
-                raise ProblemError(
-                    Problem(
-                        "server-busy",
-                        "Server busy",
-                        f"{instance.id} does not keep up with what it is sent",
-                        503,
-                        Fault.UPSTREAM,
-                        1.0,
-                    )
-                )
+            instance.require_ear()
         except ProblemError as refused:
             if not exchange.ended:
                 self.leave(exchange, Outcome.REFUSED)
@@ -556,7 +573,7 @@ class Gateway:
             members["uri"] = Raw(encode_json(uri))
             return pool, uri
         name = _text_member(members, "name")
-        route = view.tools.get(encode_json(name)) if method == "tools/call" else view.prompts.get(name)
+        route = (view.tools if method == "tools/call" else view.prompts).get(encode_json(name))
         if route is None:
             if not view.merged:  # the server's list may be behind: let it decide
                 return view.pools[view.endpoint], name
@@ -571,7 +588,7 @@ class Gateway:
             pool, uri = view.resource(_text_member(reference, "uri"))
             reference["uri"] = Raw(encode_json(uri))
         else:
-            route = view.prompts.get(_text_member(reference, "name"))
+            route = view.prompts.get(encode_json(_text_member(reference, "name")))
             if route is None:
                 raise McpError(INVALID_PARAMS, "completion/complete: unknown prompt in params.ref")
             pool, reference["name"] = route.pool, Raw(route.json_name)
@@ -602,16 +619,6 @@ def _no_session(head: Head) -> McpError:
     return McpError(
         SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
     )
-
-
-def _needs_all_lists(exchange: Exchange, members: dict[str, Raw]) -> bool:
-    """Whether the answer may be another one once all servers have shown what they offer."""
-    view, name = exchange.head.view, bytes(members.get("name", Raw(b"")))
-    if exchange.method == "tools/call":
-        return name not in view.tools
-    if exchange.method == "prompts/get":
-        return name not in map(encode_json, view.prompts)
-    return exchange.method in _LISTS
 
 
 def _mirrored(method: str, members: dict[str, Raw]) -> str | None:

@@ -20,10 +20,24 @@ _MODERN_ONCE: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-n
 class BadHeadError(Exception):
     """The head cannot be served; `status` is HTTP's, `message` says how to mend it."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, headers: bytes = b"") -> None:
         super().__init__(message)
+        self.headers = headers
         self.status = status
         self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Tails:
+    """How the heads of answers end, made once for a request's head.
+
+    `common` has the headers that every answer carries. `json` stands after the value of content-length,
+    `stream` after the status line of an event stream; both close the head.
+    """
+
+    common: bytes
+    json: bytes
+    stream: bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -44,8 +58,7 @@ class Head:
     chunked_answers: bool  # HTTP/1.1
     accepts_json: bool
     accepts_stream: bool
-    tail: bytes  # the end of an answer's head, after the value of content-length
-    stream_tail: bytes  # the same for an answer that is a stream
+    tails: Tails
 
 
 def routing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[Era, RoutingHeaders, str | None]:
@@ -89,13 +102,13 @@ def encode_headers(headers: Headers) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-def answer_tails(cors: Headers, *, keep_alive: bool, chunked: bool) -> tuple[bytes, bytes]:
-    """`tail` and `stream_tail` of a `Head`."""
+def answer_tails(cors: Headers, *, keep_alive: bool, chunked: bool) -> Tails:
     common = encode_headers(SECURITY_HEADERS + cors)
     if not keep_alive:
         common += b"connection: close\r\n"
     stream = b"transfer-encoding: chunked\r\n" if chunked else b""
-    return (
-        b"\r\ncontent-type: application/json\r\n" + common + b"\r\n",
-        b"content-type: text/event-stream\r\nx-accel-buffering: no\r\n" + stream + common + b"\r\n",
+    return Tails(
+        common=common,
+        json=b"\r\ncontent-type: application/json\r\n" + common + b"\r\n",
+        stream=b"content-type: text/event-stream\r\nx-accel-buffering: no\r\n" + stream + common + b"\r\n",
     )

@@ -35,7 +35,7 @@ from msgspec import UNSET, Raw
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fairlead.core import refusals
-from fairlead.core.admission import Preflight, Refused, RequestHead, admit
+from fairlead.core.admission import AdmissionPolicy, Preflight, Refused, RequestHead, admit, is_denied
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
 from fairlead.mcp.errors import HTTP_STATUS, INVALID_PARAMS, UPSTREAM_FAILED, McpError
@@ -65,7 +65,7 @@ from fairlead.orchestrator.gateway.head import (
 )
 from fairlead.orchestrator.instance import GATEWAY_INFO, MCPServerInstance
 from fairlead.orchestrator.metrics import CallStats, Outcome
-from fairlead.orchestrator.replies import Failure, FailureKind, error_from_server
+from fairlead.orchestrator.replies import Failure, FailureKind, result_of
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
@@ -94,7 +94,7 @@ class Exchange:
 
     __slots__ = (
         "_ended", "_held", "_streaming", "gateway", "head", "id", "instance", "lane", "method", "number",
-        "progress_token", "server", "started", "stats",
+        "progress_token", "server", "started", "stats", "waiting",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, head: Head, started: float) -> None:
@@ -107,6 +107,7 @@ class Exchange:
         self.stats: CallStats | None = None  # once the call is forwarded
         self.instance: MCPServerInstance | None = None
         self.number = 0  # the instance's number for it
+        self.waiting: asyncio.Task[None] | None = None  # for an instance, or for the first lists
         self.server: str | None = None  # whose URIs must be wrapped
         self.progress_token: bytes | None = None
         self._streaming = False
@@ -148,12 +149,11 @@ class Exchange:
         if self._ended:
             return
         head = self.head
-        if message.error is not UNSET:
-            refused = error_from_server(message.error)
+        raw = result_of(message)
+        if isinstance(raw, McpError):
             self._leave(Outcome.RPC_ERROR)
-            self.fail(refused)
+            self.fail(raw)
             return
-        raw = bytes(message.result) if message.result is not UNSET else b"{}"
         self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK)
         if self.server is not None:
             raw = wrap_uris(self.method, raw, self.server)
@@ -180,6 +180,8 @@ class Exchange:
 
     def cancel(self, reason: str) -> None:
         """Nobody waits any more: tell the server, and end."""
+        if self.waiting is not None:
+            self.waiting.cancel()
         if self.instance is not None:
             self.instance.cancel(self.number, reason)
         if self.stats is not None:
@@ -223,14 +225,13 @@ class Exchange:
         if self.lane is not None and self.lane.leaving and head.keep_alive:
             extra += b"connection: close\r\n"
         start = STATUS_LINE[status] + extra + b"content-length: %d" % len(body)
-        self._write(start + head.tail + body, last=True)
+        self._write(start + head.tails.json + body, last=True)
 
     def respond(self, status: int, extra: bytes = b"") -> None:
         """An answer without a body."""
         self._ended = True
         length = b"" if status == 204 else b"content-length: 0\r\n"
-        close = b"" if self.head.keep_alive else b"connection: close\r\n"
-        self._write(STATUS_LINE[status] + length + extra + close + b"\r\n", last=True)
+        self._write(STATUS_LINE[status] + length + extra + self.head.tails.common + b"\r\n", last=True)
 
     def event(self, message: bytes, extra: bytes = b"") -> None:
         """Say something before the result: the answer is (or becomes) an event stream."""
@@ -238,7 +239,7 @@ class Exchange:
             return
         if not self._streaming:
             self._streaming = True
-            self._write(STATUS_LINE[200] + extra + self.head.stream_tail, last=False)
+            self._write(STATUS_LINE[200] + extra + self.head.tails.stream, last=False)
         self._chunk(b"event: message\ndata: " + one_line(message) + b"\n\n")
 
     def comment(self) -> None:
@@ -249,7 +250,7 @@ class Exchange:
     def open(self) -> None:
         """Begin the stream now, with nothing to say yet."""
         self._streaming = True
-        self._write(STATUS_LINE[200] + self.head.stream_tail, last=False)
+        self._write(STATUS_LINE[200] + self.head.tails.stream, last=False)
 
     def end(self) -> None:
         """End the stream."""
@@ -316,6 +317,11 @@ class Lane(HttpToolsProtocol):
         self._closing = False  # no further requests are taken
         self._draining = False  # the service stops: what is on its way is answered, then the connection ends
         self._write_paused = False
+        self._unread = 0  # bytes that the client had not read when we last looked
+        self._missing = 0  # bytes of the body that is awaited past the parser
+        self._offers_upgrade = False
+        self._policy: AdmissionPolicy | None = None  # for which the peer was looked at
+        self._known: dict[bytes, Head] = {}
         self._commented = 0.0  # loop time of the last keep-alive comment
 
     @property
@@ -331,25 +337,56 @@ class Lane(HttpToolsProtocol):
         self.gateway.metrics.connections += 1
 
     def data_received(self, data: bytes) -> None:
-        now = monotonic()
         if self._closing:
             return
+        gateway = self.gateway
+        gateway.metrics.bytes_in += len(data)
+        if self._missing:
+            data = self._collect(data)
         if not self._in_message:
-            known = self.gateway.known_heads
+            if self._policy is not gateway.policy:
+                self._look_at_peer()
+            now = monotonic()
             while (end := data.find(b"\r\n\r\n") + 4) > 3:
-                head = known.get(data[:end])
+                head = self._known.get(data[:end])
                 if head is None:
                     break
+                self._since = now
                 stop = end + (head.length or 0)  # a known head has a length
                 if stop > len(data):
-                    break
-                self._since = now
+                    self._await_body(head, data[end:], stop - len(data))
+                    return
                 self._post(head, data[end:stop], now)
                 if stop == len(data) or self._closing:
                     return
                 data = data[stop:]
             self._candidate = data[:end] if 3 < end <= MAX_HEAD_BYTES else None
-        self._parse(data)
+        if data and not self._closing:
+            self._parse(data)
+
+    def _look_at_peer(self) -> None:
+        """Known heads are for peers that the policy does not deny; the others meet the parser, and 403."""
+        gateway = self.gateway
+        self._policy = gateway.policy
+        denied = gateway.policy.denied and self.client and is_denied(self.client[0], gateway.policy.denied)
+        self._known = {} if denied else gateway.known_heads
+
+    def _await_body(self, head: Head, body: bytes, missing: int) -> None:
+        """A body that came in part: the rest is taken as it comes, past the parser."""
+        self._head, self._body, self._missing = head, [body], missing
+        self._in_message, self._in_head = True, False
+
+    def _collect(self, data: bytes) -> bytes:
+        """Take what belongs to the body that is awaited; returns what follows it."""
+        self._body.append(data[: self._missing])
+        rest, self._missing = data[self._missing :], max(0, self._missing - len(data))
+        head = self._head
+        if not self._missing and head is not None:
+            self._head, self._in_message = None, False
+            self._since = monotonic()
+            self._post(head, b"".join(self._body), self._since)
+            self._body = []
+        return rest
 
     def _parse(self, data: bytes) -> None:
         """The slow way in, through the parser; ends in `on_message_complete`."""
@@ -357,12 +394,8 @@ class Lane(HttpToolsProtocol):
             self._head_size += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade() and not self._slots:
-                self.handle_websocket_upgrade()
-                return
-            self._closing = True  # the request is answered without the upgrade, then the parser is done
-            self._advance()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._no_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as broken:
             if not self._closing:
                 cause = broken.__context__ or broken
@@ -372,6 +405,36 @@ class Lane(HttpToolsProtocol):
             if self._in_head and self._head_size > self.gateway.policy.limits.header_bytes:
                 limits = self.gateway.policy.limits
                 self._refuse(refusals.headers_too_large(limits.header_bytes, limits.header_count))
+
+    def _no_upgrade(self, rest: bytes) -> None:
+        """The client offers another protocol (h2c, say), and the parser stops at the head.
+
+        A request of the fast lane is answered as if nothing had been offered. One of the ordinary lane is
+        answered too, without a body, and is the last one; WebSocket is uvicorn's.
+        """
+        if not self._offers_upgrade:
+            if self._should_upgrade() and not self._slots:
+                self.handle_websocket_upgrade()
+                return
+            self._closing = True
+            self._advance()
+            return
+        self._offers_upgrade = False
+        self.parser = httptools.HttpRequestParser(self)
+        head, self._head = self._head, None
+        if head is None:
+            return  # refused
+        if head.method != b"POST":
+            self._other_method(head)
+        elif head.length is None:
+            detail = "a chunked body cannot follow an offer to upgrade"
+            self._refuse(Problem("bad-request", "Bad request", detail, 400, Fault.CLIENT))
+        elif head.length:
+            self._await_body(head, b"", head.length)
+        else:
+            self._post(head, b"", monotonic())
+        if rest:
+            self.data_received(rest)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -402,19 +465,19 @@ class Lane(HttpToolsProtocol):
         if len(self._slots) >= MAX_SLOTS:
             self._refuse(_TOO_MANY_PIPELINED)
             return
-        view = self.gateway.view_of(self.url.partition(b"?")[0])
-        if view is not None and len(self.connections) > (self.limit_concurrency or len(self.connections)):
-            detail = f"{self.limit_concurrency} connections are open, which is the limit"
-            self._refuse(Problem("too-many-connections", "Overloaded", detail, 503, Fault.GATEWAY, 1.0))
-            return
-        if view is None:
-            self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
-            super().on_headers_complete()
-            return
         try:
+            self.url = _origin_form(self.url, self.headers)
+            view = self.gateway.view_of(self.url.partition(b"?")[0])
+            if view is None:
+                self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
+                super().on_headers_complete()
+                return
             self._head = self._admit(view)
+            self._offers_upgrade = self.parser.should_upgrade()
         except BadHeadError as bad:
-            self._refuse(Problem("bad-request", "Bad request", bad.message, bad.status, Fault.CLIENT))
+            self._refuse(
+                Problem("bad-request", "Bad request", bad.message, bad.status, Fault.CLIENT), bad.headers
+            )
 
     def on_body(self, body: bytes) -> None:
         if self._head is None:
@@ -431,7 +494,7 @@ class Lane(HttpToolsProtocol):
         self._in_message = False
         self._since = monotonic()
         candidate, self._candidate = self._candidate, None
-        if self._closing:
+        if self._closing or self._offers_upgrade:
             return
         head = self._head
         if head is None:
@@ -470,6 +533,10 @@ class Lane(HttpToolsProtocol):
 
     def _admit(self, view: View | Problem) -> Head | None:
         """Decide about a head; None when it was refused (or is a preflight) and the answer is on its way."""
+        if len(self.connections) > (self.limit_concurrency or len(self.connections)):
+            detail = f"{self.limit_concurrency} connections are open, which is the limit"
+            self._refuse(Problem("too-many-connections", "Overloaded", detail, 503, Fault.GATEWAY, 1.0))
+            return None
         gateway, headers = self.gateway, self.headers
         method = self.parser.get_method()
         path = self.url.partition(b"?")[0]
@@ -499,8 +566,10 @@ class Lane(HttpToolsProtocol):
         keep_alive = http11 and self.parser.should_keep_alive()
         accepts_json, accepts_stream = accepted(headers)
         if not accepts_json and not accepts_stream:
-            raise BadHeadError(406, "Accept must have application/json or text/event-stream")
-        tail, stream_tail = answer_tails(cors, keep_alive=keep_alive, chunked=http11)
+            raise BadHeadError(
+                406, "Accept must have application/json or text/event-stream", encode_headers(cors)
+            )
+        tails = answer_tails(cors, keep_alive=keep_alive, chunked=http11)
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
         if self.expect_100_continue and http11 and not self._slots:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -509,7 +578,7 @@ class Lane(HttpToolsProtocol):
             routing=routing, session_id=session_id, session=session,
             key=session.key if session is not None else f"principal:{principal}",
             length=length, keep_alive=keep_alive, chunked_answers=http11, accepts_json=accepts_json,
-            accepts_stream=accepts_stream, tail=tail, stream_tail=stream_tail,
+            accepts_stream=accepts_stream, tails=tails,
         )  # fmt: skip
 
     # == a request =======================================================================================
@@ -569,7 +638,9 @@ class Lane(HttpToolsProtocol):
     def _other_method(self, head: Head) -> None:
         exchange = Exchange(self, head, self._since)
         self._slots.append(exchange)
-        if head.method == b"GET":
+        if (wait := head.limiter.admit(self._since)) > 0.0:
+            exchange.respond(429, b"retry-after: %d\r\n" % max(1, -int(-wait // 1)))
+        elif head.method == b"GET":
             self.gateway.open_stream(exchange)
         elif head.method == b"DELETE":
             self.gateway.end_session(exchange)
@@ -585,6 +656,7 @@ class Lane(HttpToolsProtocol):
             if not exchange.hold(data):
                 self._abort()
             return
+        self.gateway.metrics.bytes_out += len(data)
         self.transport.write(data)
         if last:
             slots.popleft()
@@ -685,7 +757,10 @@ class Lane(HttpToolsProtocol):
         limits = self.gateway.timeouts
         idle = now - self._since
         if self._write_paused:
-            if idle > limits.body:  # it reads nothing any more
+            unread, self._unread = self._unread, self.transport.get_write_buffer_size()
+            if self._unread < unread:
+                self._since = now  # it reads, if slowly
+            elif idle > limits.body:
                 self._abort()
         elif self._closing and not self._slots:
             if idle > LINGER:
@@ -754,6 +829,17 @@ class Lane(HttpToolsProtocol):
     def _close_idle(self) -> None:
         if not self._slots:
             self._close()
+
+
+def _origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The path and query of a request's target. An absolute one (RFC 9112, 3.2.2) must name its Host."""
+    scheme, mark, rest = target.partition(b"://")
+    if target[:1] == b"/" or not mark or scheme.lower() not in (b"http", b"https"):
+        return target
+    authority, slash, path = rest.partition(b"/")
+    if [value.strip() for name, value in headers if name == b"host"] != [authority]:
+        raise BadHeadError(400, "The request's target names another host than its Host header")
+    return b"/" + path if slash else b"/"
 
 
 def make_lane(gateway: Gateway) -> type[asyncio.Protocol]:

@@ -23,6 +23,7 @@ class Session:
     """One client's session. `used` is loop time in seconds, `key` names it where instances are leased."""
 
     __slots__ = (
+        "born",
         "calls",
         "changed",
         "ended",
@@ -41,7 +42,7 @@ class Session:
         self.endpoint = endpoint
         self.version = version
         self.key = f"session:{session_id[:24]}"
-        self.used = 0.0
+        self.used = self.born = 0.0
         self.ended = False
         self.calls: dict[bytes, Exchange] = {}  # the client's request id -> the call in flight
         self.stream: Exchange | None = None  # its open GET stream
@@ -78,7 +79,7 @@ class SessionTable:
             self._node, principal, endpoint, time.time() + LONGEST_LIFE, secrets.randbits(64)
         )
         session = Session(seal_session(self._sealer, claims), principal, endpoint, version)
-        session.used = now
+        session.used = session.born = now
         self._sessions[session.id] = session
         return session
 
@@ -98,10 +99,13 @@ class SessionTable:
         self._sessions.pop(session.id, None)
 
     def idle(self, now: float) -> list[Session]:
-        """Those unused for longer than the idle limit that wait for nothing. `now` is loop time."""
-        before = now - self._idle
+        """Those to end now: unused for longer than the idle limit, or at the hard end of their life.
+
+        `now` is loop time. What waits for an answer or listens counts as used.
+        """
+        before, born = now - self._idle, now - LONGEST_LIFE
         return [
             session
             for session in self._sessions.values()
-            if session.used < before and not session.calls and session.stream is None
+            if session.born < born or (session.used < before and not session.calls and session.stream is None)
         ]

@@ -44,8 +44,8 @@ class View:
 
     def __init__(self, endpoint: str, sealer: Sealer, metrics: MetricsCollector) -> None:
         self.endpoint = endpoint  # "" for the merged one, else the server's id
-        self.tools: dict[bytes, Route] = {}
-        self.prompts: dict[str, Route] = {}
+        self.tools: dict[bytes, Route] = {}  # by the exposed name as JSON
+        self.prompts: dict[bytes, Route] = {}
         self.pools: dict[str, ServerPool] = {}
         self._sealer = sealer
         self._metrics = metrics
@@ -64,19 +64,27 @@ class View:
     def set_pools(self, pools: Iterable[ServerPool]) -> None:
         """The servers that the view shows, in their order."""
         self.pools = {pool.spec.id: pool for pool in pools}
-        self._parts = {server: self._part(pool) for server, pool in self.pools.items()}
-        self._rebuild()
+        self._parts = {server: {} for server in self.pools}
+        self.tools.clear()
+        self.prompts.clear()
+        for pool in self.pools.values():
+            self.refresh(pool)
 
     def refresh(self, pool: ServerPool) -> None:
-        """One server's catalogue has changed."""
-        self._parts[pool.spec.id] = self._part(pool)
-        self._rebuild()
-
-    def _part(self, pool: ServerPool) -> dict[str, list[tuple[str, bytes]]]:
-        return {
-            kind: [self._expose(pool.spec.id, kind, item) for item in pool.catalogue.items(kind)]
+        """One server's catalogue has changed: its own items and routes are made anew, the others' stay."""
+        server = pool.spec.id
+        before = self._parts[server]
+        for key, _ in before.get("tools", ()):
+            self.tools.pop(encode_json(key), None)
+        for key, _ in before.get("prompts", ()):
+            self.prompts.pop(encode_json(key), None)
+        self._parts[server] = {
+            kind: [self._expose(server, kind, item) for item in pool.catalogue.items(kind)]
             for kind in LISTINGS
         }
+        self.tools.update(self._routes(pool, "tools", "tools/call"))
+        self.prompts.update(self._routes(pool, "prompts", "prompts/get"))
+        self._pages.clear()
 
     def _expose(self, server: str, kind: str, item: Item) -> tuple[str, bytes]:
         if not self.merged:
@@ -87,17 +95,11 @@ class View:
         members[listing.key] = encode_json(key)
         return key, join_members(members)
 
-    def _rebuild(self) -> None:
-        self._pages.clear()
-        self.tools = {encode_json(route.exposed): route for route in self._routes("tools", "tools/call")}
-        self.prompts = {route.exposed: route for route in self._routes("prompts", "prompts/get")}
-
-    def _routes(self, kind: str, method: str) -> Iterable[Route]:
-        for server, pool in self.pools.items():
-            stats = self._metrics.calls(server, method)
-            shown = self._parts[server][kind]
-            for item, (exposed, _) in zip(pool.catalogue.items(kind), shown, strict=True):
-                yield Route(pool, item.key, exposed, stats)
+    def _routes(self, pool: ServerPool, kind: str, method: str) -> Iterable[tuple[bytes, Route]]:
+        stats = self._metrics.calls(pool.spec.id, method)
+        shown = self._parts[pool.spec.id][kind]
+        for item, (exposed, _) in zip(pool.catalogue.items(kind), shown, strict=True):
+            yield encode_json(exposed), Route(pool, item.key, exposed, stats)
 
     def coming(self) -> list[ServerPool]:
         """The servers that start for the first time, so that nobody knows yet what they offer."""
