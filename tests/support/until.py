@@ -9,5 +9,5 @@ from collections.abc import Callable
 async def until(condition: Callable[[], object], *, guard: float = 60.0) -> None:
     """Return as soon as `condition` holds; TimeoutError after `guard` seconds."""
     async with asyncio.timeout(guard):
-        while not condition():  # noqa: ASYNC110 - files and processes do not wake us
+        while not condition():
             await asyncio.sleep(0.01)

@@ -58,7 +58,7 @@ class Watching:
 
 async def _until_watched(expected: bool) -> None:
     async with asyncio.timeout(20):
-        while _watched() is not expected:  # noqa: ASYNC110 - the kernel does not tell
+        while _watched() is not expected:
             await asyncio.sleep(0.005)
 
 
@@ -166,7 +166,7 @@ class Reads:
         """Two more looks: the watch has been round once since now."""
         wanted = self._count + 2
         async with asyncio.timeout(20):
-            while self._count < wanted:  # noqa: ASYNC110
+            while self._count < wanted:
                 await asyncio.sleep(0.002)
 
 

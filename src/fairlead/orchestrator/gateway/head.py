@@ -92,7 +92,9 @@ def require_json_body(headers: list[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
         if name == b"content-type":
             kind, _, parameters = value.decode("latin-1").lower().partition(";")
-            if kind.strip() == "application/json" and ("charset" not in parameters or "utf-8" in parameters):
+            if kind.strip() == "application/json" and (
+                "charset" not in parameters or "utf-8" in parameters or "utf8" in parameters
+            ):
                 return
             break
     raise BadHeadError(415, "The body must be declared as Content-Type: application/json")
