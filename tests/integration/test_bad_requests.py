@@ -5,8 +5,10 @@ Everything goes over a raw socket, since well-behaved clients cannot send most o
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import re
+from ipaddress import ip_network
 
 import httpx
 import pytest
@@ -501,3 +503,92 @@ async def test_the_streams_of_a_revoked_token_end(tmp_path):
             stack.system.tokens.revoke("guest")
             assert (await stream).status_code == 200, "ended, not cut"
         assert stack.system.gateway.metrics.streams == 0
+
+
+async def test_an_offer_to_upgrade_is_declined_and_the_request_answered(tmp_path):
+    async with service(tmp_path) as stack:
+        lane = Lane(stack, "fast", (await stack.session()).headers["Mcp-Session-Id"])
+        offer = {"Upgrade": b"h2c", "HTTP2_Settings": b"AAMAAABkAAQCAAAAAAIAAAAA"}
+        whole = lane.request(Connection=b"Upgrade, HTTP2-Settings", **offer)
+        for cut in (len(whole), len(whole) - 5, whole.index(b"\r\n\r\n") + 4):
+            reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+            writer.write(whole[:cut])
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(whole[cut:] + lane.request())
+            assert statuses(await asyncio.wait_for(reader.read(), 20)) == [200, 200]
+            writer.close()
+
+
+async def test_an_absolute_target_is_its_path_if_it_names_its_host(tmp_path):
+    async with service(tmp_path) as stack:
+        session = (await stack.session()).headers["Mcp-Session-Id"]
+        for name in ("fast", "ordinary"):
+            lane = Lane(stack, name, session)
+            here = b"http://" + lane.headers[b"Host"]
+            assert statuses(await stack.raw(lane.request(path=here + lane.path))) == [200]
+            assert statuses(await stack.raw(lane.request(path=b"http://evil" + lane.path))) == [400]
+            assert statuses(await stack.raw(lane.request(path=b"http://evil"))) == [400]
+
+
+async def test_a_known_head_whose_body_comes_apart(tmp_path):
+    """What most clients do: the head in one segment, the body in the next."""
+    async with service(tmp_path) as stack:
+        lane = Lane(stack, "fast", (await stack.session()).headers["Mcp-Session-Id"])
+        whole = lane.request(Connection=b"keep-alive")
+        head = whole[: whole.index(b"\r\n\r\n") + 4]
+        reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+        for cut in (len(whole), len(head), len(head) + 1, len(head), len(whole) - 1):
+            writer.write(whole[:cut])
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            writer.write(whole[cut:])
+            answer = await asyncio.wait_for(reader.readuntil(b"}}"), 20)
+            assert statuses(answer) == [200]
+        writer.write(head)
+        await writer.drain()
+        writer.close()
+        await until(lambda: stack.system.gateway.in_flight == 0)
+
+
+async def test_every_answer_carries_the_headers_that_browsers_need(tmp_path):
+    origin = "https://app.example"
+    policy = LIMITS | {"networkPolicies": {"allowedOrigins": [origin]}}
+    async with running(tmp_path, {"old": light()}, security=policy) as stack:
+        session = await stack.session()
+        headers = session.headers | {"Origin": origin}
+        note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+        answers = [
+            await stack.http.post(session.url, headers=headers, json=note),
+            await stack.http.post(session.url, headers=headers, json=session.message("ping")),
+            await stack.http.post(session.url, headers=headers | {"Accept": "text/html"}, json=note),
+            await stack.http.put(session.url, headers=headers),
+            await stack.http.delete(session.url, headers=headers),
+        ]
+        assert [answer.status_code for answer in answers] == [202, 200, 406, 405, 204]
+        for answer in answers:
+            assert answer.headers["access-control-allow-origin"] == origin
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        assert (await stack.http.options(session.url, headers=preflight)).status_code == 204
+
+
+async def test_a_denied_peer_gains_nothing_from_known_heads(tmp_path):
+    async with service(tmp_path) as stack:
+        session = await stack.session()
+        lane = Lane(stack, "fast", session.headers["Mcp-Session-Id"])
+        for _ in range(2):
+            assert statuses(await stack.raw(lane.request(Connection=b"keep-alive") + lane.request())) == [
+                200,
+                200,
+            ]
+        reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
+        writer.write(lane.request(Connection=b"keep-alive"))
+        await asyncio.wait_for(reader.readuntil(b"}}"), 20)
+        gateway = stack.system.gateway
+        known = dict(gateway.known_heads)
+        gateway.set_policy(dataclasses.replace(gateway.policy, denied=(ip_network("127.0.0.0/8"),)))
+        gateway.known_heads.update(known)
+        writer.write(lane.request(Connection=b"keep-alive"))
+        assert statuses(await asyncio.wait_for(reader.read(), 20)) == [403]
+        writer.close()

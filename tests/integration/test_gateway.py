@@ -330,6 +330,12 @@ async def test_an_edited_file_touches_only_what_changed(tmp_path):
         assert stack.system.fleet.generation == 2
         assert await session.text("old__echo", text="still") == "still"
 
+        content["servers"]["old"] = light(capabilities=["echoing"], timeouts={"call": "9s"})
+        stack.fleet_file.write_text(json.dumps(content))
+        await until(lambda: stack.system.fleet.generation == 3)
+        assert stack.system.fleet.server("old").capabilities == ["echoing"]
+        assert stack.system.fleet.server("old").instances[0].pid == pids["old"], "no process depends on that"
+
         del content["servers"]["old"]
         stack.fleet_file.write_text(json.dumps(content))
         await until(lambda: "old" not in stack.system.fleet.spec.servers)
@@ -395,3 +401,19 @@ async def test_a_client_that_comes_early_sees_every_server(tmp_path):
         assert await (await stack.session()).text("late__echo", text="x") == "x"
         names = {tool["name"].partition("__")[0] for tool in (await listing)["result"]["tools"]}
         assert names == {"late", "quick"}
+
+
+async def test_the_ordinary_lane_counts_under_the_same_limit(tmp_path):
+    limits = {"resourceLimits": {"maxConcurrentRequests": 1}}
+    async with running(tmp_path, {"old": light()}, security=limits) as stack:
+        body = {
+            "server": "old",
+            "method": "tools/call",
+            "params": {"name": "sleep", "arguments": {"seconds": 1}},
+        }
+        answers = await asyncio.gather(*(stack.rest("POST", "/api/request", json=body) for _ in range(4)))
+        assert sorted(answer.status_code for answer in answers) == [200, 503, 503, 503]
+        assert stack.system.gateway.in_flight == 0
+        for method in ("initialize", "server/discover", "notifications/cancelled"):
+            refused = await stack.rest("POST", "/api/request", json=body | {"method": method})
+            assert refused.status_code == 422

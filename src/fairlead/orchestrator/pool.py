@@ -228,12 +228,12 @@ class ServerPool:
         Whoever starts the server meanwhile gets new ones; this stop leaves them alone.
         """
         self._wanted = False
+        self._free.clear()  # nobody is sent to what is about to end
+        self._leases.clear()
         tender, self._tender = self._tender, None
         if tender is not None:
             tender.cancel()
             await asyncio.gather(tender, return_exceptions=True)
-        self._free.clear()  # nobody is sent to what is about to end
-        self._leases.clear()
         await asyncio.gather(*(instance.stop() for instance in self._instances))
         self._forget_ended()
         if not self._wanted:

@@ -340,3 +340,43 @@ async def test_who_waits_for_the_first_lists_waits_until_there_are_some_or_none_
     async with rig:
         await asyncio.wait_for(rig.pool.settled.wait(), 5)
         assert rig.pool.status().state is ServerState.BLOCKED
+
+
+async def test_an_instance_that_dies_with_its_last_list_is_forgotten():
+    """Else it would hold a place for ever, and a pool of a stateful server would run out of them."""
+    script = legacy()
+    deaths = [True] * 10
+
+    def dying(message):
+        if message.get("method") == "tools/list" and deaths:
+            deaths.pop()
+            link = rig.driver.links[-1]
+            asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, link.lose)
+        return script(message)
+
+    rig = Rig(dying, sharing=Sharing.SESSION, scaling=Scaling(min_instances=1, max_instances=2))
+    async with rig:
+        await asyncio.sleep(300)
+        assert rig.pool.status().state is ServerState.READY
+        assert len(rig.pool.status().instances) == 1
+
+
+async def test_nobody_is_sent_to_what_is_about_to_end():
+    async with Rig() as rig:
+        await rig.pool.acquire("k", timeout=5)
+        stopping = asyncio.create_task(rig.pool.stop())
+        await asyncio.sleep(0)
+        assert rig.pool.pick("k") is None
+        await stopping
+
+
+async def test_a_flood_of_changes_is_read_less_and_less_often():
+    async with Rig() as rig:
+        await rig.pool.acquire("k", timeout=5)
+        link = rig.driver.links[0]
+        for _ in range(600):
+            link.say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+            await asyncio.sleep(0.1)
+        reads = sum(message.get("method") == "tools/list" for message in link.sent)
+        assert reads < 30, "600 notes in a minute"
+        assert reads > 5

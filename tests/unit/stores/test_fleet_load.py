@@ -175,7 +175,6 @@ class TestOriginalFile:
             "monitoring",
             "security.authentication",
             "security.networkPolicies.allowedOrigins[1]",
-            "security.networkPolicies.deniedIPs",
             "development",
             "production",
             "environments",
