@@ -41,9 +41,12 @@ NOT_IN_FORCE: dict[str, NotInForce] = {
     "servers.*.security": NotInForce("a process may do what the user may who started it"),
     "servers.*.resources.cpu": NotInForce("only `memory` is limited yet"),
     "servers.*.healthCheck": NotInForce("health checks come with the pools of instances"),
-    "servers.*.scaling": NotInForce(
-        "nothing scales by itself yet; `maxInstances` bounds the instances of a `sharing: session` server"
+    "servers.*.scaling.enabled": NotInForce(
+        "nothing scales by itself yet; `minInstances` are kept ready, and sessions take up to `maxInstances`",
+        value="true",
     ),
+    "servers.*.scaling.targetCpuUtilization": NotInForce("nothing scales by itself yet"),
+    "servers.*.scaling.targetMemoryUtilization": NotInForce("nothing scales by itself yet"),
     "loadBalancing": NotInForce("balancing comes with the pools of instances; weights are shown"),
     "monitoring": NotInForce("/metrics is served on the service's own port; nothing is alerted or retained"),
     "security.authentication": NotInForce("every request needs a bearer token, whatever this says"),

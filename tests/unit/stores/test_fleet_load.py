@@ -163,7 +163,8 @@ class TestOriginalFile:
         assert {
             "defaults.deploymentType",
             "defaults.healthCheck",
-            "defaults.scaling",
+            "defaults.scaling.enabled",
+            "defaults.scaling.targetCpuUtilization",
             "servers.context7.id",
             "servers.context7.type",
             "servers.context7.image",
