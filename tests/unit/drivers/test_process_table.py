@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from fairlead.drivers import process_table
@@ -25,6 +27,10 @@ def child():
     )
     assert process.stdout is not None
     grandchild = int(process.stdout.readline())
+    guard = time.monotonic() + 30
+    while psutil.Process(grandchild).name() != "sleep":  # between its fork and its exec it is still the shell
+        assert time.monotonic() < guard
+        time.sleep(0.001)
     yield process.pid, grandchild
     os.killpg(process.pid, 9)
     process.wait()
