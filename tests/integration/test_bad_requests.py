@@ -15,10 +15,10 @@ import pytest
 
 from support.stack import ACCEPT, LEGACY, TOKEN, Stack, light, running, until
 
-BODY_LIMIT = 20_000
+BODY_LIMIT = 30_000
 LIMITS = {
     "resourceLimits": {
-        "maxRequestSize": "20000B",
+        "maxRequestSize": "30000B",
         "maxConcurrentRequests": 1000,
         "rateLimiting": {"requestsPerMinute": 1_000_000},
     }
@@ -128,7 +128,7 @@ TABLE = {
     "not JSON": (lambda lane: lane.request(body=b"nonsense"), (400, 422)),
     "broken UTF-8": (lambda lane: lane.request(body=lane.body.replace(b'"x"', b'"\xff"')), (400, 422)),
     "10,000 levels": (
-        lambda lane: lane.request(body=lane.body.replace(b'"x"', b"[" * 9_000 + b"]" * 9_000)),
+        lambda lane: lane.request(body=lane.body.replace(b'"x"', b"[" * 10_000 + b"]" * 10_000)),
         (400, 422),
     ),
     "pretty-printed": (
