@@ -73,11 +73,11 @@ _SINGLE: Final = frozenset(
         b"access-control-request-headers",
     }
 )
-_EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, X-Request-Id"
-_METHODS: Final = b"GET, HEAD, POST, DELETE"
+_EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, ETag, X-Request-Id"
+_METHODS: Final = b"GET, HEAD, POST, PUT, DELETE"
 _REQUEST_HEADERS: Final = (
     b"authorization, content-type, accept, last-event-id, mcp-session-id, mcp-protocol-version, mcp-method, "
-    b"mcp-name, x-request-id, traceparent, tracestate, baggage"
+    b"mcp-name, if-match, x-request-id, traceparent, tracestate, baggage"
 )
 _MCP_PARAM: Final = re.compile(rb"mcp-param-[a-z0-9_.-]{1,64}")
 _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:(?P<port>[0-9]{1,5}))?")

@@ -17,9 +17,12 @@ class RestartState:
 
     failures: int = 0
 
-    def failed(self, ran_for: float) -> RestartState:
-        """After a failure of an instance that ran for `ran_for` seconds."""
-        return RestartState(1 if ran_for >= STABLE_AFTER else self.failures + 1)
+    def failed(self, ran_for: float, *, served: bool = False) -> RestartState:
+        """After a failure of an instance that ran for `ran_for` seconds.
+
+        One that had `served` calls did start well, so what ended it is no reason to wait.
+        """
+        return RestartState(1 if served or ran_for >= STABLE_AFTER else self.failures + 1)
 
     def delay(self, rng: random.Random) -> float:
         """Seconds to wait: the first repetition is at once, later ones between half and all of the cap."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
 from pydantic.alias_generators import to_camel
 
 from fairlead.model import placeholders
@@ -24,6 +24,7 @@ from fairlead.model.fleet_values import (
     Network,
     Origin,
     Package,
+    Pattern,
     Percent,
     Port,
     ServerId,
@@ -64,26 +65,92 @@ class Resources(SpecModel):
     memory: Size = 512 * 2**20
     """Of the whole process tree; an instance over it is ended and started anew."""
     cpu: Cores = 1.0
+    """What scaling and balancing measure its CPU by; it is no limit."""
+
+
+class Strategy(StrEnum):
+    """How calls are spread over instances, and over servers with the same tools."""
+
+    ROUND_ROBIN = "round-robin"  # each in turn
+    LEAST_CONNECTIONS = "least-connections"  # the one with the fewest calls in flight
+    RESOURCE_BASED = "resource-based"  # calls in flight, CPU and memory
+    WEIGHTED = "weighted"  # each in proportion to its weight
+
+
+Threshold = Annotated[Count, Field(ge=1, le=1000)]
 
 
 class HealthCheck(SpecModel):
+    """How an instance is found to be well. What of it is not said comes from `loadBalancing`."""
+
     enabled: Flag = True
     path: str = "/health"
     interval: Duration = 30.0
+    """Between two full checks: `ping`, or `server/discover` in the modern era."""
     timeout: Duration = 5.0
-    retries: Count = 3
+    """Of a full check."""
+    idle_interval: Duration = 5.0
+    """An instance that has said nothing for so long is asked whether it lives."""
+    idle_timeout: Duration = 2.0
+    """For the answer to that; one that is late is asked again at once."""
+    retries: Threshold = 3
     """Failed checks in a row until an instance is replaced."""
+    recoveries: Threshold = 2
+    """Passed checks in a row until it is trusted again."""
+    error_patterns: tuple[Pattern, ...] = ()
+    """Regular expressions: a result whose text matches one counts as a failure of the server."""
+
+
+class CircuitBreaker(SpecModel):
+    """When an instance, or the whole server, gets no calls for a while."""
+
+    enabled: Flag = True
+    window: Duration = 30.0
+    """Over which failures and slow calls are counted."""
+    minimum_calls: Threshold = 20
+    """Fewer calls in the window say nothing about a rate."""
+    failure_rate: Percent = 50.0
+    """Opens at so many failures among the calls, in percent."""
+    slow_call: Duration = 60.0
+    """A call is slow from here on, answered or not."""
+    slow_rate: Percent = 90.0
+    """Opens at so many slow ones among the calls, in percent."""
+    consecutive_failures: Threshold = 10
+    """Of one instance: opens at so many in a row, however few calls there are."""
+    open_for: Duration = 10.0
+    """Until it is tried again; longer each time that the trial fails, up to ten times as long."""
+    trials: Threshold = 3
+    """Calls at a time while it is tried, and successes that close it."""
+
+
+class CallLimits(SpecModel):
+    """How many calls of one server there may be at a time."""
+
+    calls_per_instance: Threshold = 64
+    calls: Annotated[Count, Field(ge=1)] = 512
+    """In flight, over all instances."""
+    waiting: Count = 256
+    """That wait for an instance; further ones are refused at once."""
 
 
 class Scaling(SpecModel):
     """How many instances there may be."""
 
     enabled: Flag = True
+    """Without it there are always `minInstances`."""
     min_instances: Annotated[Count, Field(le=1000)] = 1
+    """Kept ready; 0 lets the server go idle."""
     max_instances: Annotated[Count, Field(ge=1, le=1000, validate_default=True)] = 4
     """Also how many sessions at a time may hold an instance of a `sharing: session` server."""
+    target_calls_in_flight: Threshold = 16
+    """Of one instance: more calls than that, and another one is started."""
     target_cpu_utilization: Percent = 70.0
+    """Of one instance, in percent of `resources.cpu`: more than that, and another one is started."""
     target_memory_utilization: Percent = 80.0
+    scale_down_after: Duration = 60.0
+    """Less is needed for so long before an instance goes."""
+    idle_after: Duration = 300.0
+    """Without a call for so long, a server with `minInstances: 0` has no instance until the next call."""
 
     @field_validator("max_instances")
     @classmethod
@@ -136,7 +203,11 @@ class ServerDefaults(SpecModel):
     security: ServerSecurity = ServerSecurity()
     resources: Resources = Resources()
     health_check: HealthCheck = HealthCheck()
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
+    limits: CallLimits = CallLimits()
     scaling: Scaling = Scaling()
+    strategy: Strategy | None = None
+    """How its calls are spread over its instances; without it, as `loadBalancing` says."""
     timeouts: Timeouts = Timeouts()
 
 
@@ -198,10 +269,15 @@ class ServerSpec(ServerEntry):
 
 
 class LoadBalancing(SpecModel):
-    strategy: Literal["round-robin", "least-connections", "resource-based", "weighted"] = "resource-based"
+    strategy: Strategy = Strategy.RESOURCE_BASED
     health_check_interval: Duration = 30.0
-    unhealthy_threshold: Count = 3
-    recovery_threshold: Count = 2
+    """For servers whose `healthCheck` has no `interval`."""
+    unhealthy_threshold: Threshold = 3
+    """For servers whose `healthCheck` has no `retries`."""
+    recovery_threshold: Threshold = 2
+    """For servers whose `healthCheck` has no `recoveries`."""
+    panic_threshold: Annotated[float, Strict(), Field(ge=0, le=100)] = 50.0
+    """When fewer of a server's instances are trusted than this, in percent, all that live get calls."""
 
 
 class FileLoadBalancing(LoadBalancing):

@@ -78,12 +78,23 @@ def _check_header(text: str) -> str:
     return placeholders.check(text)
 
 
+def _check_pattern(text: str) -> str:
+    try:
+        re.compile(text.encode())
+    except (re.error, RecursionError, OverflowError) as error:
+        raise SpecError(f"not a regular expression: {error}", "write it as Python's `re` has it") from None
+    if not text:
+        raise SpecError("an empty pattern matches everything", "remove it")
+    return text
+
+
 ServerId = Annotated[str, AfterValidator(_check_id), Field(json_schema_extra={"pattern": f"^{_ID}$"})]
 Package = Annotated[
     str, AfterValidator(_check_package), Field(json_schema_extra={"pattern": PACKAGE_PATTERN})
 ]
 Template = Annotated[str, AfterValidator(placeholders.check)]  # may hold ${NAME}
 Url = Annotated[str, AfterValidator(_check_url)]
+Pattern = Annotated[str, Field(max_length=1000), AfterValidator(_check_pattern)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
 Network = Annotated[str, AfterValidator(_check_network)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]

@@ -39,15 +39,10 @@ NOT_IN_FORCE: dict[str, NotInForce] = {
     "servers.*.url": NotInForce("there is no WebSocket driver yet", value="wss?://.*"),
     "servers.*.priority": NotInForce("all servers are equal"),
     "servers.*.security": NotInForce("a process may do what the user may who started it"),
-    "servers.*.resources.cpu": NotInForce("only `memory` is limited yet"),
-    "servers.*.healthCheck": NotInForce("health checks come with the pools of instances"),
-    "servers.*.scaling.enabled": NotInForce(
-        "nothing scales by itself yet; `minInstances` are kept ready, and sessions take up to `maxInstances`",
-        value="true",
+    "servers.*.healthCheck.path": NotInForce("instances are asked over MCP: `ping`, `server/discover`"),
+    "servers.*.scaling.targetMemoryUtilization": NotInForce(
+        "more instances do not make one smaller; one over `resources.memory` is replaced"
     ),
-    "servers.*.scaling.targetCpuUtilization": NotInForce("nothing scales by itself yet"),
-    "servers.*.scaling.targetMemoryUtilization": NotInForce("nothing scales by itself yet"),
-    "loadBalancing": NotInForce("balancing comes with the pools of instances; weights are shown"),
     "monitoring": NotInForce("/metrics is served on the service's own port; nothing is alerted or retained"),
     "security.authentication": NotInForce("every request needs a bearer token, whatever this says"),
     "security.networkPolicies.enabled": NotInForce("origins are always checked", value="false"),

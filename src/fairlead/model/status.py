@@ -7,6 +7,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from fairlead.model.fleet import Strategy
+
 
 class StatusModel(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
@@ -21,7 +23,22 @@ class ServerState(StrEnum):
     INSTALLING = "installing"
     STARTING = "starting"
     READY = "ready"
+    IDLE = "idle"  # scaled to zero: healthy, and started by the next call
     FAILED = "failed"  # could not start or died; tried again with backoff
+
+
+class Standing(StrEnum):
+    """What the checks say of an instance."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"  # failed a check; it is checked again at once
+    UNHEALTHY = "unhealthy"  # is replaced, as soon as its own calls have ended
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"  # lets calls through
+    OPEN = "open"  # lets none through
+    HALF_OPEN = "half-open"  # lets a few through, to see
 
 
 class Condition(StatusModel):
@@ -43,7 +60,12 @@ class InstanceStatus(StatusModel):
     calls_in_flight: int = 0
     calls_total: int = 0
     memory_bytes: int | None = None
+    cpu_cores: float | None = None  # used by its processes, as last sampled
     leased: bool = False
+    health: Standing = Standing.HEALTHY
+    breaker: BreakerState = BreakerState.CLOSED
+    in_rotation: bool = False  # gets calls
+    weight: float = 1.0
     detail: str = ""
 
 
@@ -61,5 +83,13 @@ class ServerStatus(StatusModel):
     resources: int = 0
     prompts: int = 0
     restarts: int = 0
+    strategy: Strategy = Strategy.RESOURCE_BASED
+    breaker: BreakerState = BreakerState.CLOSED
+    panicking: bool = False  # so few instances are trusted that all get calls
+    wanted_instances: int = 0  # what scaling aims at
+    min_instances: int = 1
+    max_instances: int = 1
+    calls_waiting: int = 0
+    revision: str = ""  # of the part of the spec that its processes depend on
     server_name: str | None = None
     server_version: str | None = None

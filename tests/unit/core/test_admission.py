@@ -283,11 +283,11 @@ def test_preflight_of_an_allowed_origin_needs_no_token():
     assert isinstance(verdict, Preflight)
     headers = dict(verdict.headers)
     assert headers[b"access-control-allow-origin"] == ORIGIN[1]
-    assert headers[b"access-control-allow-methods"] == b"GET, HEAD, POST, DELETE"
+    assert headers[b"access-control-allow-methods"] == b"GET, HEAD, POST, PUT, DELETE"
     allowed = headers[b"access-control-allow-headers"].split(b", ")
     for name in (
         *(b"authorization", b"content-type", b"accept", b"mcp-session-id", b"mcp-protocol-version"),
-        *(b"mcp-method", b"mcp-name", b"last-event-id", b"mcp-param-city"),
+        *(b"mcp-method", b"mcp-name", b"last-event-id", b"mcp-param-city", b"if-match"),
     ):
         assert name in allowed
     assert not {b"x-evil", b"mcp-param-", b"mcp-param-a b"} & set(allowed)
