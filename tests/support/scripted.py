@@ -1,7 +1,7 @@
 """A driver whose servers are Python functions: for tests of what happens on top of a link, in virtual time.
 
-A script gets each message that is sent (decoded) and gives the messages that come back. `None` in its place
-stands for silence.
+A script gets each message that is sent (decoded) and gives the messages that come back; none at all stand for
+silence. A link can `hang` as a stopped process does, and `go_on`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ def refuse(message: dict[str, Any], code: int, text: str = "no", **data: Any) ->
     return {"jsonrpc": "2.0", "id": message["id"], "error": error}
 
 
-def legacy(tools: Iterable[str] = ("echo",)) -> Script:
+def legacy(tools: Iterable[str] = ("echo",), *, annotations: dict[str, Any] | None = None) -> Script:
     """A legacy server with some tools; a call gives its own arguments back."""
+    more = {} if annotations is None else {"annotations": annotations}
 
     def script(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
         method = message.get("method")
@@ -53,7 +54,7 @@ def legacy(tools: Iterable[str] = ("echo",)) -> Script:
         if method == "ping":
             return [answer(message)]
         if method == "tools/list":
-            return [answer(message, tools=[{"name": name, "inputSchema": {}} for name in tools])]
+            return [answer(message, tools=[{"name": name, "inputSchema": {}, **more} for name in tools])]
         if method == "tools/call":
             text = json.dumps(message["params"])
             return [answer(message, content=[{"type": "text", "text": text}])]
@@ -75,6 +76,11 @@ class ScriptedLink:
         self.lost = False
         self.deliver_at_once = True
         self.held: list[dict[str, Any]] = []
+        self.cpu_seconds: float | None = None
+        self.memory_bytes: int | None = None
+        self.close_delay = 0.0
+        self._hangs = False
+        self._unread: list[dict[str, Any]] = []
 
     def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
         assert b"\n" not in frame
@@ -83,11 +89,28 @@ class ScriptedLink:
             return
         message = json.loads(frame)
         self.sent.append(message)
+        if self._hangs:
+            self._unread.append(message)
+        else:
+            self._react(message)
+
+    def _react(self, message: dict[str, Any]) -> None:
         for back in self.script(message):
             if self.deliver_at_once:
                 asyncio.get_running_loop().call_soon(self.say, back)
             else:
                 self.held.append(back)
+
+    def hang(self) -> None:
+        """Read nothing and say nothing from now on, as after SIGSTOP."""
+        self._hangs = True
+
+    def go_on(self) -> None:
+        """React to all that came meanwhile, as after SIGCONT."""
+        self._hangs = False
+        unread, self._unread = self._unread, []
+        for message in unread:
+            self._react(message)
 
     def say(self, message: dict[str, Any]) -> None:
         if not self.lost:
@@ -111,29 +134,44 @@ class ScriptedLink:
 
     async def close(self) -> None:
         if not self.lost:
+            await asyncio.sleep(self.close_delay)
+        if not self.lost:
             self.lost = True
             self.listener.link_lost(LinkLost("stopped", expected=True))
 
     def statistics(self) -> LinkStatistics:
-        return LinkStatistics(pid=None, queued_bytes=self.queued)
+        return LinkStatistics(None, self.queued, self.memory_bytes, self.cpu_seconds)
 
 
 class ScriptedDriver:
-    """Opens scripts. `refusals` are raised, one each, before links are opened again."""
+    """Opens scripts, after `delay` s. `refusals` are raised, one each, before links are opened again."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.links: list[ScriptedLink] = []
         self.refusals: list[ProblemError] = []
         self.delay = 0.0
+        self.close_delay = 0.0
+        self.opening = 0
+        self.most = 0  # links at a time, those that are opened included
 
     async def open(self, launch: Launch, listener: LinkListener) -> ScriptedLink:
-        await asyncio.sleep(self.delay)
-        if self.refusals:
-            raise self.refusals.pop(0)
-        link = ScriptedLink(self.script, listener)
-        self.links.append(link)
-        return link
+        self.opening += 1
+        self.most = max(self.most, self.opening + len(self.running))
+        try:
+            await asyncio.sleep(self.delay)
+            if self.refusals:
+                raise self.refusals.pop(0)
+            link = ScriptedLink(self.script, listener)
+            link.close_delay = self.close_delay
+            self.links.append(link)
+            return link
+        finally:
+            self.opening -= 1
+
+    @property
+    def running(self) -> list[ScriptedLink]:
+        return [link for link in self.links if not link.lost]
 
     async def sweep(self) -> list[str]:
         return []
@@ -148,10 +186,11 @@ def launch(instance_id: str) -> ProcessLaunch:
 
 
 class ScriptedLauncher:
-    """Implements `pool.Launcher` over one scripted driver. `problems` are raised, one each."""
+    """Implements `ports.Launcher` over scripted drivers. `problems` are raised, one each."""
 
     def __init__(self, driver: ScriptedDriver) -> None:
         self.driver = driver
+        self.versions: dict[str, ScriptedDriver] = {}  # by a spec's command, where it is not `driver`
         self.problems: list[ProblemError] = []
         self.prepared = 0
 
@@ -159,4 +198,5 @@ class ScriptedLauncher:
         self.prepared += 1
         if self.problems:
             raise self.problems.pop(0)
-        return lambda instance_id: (launch(instance_id), self.driver)
+        driver = self.versions.get(spec.command or "", self.driver)
+        return lambda instance_id: (launch(instance_id), driver)

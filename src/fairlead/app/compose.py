@@ -25,6 +25,7 @@ from fairlead.orchestrator.orchestrator import MCPOrchestrator
 from fairlead.packages.installer import Installer
 from fairlead.packages.lock import LockFiles
 from fairlead.secrets.environment import EnvironmentSecrets
+from fairlead.stores.overrides import OverrideStore
 from fairlead.stores.state import StateFolder
 from fairlead.stores.tokens import TokenStore
 from fairlead.web.app import create_app
@@ -59,7 +60,8 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
     sessions = SessionTable(
         sealer, state.id(), limit=settings.sessions.max_sessions, idle=settings.sessions.idle_expiry
     )
-    metrics = MetricsCollector(lambda: fleet.servers())  # noqa: PLW0108 - `fleet` comes later
+    # `fleet` comes later
+    metrics = MetricsCollector(lambda: fleet.servers(), lambda: fleet.breakers())  # noqa: PLW0108
     edge = settings.edge
     gateway = Gateway(
         sealer,
@@ -81,7 +83,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         Folders(state.root / "homes", state.server_logs),
     )
     fleet = MCPOrchestrator(launcher, gateway, metrics)
-    config = FleetConfig(settings.config, fleet)
+    config = FleetConfig(settings.config, fleet, OverrideStore(state))
     services = Services(
         fleet=fleet,
         config=config,

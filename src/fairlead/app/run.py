@@ -93,17 +93,15 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
     """The whole service on `listener`, until the block ends. Raises ProblemError when it cannot start."""
     system = compose(settings, state, listener.getsockname()[1])
     system.tokens.ensure_local()
-    spec = system.config.parse(system.config.read())
     for line in await system.drivers.process.sweep():
         LOG.warning("ended what an earlier orchestrator left", process=line)
     system.config.on_applied = lambda: system.gateway.set_policy(system.policy())
     server = _server(system)
     tasks = Tasks(_task_failed)
+    served = tasks.spawn(server.serve(sockets=[listener]), "serve")
+    ticking = tasks.spawn(_tick(system, server), "tick")
     try:
-        served = tasks.spawn(server.serve(sockets=[listener]), "serve")
-        tasks.spawn(_tick(system, server), "tick")
-        await system.fleet.apply(spec)
-        system.config.on_applied()
+        await system.config.start()
         following = [
             tasks.spawn(system.config.follow(), "follow the fleet file"),
             tasks.spawn(_follow_tokens(system), "follow the tokens"),
@@ -114,6 +112,7 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
         server.should_exit = True
         await served  # calls in flight finish, bounded by edge.shutdown_timeout
     finally:
+        ticking.cancel()
         await system.gateway.close()
         await system.fleet.close()
         await asyncio.gather(system.drivers.process.close(), system.drivers.remote.close())
@@ -146,7 +145,7 @@ async def _tick(system: System, server: uvicorn.Server) -> None:
     while True:
         await asyncio.sleep(TICK)
         now = loop.time()
-        system.fleet.tick(now)
+        await system.fleet.tick()
         system.gateway.tick(now)
         for connection in list(server.server_state.connections):
             tick = getattr(connection, "tick", None)  # WebSocket connections have none

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from fairlead.mcp.contracts import contract_digest
 from fairlead.mcp.errors import METHOD_NOT_FOUND, McpError
 from fairlead.mcp.messages import decode_members, one_line
 from fairlead.orchestrator.instance import MCPServerInstance
@@ -48,6 +49,13 @@ class Catalogue:
 
     def items(self, kind: str) -> tuple[Item, ...]:
         return self.lists.get(kind, ())
+
+    def contract(self) -> str:
+        """The digest of all tools: servers with the same one can stand in for each other."""
+        return contract_digest(item.raw for item in self.items("tools"))
+
+    def has_tool(self, name: object) -> bool:
+        return any(item.key == name for item in self.items("tools"))
 
 
 async def read_catalogue(instance: MCPServerInstance, *, timeout: float) -> Catalogue:  # noqa: ASYNC109

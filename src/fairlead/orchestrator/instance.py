@@ -6,6 +6,10 @@ answer to its own. The hot path is `forward` and `frame_received`; both are sync
 future, and touch no lock. Everything else (launching, negotiating the era, reading lists, stopping) is
 ordinary asynchronous code on top of the same two.
 
+An instance also keeps what its pool decides by: how many good answers it gave, its breaker, what the health
+checks say, its weight and how busy its processes are. The hot path pays one counter for all of that; failures
+and slow calls are told to the pool as they are found.
+
 The era is probed once, with `server/discover`, before anything else: a server locks its era at the first
 request. Whatever is not positive evidence of the modern era falls back to `initialize`.
 """
@@ -13,19 +17,24 @@ request. Whatever is not positive evidence of the modern era falls back to `init
 from __future__ import annotations
 
 import asyncio
+import re
 import time
+from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
 from msgspec import UNSET, Raw
 
 from fairlead import __version__
+from fairlead.core.breaker import Breaker
+from fairlead.core.health import Health
 from fairlead.core.lifecycle import ENDED, InstanceState, move
 from fairlead.mcp import eras
 from fairlead.mcp.eras import Era
 from fairlead.mcp.errors import (
+    INTERNAL_ERROR,
     METHOD_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
     UPSTREAM_FAILED,
@@ -43,14 +52,16 @@ from fairlead.mcp.messages import (
     result,
 )
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.model.launch import Launch
+from fairlead.model.launch import Launch, ProcessLaunch
 from fairlead.model.status import InstanceStatus
-from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply
+from fairlead.orchestrator.oddities import NO_CALL, NOISE, Oddities
+from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply, error_from_server
 from fairlead.ports import Driver, Link, LinkLost
 
 PROBE_TIMEOUT: Final = 10.0  # s, for server/discover
 GATEWAY_INFO: Final = encode_json({"name": "fairlead", "title": "Fairlead", "version": __version__})
 MAX_PAGES: Final = 1000
+SEARCHED_BYTES: Final = 16 * 1024  # of a result, for texts that mean failure
 MAX_QUEUED_BYTES: Final = 32 * 2**20  # towards the server; beyond it calls are refused
 
 _CHANGED: Final = {
@@ -60,6 +71,9 @@ _CHANGED: Final = {
 }
 
 
+SERVER_FAULTS: Final = frozenset({INTERNAL_ERROR, *range(-32019, -31999)}) - {-32002}
+"""Codes of errors that say that the server failed; -32002 is "resource not found" of the legacy era."""
+
 LOG = structlog.get_logger("fairlead.instance")
 
 
@@ -68,7 +82,40 @@ class InstanceListener(Protocol):
 
     def list_changed(self, instance: MCPServerInstance, kind: str) -> None: ...
 
-    def instance_ended(self, instance: MCPServerInstance, lost: LinkLost) -> None: ...
+    def instance_ended(self, instance: MCPServerInstance, lost: LinkLost) -> None:
+        """The link is gone; the calls in flight fail right after this."""
+        ...
+
+    def answered(self, instance: MCPServerInstance) -> None:
+        """A call has ended with an answer; told only while the instance is `watched`."""
+        ...
+
+    def call_failed(self, instance: MCPServerInstance, reason: str, *, transport: bool) -> None:
+        """A call failed by the server's fault; `transport`: it could not even be delivered."""
+        ...
+
+    def calls_slow(self, instance: MCPServerInstance, count: int) -> None:
+        """So many more calls have been in flight for longer than the breaker allows."""
+        ...
+
+
+class PoolKey(NamedTuple):
+    """What makes instances of a server equal: only those with the pool's own key get calls."""
+
+    server: str
+    environment: str  # digest of all that the server's processes depend on
+    profile: str  # which requests of its own the server may send to a client
+
+    def __str__(self) -> str:
+        return f"{self.server}@{self.environment}/{self.profile}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRules:
+    """What a pool asks of its instances' calls: seconds until a call is slow, texts that mean failure."""
+
+    slow_call: float
+    error_pattern: re.Pattern[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +132,24 @@ class Negotiated:
 class MCPServerInstance:
     """One running server. Create, `start`, `forward` many times, `stop`; never started twice."""
 
-    def __init__(self, launch: Launch, driver: Driver, listener: InstanceListener) -> None:
+    def __init__(
+        self, launch: Launch, driver: Driver, listener: InstanceListener, key: PoolKey, breaker: Breaker
+    ) -> None:
         self.id = launch.instance_id
+        self.key = key
+        self.breaker = breaker
+        self.health = Health()
+        self.rules = CallRules(float("inf"))
+        self.weight = 1.0
+        self.pressure = 0.0  # share of its CPU or memory that is used, as last sampled
+        self.cpu_cores: float | None = None
+        self.limit = 1  # of calls in flight
+        self.watched = False  # its answers are told to the listener
+        self.breaker_told = breaker.state  # as the log has it
+        self.retiring = False  # goes as soon as another one has taken its place
+        self.answers = 0  # good ones, to calls
+        self.lost_calls = 0  # that were in flight when it ended
+        self.errors = 0  # answers to calls that say that something failed
         self.state = InstanceState.CREATED
         self.negotiated: Negotiated | None = None
         self.era = Era.LEGACY
@@ -95,6 +158,8 @@ class MCPServerInstance:
         self.ready_at: float | None = None  # loop time, s
         self.calls_total = 0
         self.lost: LinkLost | None = None
+        self._memory_limit = launch.memory_limit if isinstance(launch, ProcessLaunch) else None
+        self._cpu_seconds: float | None = None  # at the last sample
         self._launch = launch
         self._driver = driver
         self._listener = listener
@@ -102,7 +167,13 @@ class MCPServerInstance:
         self._pending: dict[int, Reply] = {}
         self._deadlines: dict[int, float] = {}
         self._next_id = 0
-        self._writable = True
+        self._odd = Oddities(self.id)
+        self._cancelled: deque[int] = deque(maxlen=256)  # the last ones; their answers may still come
+        self._spoilt = 0  # numbers up to this one were in flight when an answer was spoilt
+        self._doubtful = 0  # the same, as of the last look
+        self._slow_up_to = 0  # numbers of calls that were told to be slow
+        self._numbers: deque[tuple[float, int]] = deque()  # when which number was the last one
+        self.writable = True  # the server reads what it is sent
 
     def __repr__(self) -> str:
         return f"<{self.id} {self.state} pending={len(self._pending)} calls={self.calls_total}>"
@@ -133,26 +204,65 @@ class MCPServerInstance:
         """One message from the server."""
         message = decode_from_server(frame)
         if message is None or message.method is not UNSET or type(message.id) is not int:
-            self._received_other(message)
+            self._received_other(message, frame)
             return
         reply = self._pending.pop(message.id, None)
-        if reply is None:  # an answer to a call that was cancelled, or to nothing
+        if reply is None:
+            self._answer_to_nobody(message.id, frame)
             return
         del self._deadlines[message.id]
+        if message.error is UNSET and self.rules.error_pattern is None:
+            if not reply.own:
+                self.answers += 1
+        elif not reply.own:
+            self._judge(message)
         try:
             reply.answered(message)
         except Exception:  # a fault with one answer must not lose the others of the same read
             LOG.exception("answer failed", instance=self.id)
+        if self.watched:
+            self._listener.answered(self)
 
     @property
     def in_flight(self) -> int:
+        """Calls that wait for an answer, and the gateway's own requests."""
         return len(self._pending)
+
+    @property
+    def calls_in_flight(self) -> int:
+        return sum(1 for reply in self._pending.values() if not reply.own)
+
+    @property
+    def answered_total(self) -> int:
+        """Answers to calls, good or bad: signs of life."""
+        return self.answers + self.errors
+
+    def is_pending(self, number: int) -> bool:
+        return number in self._pending
+
+    def _judge(self, message: FromServer) -> None:
+        """Whether an answer counts as a failure of the server: its own faults do, a client's do not."""
+        if message.error is not UNSET and bytes(message.error) != b"null":
+            self.errors += 1
+            error = error_from_server(message.error)
+            if error.code in SERVER_FAULTS:
+                self._listener.call_failed(self, f"error {error.code}: {error.message}", transport=False)
+            return
+        pattern = self.rules.error_pattern
+        text = b"" if message.result is UNSET else bytes(message.result)[:SEARCHED_BYTES]
+        found = pattern.search(text) if pattern is not None else None
+        if found is None:
+            self.answers += 1
+            return
+        self.errors += 1
+        shown = found[0][:100].decode(errors="replace")
+        self._listener.call_failed(self, f"an answer says {shown!r}", transport=False)
 
     @property
     def overloaded(self) -> bool:
         """The server does not read what it is sent."""
         return (
-            not self._writable
+            not self.writable
             and self._link is not None
             and (self._link.statistics().queued_bytes > MAX_QUEUED_BYTES)
         )
@@ -169,9 +279,23 @@ class MCPServerInstance:
 
     # -- what else a server says -------------------------------------------------------------------------
 
-    def _received_other(self, message: FromServer | None) -> None:
+    def _answer_to_nobody(self, number: int, frame: bytes) -> None:
+        if number in self._cancelled:
+            self._cancelled.remove(number)  # it had answered before it heard
+        else:
+            self._note(NO_CALL, frame)
+
+    def _note(self, kind: str, frame: bytes) -> None:
+        """Something that nobody asked for; what looks like a message may be a spoilt answer."""
+        self._odd.note(kind, frame, time.monotonic())
+        if frame.startswith(b"{"):
+            self._spoilt = self._next_id
+
+    def _received_other(self, message: FromServer | None, frame: bytes) -> None:
         if message is None or message.method is UNSET:
-            return  # noise on stdout, or an answer without a number of ours: nobody can be told
+            self._note(NOISE if message is None else NO_CALL, frame)
+            return
+        self._odd.notifications += 1
         if message.id is not UNSET and message.id is not None:
             self._answer_server(message)
         elif message.method == "notifications/progress":
@@ -212,6 +336,7 @@ class MCPServerInstance:
         if self._pending.pop(number, None) is None:
             return
         del self._deadlines[number]
+        self._cancelled.append(number)
         if self._link is None or self._link.abandon(number):
             return
         params = encode_json({"requestId": number, "reason": reason})
@@ -220,16 +345,46 @@ class MCPServerInstance:
         )
 
     def expire(self, now: float) -> None:
-        """Fail the requests whose deadline has passed. `now` is loop time."""
+        """Fail the requests whose deadline has passed, tell of slow ones. `now` is loop time."""
         for number in [n for n, deadline in self._deadlines.items() if deadline <= now]:
             reply = self._pending[number]
             self.cancel(number, "timed out")
+            if not reply.own:
+                self._listener.call_failed(self, "did not answer in time", transport=False)
             reply.failed(
-                Failure(
-                    FailureKind.TIMED_OUT,
-                    f"{self.id} did not answer in time; the call was cancelled and not replayed",
-                )
+                Failure(FailureKind.TIMED_OUT, f"{self.id} did not answer in time and the call was cancelled")
             )
+        self._find_slow(now)
+        self._odd.look(time.monotonic())
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Calls that were in flight when an answer was spoilt, and still wait: who can, asks elsewhere."""
+        doubtful, self._doubtful, self._spoilt = self._doubtful, self._spoilt, 0
+        if doubtful:
+            for number, reply in list(self._pending.items()):
+                if number <= doubtful:
+                    reply.stuck()
+
+    def _find_slow(self, now: float) -> None:
+        """Numbers grow with time, so one remembered number for each look tells which calls are old."""
+        numbers = self._numbers
+        numbers.append((now, self._next_id))
+        slow_up_to = self._slow_up_to
+        while numbers[0][0] <= now - self.rules.slow_call:
+            slow_up_to = numbers.popleft()[1]
+            if not numbers:
+                break
+        if slow_up_to > self._slow_up_to:
+            before, self._slow_up_to = self._slow_up_to, slow_up_to
+            slow = sum(1 for n, r in self._pending.items() if before < n <= slow_up_to and not r.own)
+            if slow:
+                self._listener.calls_slow(self, slow)
+
+    def hand_over(self) -> None:
+        """It looks hung: let the callers ask elsewhere, where that is safe."""
+        for reply in list(self._pending.values()):
+            reply.stuck()
 
     # -- the link's events -------------------------------------------------------------------------------
 
@@ -237,21 +392,44 @@ class MCPServerInstance:
         reply = self._pending.pop(request_id, None)
         if reply is not None:
             del self._deadlines[request_id]
-            reply.failed(Failure(FailureKind.LOST, f"{self.id}: {reason}; not replayed", retry_after))
+            if not reply.own:
+                self._listener.call_failed(self, reason, transport=True)
+            reply.failed(Failure(FailureKind.LOST, f"{self.id}: {reason}", retry_after))
 
     def writable_changed(self, writable: bool) -> None:
-        self._writable = writable
+        self.writable = writable
 
     def link_lost(self, lost: LinkLost) -> None:
         self.lost = lost
         if self.state not in ENDED:
             stopping = self.state is InstanceState.STOPPING
             self.state = move(self.state, InstanceState.STOPPED if stopping else InstanceState.FAILED)
+        self.lost_calls = self.calls_in_flight
         pending, self._pending, self._deadlines = self._pending, {}, {}
-        failure = Failure(FailureKind.LOST, f"{self.id} {lost.reason}; the call was not replayed")
+        self._listener.instance_ended(self, lost)  # first, so that nobody replays to this instance
+        failure = Failure(FailureKind.LOST, f"{self.id} {lost.reason}")
         for reply in pending.values():
-            reply.failed(failure)
-        self._listener.instance_ended(self, lost)
+            try:
+                reply.failed(failure)
+            except Exception:  # a fault with one call must not leave the others without an answer
+                LOG.exception("failing a call failed", instance=self.id)
+
+    def drain(self) -> None:
+        """Take no new calls; those in flight end by themselves, or at their deadlines."""
+        self.state = move(self.state, InstanceState.DRAINING)
+
+    def sample(self, seconds: float, cores: float) -> None:
+        """How busy its processes were in the last `seconds`, of `cores` that it may use; off the hot path."""
+        link = self._link.statistics() if self._link is not None else None
+        if link is None or link.cpu_seconds is None:
+            return
+        if self._cpu_seconds is not None:
+            used = max(0.0, link.cpu_seconds - self._cpu_seconds) / seconds
+            before = used if self.cpu_cores is None else self.cpu_cores
+            self.cpu_cores = (before + used) / 2
+            memory = (link.memory_bytes or 0) / limit if (limit := self._memory_limit) else 0.0
+            self.pressure = max(self.cpu_cores / cores, memory)
+        self._cpu_seconds = link.cpu_seconds
 
     # -- start and stop ----------------------------------------------------------------------------------
 
@@ -266,6 +444,7 @@ class MCPServerInstance:
                 self.negotiated = await self._negotiate(timeout)
             self.era = self.negotiated.era
             self.ready_at = asyncio.get_running_loop().time()
+            self.health = Health(checked_at=self.ready_at, seen_at=self.ready_at)
             self.state = move(self.state, InstanceState.READY)
         except TimeoutError:
             await self._abort()
@@ -307,11 +486,18 @@ class MCPServerInstance:
             self.state = move(self.state, InstanceState.STOPPING)
         await self._link.close()
 
-    # -- requests of our own -----------------------------------------------------------------------------
+    # -- requests without a client that speaks MCP -------------------------------------------------------
 
-    async def call(self, method: str, members: dict[str, Any], *, timeout: float) -> bytes:  # noqa: ASYNC109
-        """A request of the gateway's own: the raw result. Raises McpError, TimeoutError."""
-        reply = FutureReply()
+    async def call(
+        self,
+        method: str,
+        members: dict[str, Any],
+        *,
+        timeout: float,  # noqa: ASYNC109
+        reply: FutureReply | None = None,
+    ) -> bytes:
+        """A request that a task waits for: the raw result. Raises McpError, CallLostError, TimeoutError."""
+        reply = reply or FutureReply()
         params: dict[str, Any] = dict(members)
         if self.era is Era.MODERN:
             params["_meta"] = Raw(eras.meta_for(Era.MODERN, eras.NO_META, GATEWAY_INFO, None))
@@ -319,9 +505,13 @@ class MCPServerInstance:
         number = self.forward(method, encode_json(params), reply, deadline=deadline)
         try:
             return await reply.future
-        except asyncio.CancelledError:
-            self.cancel(number, "no longer needed")
-            raise
+        finally:
+            self.cancel(number, "no longer needed")  # nothing, when it was answered
+
+    async def ask(self, method: str, members: dict[str, Any], *, timeout: float) -> bytes:  # noqa: ASYNC109
+        """A request of the gateway's own, which is no call. Raises McpError, TimeoutError."""
+        self.calls_total -= 1
+        return await self.call(method, members, timeout=timeout, reply=FutureReply(own=True))
 
     async def list_all(self, method: str, member: str, *, timeout: float) -> list[Raw]:  # noqa: ASYNC109
         """All items of a paginated list, in the server's order; `""` is a cursor like any other."""
@@ -329,7 +519,7 @@ class MCPServerInstance:
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = decode_members(
-                await self.call(method, {} if cursor is None else {"cursor": cursor}, timeout=timeout)
+                await self.ask(method, {} if cursor is None else {"cursor": cursor}, timeout=timeout)
             )
             try:
                 items += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
@@ -343,7 +533,7 @@ class MCPServerInstance:
 
     async def ping(self, *, timeout: float) -> None:  # noqa: ASYNC109
         """A health check that does no harm: never a second handshake. Raises McpError, TimeoutError."""
-        await self.call("ping" if self.era is Era.LEGACY else "server/discover", {}, timeout=timeout)
+        await self.ask("ping" if self.era is Era.LEGACY else "server/discover", {}, timeout=timeout)
 
     async def _negotiate(self, timeout: float) -> Negotiated:  # noqa: ASYNC109
         loop = asyncio.get_running_loop()
@@ -352,7 +542,7 @@ class MCPServerInstance:
         self._link.negotiated(eras.LATEST_MODERN)  # type: ignore[union-attr]
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                raw = await self.call("server/discover", {}, timeout=timeout)
+                raw = await self.ask("server/discover", {}, timeout=timeout)
             discovered = decode_any(raw)
             if _speaks_modern(discovered):
                 return _from_discovery(discovered)
@@ -371,7 +561,7 @@ class MCPServerInstance:
             "capabilities": {},
             "clientInfo": Raw(GATEWAY_INFO),
         }
-        answer = decode_any(await self.call("initialize", hello, timeout=timeout))
+        answer = decode_any(await self.ask("initialize", hello, timeout=timeout))
         version = answer.get("protocolVersion") if isinstance(answer, dict) else None
         if version not in eras.LEGACY_VERSIONS:
             raise McpError(UNSUPPORTED_PROTOCOL_VERSION, f"it answered with protocol version {version!r}")
@@ -387,7 +577,7 @@ class MCPServerInstance:
         """Whether the server declared `tools`, `resources`, `prompts` or `completions`."""
         return self.negotiated is not None and feature in self.negotiated.capabilities
 
-    def status(self) -> InstanceStatus:
+    def status(self, *, in_rotation: bool = False) -> InstanceStatus:
         link = self._link.statistics() if self._link is not None else None
         return InstanceStatus(
             id=self.id,
@@ -395,10 +585,15 @@ class MCPServerInstance:
             pid=link.pid if link else None,
             protocol_version=self.negotiated.version if self.negotiated else None,
             started_at=self.started_at,
-            calls_in_flight=len(self._pending),
+            calls_in_flight=self.calls_in_flight,
             calls_total=self.calls_total,
             memory_bytes=link.memory_bytes if link else None,
+            cpu_cores=self.cpu_cores,
             leased=self.leased_to is not None,
+            health=self.health.standing,
+            breaker=self.breaker.state,
+            weight=self.weight,
+            in_rotation=in_rotation,
             detail=self.lost.reason if self.lost else "",
         )
 

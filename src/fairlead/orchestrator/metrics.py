@@ -22,11 +22,13 @@ from operator import add
 from typing import Any, Final
 
 import psutil
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from fairlead import __version__
-from fairlead.model.status import ServerState, ServerStatus
+from fairlead.model.reports import BreakerStatus
+from fairlead.model.status import ServerStatus
+from fairlead.orchestrator.fleet_metrics import counter, gauge, infrastructure, value
 
 BOUNDS: Final = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
@@ -48,6 +50,8 @@ _MCP_METHODS: Final = frozenset(
     }
 )
 OTHER: Final = "other"
+REPLAYED, NOT_REPLAYED = "replayed", "refused"
+PASSED, NOT_PASSED = "passed", "failed"
 
 
 class Outcome(IntEnum):
@@ -116,19 +120,26 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
 
 
 class MetricsCollector:
-    """All numbers of the orchestrator. `servers` gives the fleet's present state, in the event loop.
+    """All numbers of the orchestrator. `servers` and `breakers` give the present ones, in the event loop.
 
     The public integers are for whoever owns the thing counted: add and subtract directly.
     """
 
     def __init__(
-        self, servers: Callable[[], list[ServerStatus]], *, clock: Callable[[], float] = time.monotonic
+        self,
+        servers: Callable[[], list[ServerStatus]],
+        breakers: Callable[[], list[BreakerStatus]] = list,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers = servers
+        self._breakers = breakers
         self._clock = clock
         self._started = clock()
         self._process = psutil.Process()
         self._calls: dict[tuple[str, str], CallStats] = {}
+        self._replays: Counter[tuple[str, str]] = Counter()
+        self._checks: Counter[tuple[str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._http: Counter[tuple[str, str, str]] = Counter()
         self._http_latency: dict[str, Latency] = {}
@@ -149,6 +160,18 @@ class MetricsCollector:
             stats = self._calls[key] = CallStats()
         return stats
 
+    def replayed(self, server_id: str) -> None:
+        """Count a call whose instance failed and that was sent to another one."""
+        self._replays[server_id, REPLAYED] += 1
+
+    def not_replayed(self, server_id: str) -> None:
+        """Count a call whose instance failed and that was given up: not safe, or too many replays."""
+        self._replays[server_id, NOT_REPLAYED] += 1
+
+    def checked(self, server_id: str, passed: bool) -> None:
+        """Count a health check of one of the server's instances."""
+        self._checks[server_id, PASSED if passed else NOT_PASSED] += 1
+
     def refused(self, reason: str) -> None:
         """Count a request that was refused at the door; `reason` is its problem's code."""
         self._refused[reason] += 1
@@ -162,7 +185,7 @@ class MetricsCollector:
 
     def snapshot(self) -> Collector:
         """What a scrape shows, for prometheus_client's encoders. Call it in the event loop."""
-        return _Snapshot(self, self._servers())
+        return _Snapshot(self, self._servers(), self._breakers())
 
     def system(self) -> Iterator[Metric]:
         """The orchestrator's own process."""
@@ -170,15 +193,15 @@ class MetricsCollector:
         with process.oneshot():
             cpu, memory = process.cpu_times(), process.memory_info()
             descriptors, created = process.num_fds(), process.create_time()
-        yield _gauge("build_info", "Always 1; the label says what runs.", ["version"], [((__version__,), 1)])
-        yield _counter(
+        yield gauge("build_info", "Always 1; the label says what runs.", ["version"], [((__version__,), 1)])
+        yield counter(
             "process_cpu_seconds", "CPU time of the orchestrator.", [], [((), cpu.user + cpu.system)]
         )
-        yield _value("process_resident_memory_bytes", "Resident memory of the orchestrator.", memory.rss)
-        yield _value("process_open_fds", "Open file descriptors of the orchestrator.", descriptors)
-        yield _value("process_start_time_seconds", "When the orchestrator started, Unix time.", created)
-        yield _counter("network_received_bytes", "Bytes of MCP requests.", [], [((), self.bytes_in)])
-        yield _counter("network_sent_bytes", "Bytes of MCP answers.", [], [((), self.bytes_out)])
+        yield value("process_resident_memory_bytes", "Resident memory of the orchestrator.", memory.rss)
+        yield value("process_open_fds", "Open file descriptors of the orchestrator.", descriptors)
+        yield value("process_start_time_seconds", "When the orchestrator started, Unix time.", created)
+        yield counter("network_received_bytes", "Bytes of MCP requests.", [], [((), self.bytes_in)])
+        yield counter("network_sent_bytes", "Bytes of MCP answers.", [], [((), self.bytes_out)])
 
     def application(self) -> Iterator[Metric]:
         """Requests, latency, errors."""
@@ -190,35 +213,62 @@ class MetricsCollector:
             for outcome in Outcome
             if stats.outcomes[outcome]
         ]
-        yield _counter("requests", "Calls of servers by how they ended.", [*key, "outcome"], ended)
+        yield counter("requests", "Calls of servers by how they ended.", [*key, "outcome"], ended)
         latencies = [(labels, stats.latency) for labels, stats in calls]
         yield _histogram("request_duration_seconds", "Time from a call to its answer.", key, latencies)
+        by_outcome = ["server", "outcome"]
+        replays = list(self._replays.items())
+        yield counter("replays", "Calls of failed instances: replayed or refused.", by_outcome, replays)
+        checks = list(self._checks.items())
+        yield counter("health_checks", "Health checks of instances.", by_outcome, checks)
         reasons = [((reason,), count) for reason, count in list(self._refused.items())]
-        yield _counter("refused", "Requests refused at the door.", ["reason"], reasons)
-        yield _counter(
+        yield counter("refused", "Requests refused at the door.", ["reason"], reasons)
+        yield counter(
             "http_requests", "REST requests.", ["route", "method", "status"], list(self._http.items())
         )
         routes = [((route,), latency) for route, latency in list(self._http_latency.items())]
         yield _histogram("http_request_duration_seconds", "Time to a REST answer.", ["route"], routes)
-        yield _value("connections", "Open client connections.", self.connections)
-        yield _value("sessions", "Live MCP sessions of the legacy era.", self.sessions)
-        yield _value("streams", "Open event streams.", self.streams)
+        yield value("connections", "Open client connections.", self.connections)
+        yield value("sessions", "Live MCP sessions of the legacy era.", self.sessions)
+        yield value("streams", "Open event streams.", self.streams)
 
     def summary(self) -> dict[str, Any]:
         """The calls since the start, for people: totals, rates, and percentiles read off the buckets.
 
-        Keys are in camelCase; seconds are null where there was no call.
+        In all, by server and by method. Keys are in camelCase; seconds are null where there was no call.
         """
-        uptime = max(self._clock() - self._started, 1e-9)
+        uptime = self._uptime()
         servers: dict[str, list[CallStats]] = {}
-        for (server, _), stats in self._calls.items():
+        methods: dict[str, list[CallStats]] = {}
+        for (server, method), stats in self._calls.items():
             servers.setdefault(server, []).append(stats)
+            methods.setdefault(method, []).append(stats)
         return {
             "uptimeSeconds": uptime,
+            "sessions": self.sessions,
             **_summary(self._calls.values(), uptime),
             "refused": dict(self._refused),
             "servers": {server: _summary(stats, uptime) for server, stats in servers.items()},
+            "methods": {method: _summary(stats, uptime) for method, stats in methods.items()},
         }
+
+    def server_summary(self, server_id: str) -> dict[str, Any]:
+        """As `summary`, of one server: its calls by method, and its replays and health checks by outcome.
+
+        All zero for a server that had none, or that is not there.
+        """
+        uptime = self._uptime()
+        methods = {method: stats for (server, method), stats in self._calls.items() if server == server_id}
+        return {
+            "uptimeSeconds": uptime,
+            **_summary(methods.values(), uptime),
+            "methods": {method: _summary([stats], uptime) for method, stats in methods.items()},
+            "replays": {outcome: self._replays[server_id, outcome] for outcome in (REPLAYED, NOT_REPLAYED)},
+            "healthChecks": {outcome: self._checks[server_id, outcome] for outcome in (PASSED, NOT_PASSED)},
+        }
+
+    def _uptime(self) -> float:
+        return max(self._clock() - self._started, 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +277,12 @@ class _Snapshot(Collector):
 
     metrics: MetricsCollector
     servers: list[ServerStatus]
+    breakers: list[BreakerStatus]
 
     def collect(self) -> Iterator[Metric]:
         yield from self.metrics.system()
         yield from self.metrics.application()
-        yield from _infrastructure(self.servers)
+        yield from infrastructure(self.servers, self.breakers)
 
 
 def _summary(calls: Iterable[CallStats], uptime: float) -> dict[str, Any]:
@@ -251,51 +302,9 @@ def _summary(calls: Iterable[CallStats], uptime: float) -> dict[str, Any]:
         "p50Seconds": quantile(counts, 0.50),
         "p95Seconds": quantile(counts, 0.95),
         "p99Seconds": quantile(counts, 0.99),
+        "latencyCounts": counts,
         "outcomes": {outcome.name.lower(): outcomes[outcome] for outcome in Outcome},
     }
-
-
-def _infrastructure(servers: list[ServerStatus]) -> Iterator[Metric]:
-    server = ["server"]
-    states = [((s.id, state.value), int(s.state is state)) for s in servers for state in ServerState]
-    yield _gauge("server_state", "1 for the state that a server is in.", [*server, "state"], states)
-    counted = Counter((s.id, instance.state) for s in servers for instance in s.instances)
-    yield _gauge("server_instances", "Instances by state.", [*server, "state"], counted.items())
-    restarts = [((s.id,), s.restarts) for s in servers]
-    yield _counter("server_restarts", "Starts of a server's instances after a failure.", server, restarts)
-    weights = [((s.id,), s.weight) for s in servers]
-    yield _gauge("server_weight", "Balancing weight.", server, weights)
-    tools = [((s.id,), s.tools) for s in servers]
-    yield _gauge("server_tools", "Tools that a server offers.", server, tools)
-    instances = [((s.id, i.id), i) for s in servers for i in s.instances]
-    label = ["server", "instance"]
-    in_flight = [(key, i.calls_in_flight) for key, i in instances]
-    yield _gauge("instance_calls_in_flight", "Calls that wait for an answer.", label, in_flight)
-    taken = [(key, i.calls_total) for key, i in instances]
-    yield _counter("instance_calls", "Calls that balancing gave to an instance.", label, taken)
-    memory = [(key, i.memory_bytes) for key, i in instances if i.memory_bytes is not None]
-    yield _gauge("instance_memory_bytes", "Resident memory of an instance's processes.", label, memory)
-
-
-_Samples = Iterable[tuple[Sequence[str], float]]
-
-
-def _gauge(name: str, text: str, labels: Sequence[str], samples: _Samples) -> Metric:
-    family = GaugeMetricFamily(f"fairlead_{name}", text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
-
-def _value(name: str, text: str, value: float) -> Metric:
-    return _gauge(name, text, [], [((), value)])
-
-
-def _counter(name: str, text: str, labels: Sequence[str], samples: _Samples) -> Metric:
-    family = CounterMetricFamily(f"fairlead_{name}", text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
 
 
 def _histogram(

@@ -1,29 +1,42 @@
 """MCPOrchestrator: makes the running servers equal to the fleet spec.
 
-`apply` is level-based: it compares the spec with the pools that there are, stops what is gone, replaces what
-is different, starts what is new and leaves the rest untouched, calls in flight included. Applying the same
-spec twice does nothing.
+`apply` is level-based and a transaction: it works out the smallest difference between the spec in force and
+the new one, brings up the new versions of what is different, and only when all of them are well does it put
+the new spec in force, in one step that nothing can interrupt. What goes finishes its calls, the rest is left
+untouched. Applying the same spec twice does nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any, Final
 
 import structlog
 
+from fairlead.core.lifecycle import InstanceState
+from fairlead.core.plan import Plan, plan
+from fairlead.kit.tasks import Tasks
 from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.mcp.messages import decode_any
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
 from fairlead.model.fleet import FleetSpec, ServerSpec
+from fairlead.model.reports import BalancerStatus, BreakerStatus, CheckResult
 from fairlead.model.request import RoutedRequest
-from fairlead.model.status import ServerState, ServerStatus
+from fairlead.model.status import ServerStatus
+from fairlead.orchestrator.balancer import LoadBalancer, set_weights
 from fairlead.orchestrator.gateway.gateway import Gateway
+from fairlead.orchestrator.health import HealthMonitor
 from fairlead.orchestrator.metrics import MetricsCollector, Outcome
-from fairlead.orchestrator.pool import Launcher, ServerPool
+from fairlead.orchestrator.nursery import Newcomer
+from fairlead.orchestrator.pool import ServerPool
+from fairlead.orchestrator.ports import Launcher
+from fairlead.orchestrator.replies import CallLostError, FutureReply
+from fairlead.orchestrator.revision import pool_key
+from fairlead.orchestrator.scaler import Scaler
 
 LOG = structlog.get_logger("fairlead.orchestrator")
 ROUTABLE: Final = frozenset(
@@ -40,6 +53,7 @@ ROUTABLE: Final = frozenset(
     }
 )
 """Methods that `request` sends on. A handshake on a live connection, say, would do harm."""
+POOLS_AT_A_TIME: Final = 16
 LEASE_IDLE: Final = 3600.0  # s after which an instance that nobody uses is taken back from its holder
 
 
@@ -48,9 +62,11 @@ class Applied:
     """What applying a spec did, as server ids in the spec's order."""
 
     started: tuple[str, ...] = ()
-    replaced: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()  # a new version came up, then the old one drained
+    adjusted: tuple[str, ...] = ()  # without a new process
     stopped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    sessions_moved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class MCPOrchestrator:
@@ -63,52 +79,87 @@ class MCPOrchestrator:
         self._gateway = gateway
         self._metrics = metrics
         self._pools: dict[str, ServerPool] = {}
+        self._leaving: set[ServerPool] = set()  # removed; their last calls are finishing
+        self._balancer = LoadBalancer()
+        self._monitor = HealthMonitor(self._pools.values, metrics.checked)
+        self._scaler = Scaler(self._pools.values)
+        self._tasks = Tasks(self._task_failed)
         self._applying = asyncio.Lock()
-        self._turn = 0
 
     def __repr__(self) -> str:
         return f"<MCPOrchestrator generation={self.generation} {list(self._pools.values())}>"
 
     # -- the spec ----------------------------------------------------------------------------------------
 
-    async def apply(self, spec: FleetSpec) -> Applied:
-        """Make the fleet equal to `spec`. Returns when what goes has gone; what comes may still start."""
+    async def apply(self, spec: FleetSpec, *, dry_run: bool = False) -> Applied:
+        """Make the fleet equal to `spec`, as one transaction. Returns when the new spec is in force.
+
+        A new version of a server that serves comes up first; when one does not, nothing has changed and
+        ProblemError (`change-refused`) says why. What is new may still be starting afterwards, and what
+        goes finishes its calls.
+        """
         async with self._applying:
-            old, new = self._pools, spec.servers
-            gone = [server for server in old if server not in new]
-            changed = [
-                server for server in new if server in old and needs_restart(old[server].spec, new[server])
-            ]
-            kept = [server for server in new if server in old and server not in changed]
-            fresh = [server for server in new if server not in old]
-            leaving = [old[server] for server in (*gone, *changed)]
-            self._pools = {
-                server: old[server] if server in kept else ServerPool(new[server], self._launcher, self)
-                for server in new
-            }
-            for server in changed:
-                self._pools[server].inherit(old[server])
-            for server in kept:
-                self._pools[server].adjust(new[server])
-            self.spec = spec
-            self.generation += 1
-            self._gateway.set_limits(spec.security.resource_limits)
-            for server in (*fresh, *changed):
-                if new[server].enabled:
-                    self._pools[server].start()
-            if list(new) != list(old) or changed:
-                self._gateway.set_pools(self._enabled())
-            await asyncio.gather(*(pool.close() for pool in leaving))
-            applied = Applied(tuple(fresh), tuple(changed), tuple(gone), tuple(kept))
-            LOG.info(
-                "spec applied",
-                generation=self.generation,
-                started=fresh,
-                replaced=changed,
-                stopped=gone,
-                kept=kept,
-            )
-            return applied
+            steps = plan(_enabled(self.spec), _enabled(spec), same_process=_same_process)
+            if dry_run or spec == self.spec:
+                return _applied(steps, {server: self._pools[server].leases for server in steps.replaced})
+            newcomers = await self._prepare({server: spec.servers[server] for server in steps.replaced})
+            return self._commit(spec, steps, newcomers)
+
+    async def _prepare(self, specs: Mapping[str, ServerSpec]) -> dict[str, list[Newcomer]]:
+        """Bring up the new versions of those servers that serve, or none. Raises ProblemError."""
+        serving = {server: spec for server, spec in specs.items() if self._pools[server].serves}
+        starts = [self._pools[server].prepare(spec) for server, spec in serving.items()]
+        done = await asyncio.gather(*starts, return_exceptions=True)
+        came = {server: new for server, new in zip(serving, done, strict=True) if isinstance(new, list)}
+        reasons = {s: _why(failed) for s, failed in zip(serving, done, strict=True) if s not in came}
+        reasons |= {server: "it died at once" for server, new in came.items() if not all(map(_lives, new))}
+        if reasons:
+            for server, new in came.items():
+                await self._pools[server].discard([newcomer.instance for newcomer in new])
+            raise _refused(reasons)
+        return came
+
+    def _commit(self, spec: FleetSpec, steps: Plan, newcomers: Mapping[str, list[Newcomer]]) -> Applied:
+        """The new spec takes over, in one synchronous step."""
+        old, fleet = self._pools, spec.load_balancing
+        shown = [server for server, pool in old.items() if pool.spec.enabled]
+        for server in [server for server in old if server not in spec.servers]:
+            self._remove(old[server])
+        moved: dict[str, tuple[str, ...]] = {}
+        pools = {
+            server: old.get(server) or ServerPool(new, fleet, self._launcher, self)
+            for server, new in spec.servers.items()
+        }
+        old.clear()  # in place: the monitor and the scaler look at the same dict
+        old.update(pools)
+        self.spec = spec
+        self.generation += 1
+        self._balancer.adopt(fleet)
+        self._gateway.set_limits(spec.security.resource_limits)
+        for server, new in spec.servers.items():
+            pool = pools[server]
+            if not new.enabled:
+                pool.disable(new, fleet)
+            elif server in steps.started or server in steps.replaced:
+                moved[server] = pool.commit(new, fleet, newcomers.get(server, ()))
+            else:
+                pool.adjust(new, fleet)
+        if shown != list(_enabled(spec)):
+            self._gateway.set_pools(self._enabled())
+        applied = _applied(steps, moved)
+        LOG.info("spec applied", generation=self.generation, **asdict(applied))
+        return applied
+
+    def _remove(self, pool: ServerPool) -> None:
+        """A server that is no longer in the fleet ends after its last answer."""
+        self._leaving.add(pool)
+        pool.drain()
+        self._tasks.spawn(self._removed(pool), f"remove {pool.spec.id}")
+
+    async def _removed(self, pool: ServerPool) -> None:
+        await pool.keeper.empty.wait()
+        await pool.close()
+        self._leaving.discard(pool)
 
     def _enabled(self) -> list[ServerPool]:
         return [pool for pool in self._pools.values() if pool.spec.enabled]
@@ -116,13 +167,32 @@ class MCPOrchestrator:
     async def close(self) -> None:
         """Stop every server; nothing is left running."""
         async with self._applying:
-            await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+            await self._monitor.close()
+            await asyncio.gather(*(pool.close() for pool in (*self._pools.values(), *self._leaving)))
+            await self._tasks.close()
 
-    def tick(self, now: float) -> None:
-        """About once a second: deadlines of calls, leases that nobody uses. `now` is loop time."""
-        for pool in self._pools.values():
-            pool.expire(now)
-            pool.release_idle(now - LEASE_IDLE)
+    async def tick(self) -> None:
+        """About once a second: deadlines, checks, scaling, leases that nobody uses.
+
+        A thousand pools take 30 ms, so calls are let through in between.
+        """
+        loop = asyncio.get_running_loop()
+        for number, pool in enumerate((*self._pools.values(), *self._leaving)):
+            try:
+                self._look_after(pool, loop.time())
+            except Exception as error:  # a fault with one server must not stop the others' deadlines
+                LOG.error("looking after a server failed", server=pool.spec.id, exc_info=error)
+            if number % POOLS_AT_A_TIME == POOLS_AT_A_TIME - 1:
+                await asyncio.sleep(0)
+
+    def _look_after(self, pool: ServerPool, now: float) -> None:
+        pool.tick(now)
+        pool.release_idle(now - LEASE_IDLE)
+        self._monitor.look_at(pool, now)
+        self._scaler.look_at(pool, now)
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        LOG.error("task failed", task=name, exc_info=error)
 
     # -- events of the pools -----------------------------------------------------------------------------
 
@@ -164,8 +234,61 @@ class MCPOrchestrator:
         return pool.status()
 
     async def restart(self, server_id: str) -> ServerStatus:
-        await self.stop(server_id)
-        return await self.start(server_id)
+        """Replace a server's instances by new ones; while it serves, no call is lost.
+
+        Raises ProblemError (`change-refused`) when the new ones do not come up; then the old ones stay.
+        """
+        pool = self._pool(server_id)
+        if not (pool.serves and pool.spec.enabled):
+            await self.stop(server_id)
+            return await self.start(server_id)
+        async with self._applying:
+            newcomers = await self._prepare({server_id: pool.spec})
+            pool.commit(pool.spec, self.spec.load_balancing, newcomers.get(server_id, ()))
+        return pool.status()
+
+    async def drain(self, server_id: str, instance_id: str | None) -> ServerStatus:
+        """Let an instance go when another one has taken its place, or stop the server after its calls."""
+        pool = self._pool(server_id)
+        if instance_id is None:
+            if pool.spec.enabled:
+                pool.drain()
+        elif not pool.retire(instance_id):
+            known = ", ".join(instance.id for instance in pool.instances) or "none"
+            detail = (
+                f"server {server_id!r} has no instance {instance_id[:100]!r} that serves; there are: {known}"
+            )
+            raise ProblemError(Problem("unknown-instance", "No such instance", detail, 404, Fault.CLIENT))
+        return pool.status()
+
+    # -- balancing, health, breakers ---------------------------------------------------------------------
+
+    def balancer_status(self) -> BalancerStatus:
+        return self._balancer.status(self._enabled())
+
+    def set_instance_weights(self, weights: Mapping[str, float]) -> None:
+        """Weigh instances anew, by id, for as long as they live."""
+        set_weights(weights, self._pools.values())
+
+    async def check_health(self, server_id: str | None) -> list[CheckResult]:
+        """Check the instances of one server, or of all, now."""
+        pools = [self._pool(server_id)] if server_id is not None else self._enabled()
+        return await self._monitor.check_now(pools)
+
+    def breakers(self) -> list[BreakerStatus]:
+        return [status for pool in self._enabled() for status in pool.breakers()]
+
+    def reset_breaker(self, breaker_id: str) -> BreakerStatus:
+        """Close a breaker, by the id of its server or instance."""
+        for pool in self._enabled():
+            status = pool.reset_breaker(breaker_id)
+            if status is not None:
+                return status
+        known = [status.id for status in self.breakers()]
+        near = difflib.get_close_matches(breaker_id, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+        detail = f"no circuit breaker {breaker_id[:100]!r}; {hint}"
+        raise ProblemError(Problem("unknown-breaker", "No such breaker", detail, 404, Fault.CLIENT))
 
     def _pool(self, server_id: str) -> ServerPool:
         pool = self._pools.get(server_id)
@@ -183,7 +306,7 @@ class MCPOrchestrator:
         if request.method not in ROUTABLE:
             detail = f"{request.method[:100]!r} cannot be routed; these can: {', '.join(sorted(ROUTABLE))}"
             raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
-        pool = self._pool(request.server) if request.server is not None else self._capable(request.capability)
+        pool = self._pool(request.server) if request.server is not None else self._capable(request)
         with self._gateway.counted():
             answer = await self._routed(pool, request)
         if isinstance(answer, dict) and answer.get("resultType") == "input_required":
@@ -197,10 +320,7 @@ class MCPOrchestrator:
         outcome = Outcome.REFUSED
         try:
             async with asyncio.timeout(timeout):
-                instance = await pool.acquire(f"principal:{request.principal}", timeout=timeout)
-                instance.require_ear()
-                outcome = Outcome.UPSTREAM_FAILED
-                raw = await instance.call(request.method, request.params, timeout=timeout + 1)
+                raw = await self._asked(pool, request, timeout)
             outcome = Outcome.OK
             return decode_any(raw)
         except TimeoutError:
@@ -208,30 +328,77 @@ class MCPOrchestrator:
             detail = f"{pool.spec.id} did not answer within {timeout:g} s; the request was cancelled"
             raise ProblemError(Problem("timed-out", "Timed out", detail, 504, Fault.UPSTREAM)) from None
         except McpError as refused:
-            if refused.code not in (UPSTREAM_FAILED, CALL_TIMED_OUT):
-                outcome = Outcome.RPC_ERROR
+            outcome = Outcome.RPC_ERROR
+            if refused.code == UPSTREAM_FAILED:
+                outcome = Outcome.UPSTREAM_FAILED
+            elif refused.code == CALL_TIMED_OUT:
+                outcome = Outcome.TIMEOUT
             raise _as_rest(refused) from None
         finally:
             stats.record(monotonic() - started, outcome)
 
-    def _capable(self, capability: str | None) -> ServerPool:
-        able = [pool for pool in self._enabled() if capability in pool.spec.capabilities]
-        if not able:
-            known = sorted({c for pool in self._enabled() for c in pool.spec.capabilities})
-            detail = f"no server offers {str(capability)[:100]!r}; there are: {', '.join(known) or 'none'}"
-            raise ProblemError(Problem("unknown-capability", "No such capability", detail, 404, Fault.CLIENT))
-        ready = [pool for pool in able if pool.state is ServerState.READY] or able
-        self._turn += 1
-        return ready[self._turn % len(ready)]
+    async def _asked(self, pool: ServerPool, request: RoutedRequest, timeout: float) -> bytes:  # noqa: ASYNC109
+        """The raw result, from another instance when the first one was lost and that is safe."""
+        safe = pool.is_safe(request.method, request.params.get("name"))
+        replays = 0
+        while True:
+            instance = await pool.acquire(f"principal:{request.principal}", timeout=timeout)
+            instance.require_ear()
+            # A call that is stuck moves once: elsewhere it may take long for a good reason, too.
+            reply = FutureReply(movable=safe and not replays)
+            try:
+                return await instance.call(request.method, request.params, timeout=timeout + 1, reply=reply)
+            except CallLostError as lost:
+                why = pool.why_not_replay(safe=safe, replays=replays)
+                if why is not None:
+                    self._metrics.not_replayed(pool.spec.id)
+                    raise lost.failure.as_error(why) from None
+                self._metrics.replayed(pool.spec.id)
+                replays += 1
+
+    def _capable(self, request: RoutedRequest) -> ServerPool:
+        tool = request.params.get("name") if request.method == "tools/call" else None
+        return self._balancer.choose(str(request.capability), tool, self._enabled())
 
 
-_ADJUSTABLE: Final = {"capabilities", "weight", "priority", "timeouts", "scaling", "health_check"}
-"""Parts of a server's spec that its processes do not depend on."""
+def _enabled(spec: FleetSpec) -> dict[str, ServerSpec]:
+    return {name: server for name, server in spec.servers.items() if server.enabled}
 
 
-def needs_restart(old: ServerSpec, new: ServerSpec) -> bool:
-    """Whether an edit asks for new processes."""
-    return old.model_dump(exclude=_ADJUSTABLE) != new.model_dump(exclude=_ADJUSTABLE)
+def _same_process(old: ServerSpec, new: ServerSpec) -> bool:
+    return pool_key(old) == pool_key(new)
+
+
+def _applied(steps: Plan, moved: Mapping[str, tuple[str, ...]]) -> Applied:
+    shown = {server: tuple(map(_shown, keys)) for server, keys in moved.items() if keys}
+    return Applied(steps.started, steps.replaced, steps.adjusted, steps.stopped, steps.kept, shown)
+
+
+def _shown(lease: str) -> str:
+    """A session by the first characters of its id, or a principal by its name."""
+    kind, _, name = lease.partition(":")
+    return name[:8] if kind == "session" else name
+
+
+def _lives(newcomer: Newcomer) -> bool:
+    return newcomer.instance.state is InstanceState.READY
+
+
+def _why(failed: object) -> str:
+    if isinstance(failed, ProblemError):
+        return failed.problem.detail
+    if isinstance(failed, Exception):
+        LOG.error("a new version could not be prepared", exc_info=failed)
+        return f"the gateway failed to start it ({type(failed).__name__}); its log has more"
+    assert isinstance(failed, BaseException)
+    raise failed
+
+
+def _refused(reasons: Mapping[str, str]) -> ProblemError:
+    lines = [f"{server}: the new version did not come up: {why}" for server, why in reasons.items()]
+    detail = "; ".join([*lines, "nothing was changed, the running version stays"])
+    extra = {"servers": dict(reasons)}
+    return ProblemError(Problem("change-refused", "Change refused", detail, 409, Fault.CLIENT, extra=extra))
 
 
 def _as_rest(refused: McpError) -> Exception:

@@ -1,171 +1,233 @@
-"""The instances of one server, and how they are kept alive.
+"""The instances of one server, and who gets which call.
 
-A pool is level-based: `_tend` looks at what there is and what there should be, does the difference, and
-sleeps until something happens. It keeps `scaling.minInstances` instances warm that belong to nobody. A
-`shared` server answers everybody from those. A `session` server holds state, so each session takes a warm
-instance as its own (a lease), another one is warmed behind it, and the instance ends with its session;
-`scaling.maxInstances` bounds them all.
+A `shared` server answers everybody from the instances in rotation. A `session` server holds state, so each
+session takes a free instance as its own (a lease), another one is warmed behind it, and the instance ends
+with its session; `scaling.maxInstances` bounds them all. The keeper sees to it that there are as many
+instances as there should be; whatever changes who may get calls goes through `refresh`, which works out the
+rotation anew.
 
-`pick` is on the hot path: it finds a ready instance without waiting, or says None, and the slow path then
-`acquire`s one, which may mean waiting for a start.
+A new version of the server is `prepare`d beside the running one, and `commit`ted in one synchronous step:
+from then on only instances of the new version get calls, and the old ones end after their last answer.
+
+`pick` is on the hot path: it finds an instance without waiting, or says None, and the slow path then
+`acquire`s one, which may mean waiting, in turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from time import monotonic
-from typing import Final, Protocol
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
-from fairlead.core.lifecycle import ENDED, InstanceState
-from fairlead.core.restart import RestartState
+from fairlead.core.autoscale import Load
+from fairlead.core.breaker import Breaker, BreakerPolicy
+from fairlead.core.health import Health, HealthPolicy
+from fairlead.core.lifecycle import InstanceState
+from fairlead.core.retry import SAFE_METHODS, RetryBudget, is_safe_tool, refusal
 from fairlead.kit.tasks import Tasks
+from fairlead.mcp.contracts import annotations_of
 from fairlead.mcp.errors import McpError
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.model.fleet import ServerSpec, Sharing
-from fairlead.model.launch import Launch
-from fairlead.model.status import Condition, ServerState, ServerStatus
+from fairlead.model.fleet import LoadBalancing, ServerSpec, Sharing
+from fairlead.model.reports import BreakerStatus, ServerBalance
+from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
 from fairlead.orchestrator.catalogue import Catalogue, read_catalogue
-from fairlead.orchestrator.instance import MCPServerInstance
-from fairlead.ports import Driver, LinkLost
+from fairlead.orchestrator.instance import CallRules, MCPServerInstance, PoolKey
+from fairlead.orchestrator.keeper import Keeper
+from fairlead.orchestrator.members import Lease, Members, is_hung
+from fairlead.orchestrator.nursery import Newcomer, Nursery
+from fairlead.orchestrator.pool_reports import balance_of, breakers_of, status_of
+from fairlead.orchestrator.pool_state import PoolState
+from fairlead.orchestrator.ports import Launcher, PoolListener
+from fairlead.orchestrator.revision import pool_key
+from fairlead.orchestrator.rotation import Rotation
+from fairlead.orchestrator.waiting import WaitingRoom
+from fairlead.ports import LinkLost
 
-MAX_WAITING: Final = 256  # calls that wait for an instance, per server
 SETTLE: Final = 10.0  # s after a start in which clients that list wait for this server
 DEBOUNCE: Final = 0.05  # s, before lists that a server calls changed are read again
 LONGEST_DEBOUNCE: Final = 5.0  # s, while it calls them changed again and again
 LOG = structlog.get_logger("fairlead.pool")
 
 
-class PoolListener(Protocol):
-    """Gets what a pool tells of its server."""
-
-    def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None: ...
-
-    def state_changed(self, pool: ServerPool) -> None: ...
-
-
-class Launcher(Protocol):
-    """Turns a spec into something that can be launched: secrets resolved, packages installed."""
-
-    async def prepare(self, spec: ServerSpec) -> Callable[[str], tuple[Launch, Driver]]:
-        """A function from an instance id to its launch. Raises ProblemError: what is missing."""
-        ...
-
-
-@dataclass(slots=True)
-class Lease:
-    """A session's own instance. `used` is loop time in seconds."""
-
-    instance: MCPServerInstance
-    used: float
-
-
 class ServerPool:
     """One server of the fleet."""
 
-    def __init__(self, spec: ServerSpec, launcher: Launcher, listener: PoolListener) -> None:
+    def __init__(
+        self, spec: ServerSpec, fleet: LoadBalancing, launcher: Launcher, listener: PoolListener
+    ) -> None:
         self.spec = spec
         self.catalogue = Catalogue()
+        self.contract = (
+            f"unknown of {spec.id}"  # digest of the tools; servers with the same one offer the same tools
+        )
         self.restarts = 0
-        self.last_instance: MCPServerInstance | None = None
-        self.settled = asyncio.Event()  # it has shown its lists once, or cannot
-        self._launcher = launcher
-        self._listener = listener
-        self._instances: list[MCPServerInstance] = []
-        self._free: list[MCPServerInstance] = []  # ready and nobody's: what `pick` looks at
-        self._leases: dict[str, Lease] = {}
-        self._waiting: list[asyncio.Future[None]] = []
-        self._wake = asyncio.Event()
-        self._changed_kinds: set[str] = set()
-        self._debounce = DEBOUNCE
-        self._read_at = float("-inf")  # loop time, when changed lists were read last
+        self.members = Members(pool_key(spec))
+        self.breaker = Breaker(_server_policy(spec))
+        self.rotation = Rotation(spec.strategy or fleet.strategy)
+        self.waiting = WaitingRoom()
+        self._choosy = WaitingRoom()  # who wants a healthy instance; others need not wait behind them
+        self.shown = PoolState(
+            ServerState.STOPPED if spec.enabled else ServerState.DISABLED,
+            lambda: listener.state_changed(self),
+        )
+        self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._task_failed)
-        self._tender: asyncio.Task[None] | None = None
-        self._wanted = False
-        self._number = 0
-        self._turn = 0
-        self._restart = RestartState()
-        self._not_before = 0.0  # loop time
-        self._condition = _condition("Ready", reason="NotStarted", message="not started yet")
-        self._state = ServerState.STOPPED if spec.enabled else ServerState.DISABLED
-        self._rng = random.Random()  # noqa: S311 - jitter, no secret
+        self._nursery = Nursery(launcher, self)
+        self.keeper = Keeper(self, self._nursery, self._tasks)
+        self._fleet = fleet
+        self._listener = listener
+        self._queue = self.waiting.queue
+        self._leases = self.members.leases
+        self._candidates: list[MCPServerInstance] = []  # ready, of a version that is not yet in force
+        self._budget = RetryBudget()
+        self._changed_kinds: set[str] = set()
+        self._reading: asyncio.Task[None] | None = None
+        self._read_at = float("-inf")  # loop time, when changed lists were read last
+        self._debounce = DEBOUNCE
+        self._calls_seen = 0
+        self._last_call = self._loop.time()
+        self._health = HealthPolicy.of(spec.health_check)
+        self._rules = _rules(spec)
 
     def __repr__(self) -> str:
-        return f"<ServerPool {self.spec.id} {self._state} {self._instances}>"
+        return f"<ServerPool {self.members.key} {self.state} {self.keeper} {self.members}>"
 
     # -- the hot path ------------------------------------------------------------------------------------
 
     def pick(self, key: str) -> MCPServerInstance | None:
-        """A ready instance for the session `key`, at once, or None: then `acquire` may have to wait."""
+        """An instance for a call of the session `key`, at once, or None: then `acquire` may have to wait."""
+        if self._queue:
+            return None  # others were here first
         if self.spec.sharing is Sharing.SESSION:
             lease = self._leases.get(key)
-            if lease is None:
+            if lease is None or self.breaker.state is not BreakerState.CLOSED:
                 return None
-            lease.used = monotonic()
-            return lease.instance
-        free = self._free
-        if len(free) == 1:
-            return free[0]
-        if not free:
-            return None
-        self._turn = (self._turn + 1) % len(free)
-        return free[self._turn]
+            lease.used = self._loop.time()
+            return self._if_room(lease.instance)
+        return self.rotation.pick()
 
     # -- the slow path -----------------------------------------------------------------------------------
 
-    async def acquire(self, key: str, *, timeout: float) -> MCPServerInstance:  # noqa: ASYNC109
-        """A ready instance for the session `key`; waits, bounded, while one starts. Raises ProblemError."""
-        loop = asyncio.get_running_loop()
-        give_up = loop.time() + timeout
-        while True:
-            instance = self.pick(key) or self._lease(key)
-            if instance is not None:
-                return instance
-            self._require_hope()
-            future = loop.create_future()
-            self._waiting.append(future)
+    async def acquire(self, key: str, *, timeout: float, healthy: bool = False) -> MCPServerInstance:  # noqa: ASYNC109
+        """An instance for a call of the session `key`; waits, bounded, for its turn. Raises ProblemError.
+
+        `healthy`: one that is not even suspect.
+        """
+        room = self._choosy if healthy else self.waiting
+        since = now = self._loop.time()
+        instance = None if self._queue else self._take(key, now, healthy=healthy)
+        number: int | None = None  # in the queue
+        while instance is None:
+            self._require_hope(key, now)
+            if number is None:
+                self._require_place(room)
+                number = room.number()
+            self._wake_up()
             try:
-                async with asyncio.timeout_at(give_up):
-                    await future
+                await room.wait(since + timeout, since=since, number=number)
             except TimeoutError:
                 raise self._problem("not-ready", f"was not ready within {timeout:g} s", retry=1.0) from None
-            finally:
-                if future in self._waiting:
-                    self._waiting.remove(future)
-
-    def _lease(self, key: str) -> MCPServerInstance | None:
-        if self.spec.sharing is not Sharing.SESSION or not self._free:
-            return None
-        instance = self._free.pop(0)
-        instance.leased_to = key
-        self._leases[key] = Lease(instance, monotonic())
-        self._wake.set()
+            now = self._loop.time()
+            instance = self._take(key, now, healthy=healthy)
         return instance
 
-    def _require_hope(self) -> None:
-        """Waiting makes sense only while an instance may still come."""
-        if not self._wanted or self._state in (ServerState.BLOCKED, ServerState.DISABLED):
-            raise self._problem("not-running", f"is {self._state}: {self._condition.message}")
-        if self._state is ServerState.FAILED:
-            raise self._problem("failed", f"cannot start: {self._condition.message}", retry=5.0)
-        if self.spec.sharing is Sharing.SESSION and len(self._leases) >= self.spec.scaling.max_instances:
+    def _take(self, key: str, now: float, *, healthy: bool) -> MCPServerInstance | None:
+        limit = self.breaker.limit(now)
+        if limit == 0:
+            return None
+        if healthy:
+            return self.rotation.pick_healthy()
+        if self.spec.sharing is Sharing.SESSION:
+            if self.members.in_flight >= (self.spec.limits.calls if limit is None else limit):
+                return None
+            lease = self._leases.get(key)
+            if lease is None:
+                return self._lease(key, now)
+            lease.used = now
+            return self._if_room(lease.instance)
+        return self.rotation.pick() if limit is None else self.rotation.pick_for_trial(limit)
+
+    def _if_room(self, instance: MCPServerInstance) -> MCPServerInstance | None:
+        """A session's own instance; its calls wait while it or the server is full, or it looks hung."""
+        if is_hung(instance) or instance.in_flight >= instance.limit:
+            return None
+        limits = self.spec.limits
+        many = len(self._leases) * limits.calls_per_instance > limits.calls
+        return None if many and self.members.in_flight >= limits.calls else instance
+
+    def _lease(self, key: str, now: float) -> MCPServerInstance | None:
+        instance = self.rotation.first()
+        if instance is None or len(self._leases) >= self.spec.scaling.max_instances:
+            return None
+        instance.leased_to = key
+        instance.limit = self.spec.limits.calls_per_instance
+        self._leases[key] = Lease(instance, now)
+        self.refresh()
+        self.keeper.wake()
+        return instance
+
+    def _require_hope(self, key: str, now: float) -> None:
+        """Waiting makes sense only while a turn may still come."""
+        state = self.state
+        if not self.keeper.wanted or state in (ServerState.BLOCKED, ServerState.DISABLED):
+            raise self._problem("not-running", f"is {state}: {self.shown.message}")
+        if state is ServerState.FAILED:
+            retry = max(1.0, self.keeper.not_before - now)
+            raise self._problem("failed", f"cannot start: {self.shown.message}", retry=retry)
+        if self.breaker.state is not BreakerState.CLOSED:
+            retry = self.breaker.retry_after(now) or 1.0
+            what = f"gets no calls for a while, since too many failed ({self.breaker.reason})"
+            raise self._problem("circuit-open", what, retry=retry)
+        leases = len(self._leases)
+        stateful = self.spec.sharing is Sharing.SESSION
+        if stateful and key not in self._leases and leases >= self.spec.scaling.max_instances:
             raise self._problem(
                 "no-free-instance",
-                f"holds state for each session, and all of its {len(self._leases)} instances belong to "
-                "others; end a session, or raise scaling.maxInstances",
+                f"holds state for each session, and all of its {leases} instances belong to others; end a "
+                "session, or raise scaling.maxInstances",
                 retry=30.0,
             )
-        if len(self._waiting) >= MAX_WAITING:
-            raise self._problem("too-many-waiting", "starts, and too many calls wait for it", retry=2.0)
+
+    def _require_place(self, room: WaitingRoom) -> None:
+        """Those who were called keep their places until they are served."""
+        waiting = len(room) + room.called
+        if waiting >= self.spec.limits.waiting:
+            what = f"has {waiting} calls waiting, which is the limit (limits.waiting)"
+            raise self._problem("too-many-waiting", what, retry=2.0)
 
     def _problem(self, code: str, what: str, retry: float | None = None) -> ProblemError:
         detail = f"server {self.spec.id!r} {what}"
         return ProblemError(Problem(code, "The server is not available", detail, 503, Fault.UPSTREAM, retry))
+
+    def _wake_up(self) -> None:
+        """A call waits: each answer may make room for it, and a server that went idle comes back."""
+        for instance in self.members:
+            instance.watched = True
+        if self.keeper.target == 0 and self.keeper.wanted:
+            self.keeper.target = 1
+            if self.state is ServerState.IDLE:
+                self.shown.set(ServerState.STARTING, "Waking", "starting for a call")
+            self.keeper.wake()
+
+    def why_not_replay(self, *, safe: bool, replays: int) -> str | None:
+        """Why a call that lost its instance cannot go to another one; None when it may, and is paid for."""
+        if safe and self.spec.sharing is Sharing.SESSION:
+            return "the server's state went with the instance"
+        return refusal(safe, replays, self._budget, self._loop.time(), self.members.calls_total)
+
+    def is_safe(self, method: str, tool: object) -> bool:
+        """Whether a request does no harm when it happens twice."""
+        if method != "tools/call":
+            return method in SAFE_METHODS
+        items = self.catalogue.items("tools")
+        return any(item.key == tool and is_safe_tool(annotations_of(item.raw)) for item in items)
+
+    # -- leases ------------------------------------------------------------------------------------------
 
     def holds(self, key: str) -> bool:
         """Whether the session has an instance of its own here."""
@@ -176,7 +238,7 @@ class ServerPool:
         lease = self._leases.pop(key, None)
         if lease is not None:
             await lease.instance.stop()
-            self._wake.set()
+            self.keeper.wake()
 
     def release_idle(self, before: float) -> None:
         """End the leases of principals last used before `before` (loop time) without a call in flight.
@@ -187,153 +249,177 @@ class ServerPool:
             if key.startswith("principal:") and lease.used < before and not lease.instance.in_flight:
                 self._tasks.spawn(self.release(key), f"release {lease.instance.id}")
 
-    def expire(self, now: float) -> None:
-        """Fail the calls whose deadline has passed."""
-        for instance in self._instances:
-            instance.expire(now)
-
-    def installing(self, text: str) -> None:
-        """How the installation of its package goes on, for those who watch."""
-        if self._state is ServerState.INSTALLING:
-            self._set(ServerState.INSTALLING, "Installing", text)
-
-    def inherit(self, before: ServerPool) -> None:
-        """Take the place of a pool whose spec was edited: what it offered is shown until we know better.
-
-        So a call that comes in between waits for the new instance instead of meeting an unknown name.
-        """
-        if self.spec.source == before.spec.source and before.settled.is_set():
-            self.catalogue = before.catalogue
-            self.settled.set()
-
-    def adjust(self, spec: ServerSpec) -> None:
-        """A new spec that asks for no other process: in force from the next call on."""
-        self.spec = spec
-        self._wake.set()
-
-    # -- wanting and tending -----------------------------------------------------------------------------
+    # -- starting and stopping ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Want the server to run; returns at once."""
-        if not self._wanted:
-            self._wanted = True
-            self._restart, self._not_before = RestartState(), 0.0
-            self._set(ServerState.STARTING, "Starting", "starting")
-            self._tender = self._tasks.spawn(self._tend(), f"tend {self.spec.id}")
-            asyncio.get_running_loop().call_later(SETTLE, self.settled.set)
+        """Want the server to run, one that went idle too; returns at once."""
+        if self.keeper.wanted:
+            self._wake_up()
+            return
+        self.keeper.target = _first_target(self.spec)
+        self._last_call = self._loop.time()
+        self.shown.set(ServerState.STARTING, "Starting", "starting")
+        self.keeper.start()
+        self._loop.call_later(SETTLE, self.shown.settled.set)
+
+    def drain(self, *, state: ServerState = ServerState.STOPPED) -> None:
+        """Want nothing any more: calls in flight finish, new ones are refused; `keeper.empty` is the end."""
+        for instance in self.members:
+            self.members.drain(instance)
+        self.keeper.finish()
+        calls = self.members.calls_in_flight
+        self.shown.set(state, "Stopped", f"{state}; {calls} calls are finishing" if calls else state.value)
+        self.refresh()
+        self.call_all_waiting()
 
     async def stop(self) -> None:
         """Want nothing, and have nothing: returns when every instance of now has ended.
 
         Whoever starts the server meanwhile gets new ones; this stop leaves them alone.
         """
-        self._wanted = False
-        self._free.clear()  # nobody is sent to what is about to end
-        self._leases.clear()
-        tender, self._tender = self._tender, None
-        if tender is not None:
-            tender.cancel()
-            await asyncio.gather(tender, return_exceptions=True)
-        await asyncio.gather(*(instance.stop() for instance in self._instances))
-        self._forget_ended()
-        if not self._wanted:
-            self._set(ServerState.STOPPED, "Stopped", "stopped")
+        leaving = list(self.members)
+        self.drain()
+        await self.keeper.stop()
+        await asyncio.gather(*(instance.stop() for instance in leaving))
+        if not self.keeper.wanted:
+            self.keeper.empty.set()
+            self.emptied()
 
     async def close(self) -> None:
         """Stop for good."""
         await self.stop()
+        await self.discard(list(self._candidates))
         await self._tasks.close()
 
-    async def _tend(self) -> None:
-        while True:
-            self._wake.clear()
-            try:
-                if self._missing() > 0:
-                    await self._pause_after_failure()
-                    await self._start_one()
-                elif self._changed_kinds:
-                    await self._read_again()
-                else:
-                    await self._wake.wait()
-            except Exception as error:  # whatever one server makes of us, it is tended on
-                LOG.error("tending failed", server=self.spec.id, exc_info=error)
-                self._could_not_start(_internal(error), asyncio.get_running_loop().time())
+    def emptied(self) -> None:
+        """Nothing was wanted, and the last instance has ended."""
+        self.shown.set(self.state, "Stopped", self.state.value)
 
-    def _missing(self) -> int:
-        room = self.spec.scaling.max_instances - len(self._instances)
-        return min(max(1, self.spec.scaling.min_instances) - len(self._free), room)
+    def became_idle(self) -> None:
+        """Scaled to zero."""
+        self.shown.set(ServerState.IDLE, "Idle", f"idle, starts with the next call; {self._offer()}")
 
-    async def _pause_after_failure(self) -> None:
-        delay = self._not_before - asyncio.get_running_loop().time()
-        if delay > 0:
-            await asyncio.sleep(delay)
+    def welcome(self, newcomers: Sequence[Newcomer]) -> None:
+        """New instances of the present version: they get calls from now on."""
+        for newcomer in newcomers:
+            instance = newcomer.instance
+            instance.rules = self._rules
+            instance.limit = self.spec.limits.calls_per_instance
+            self.members.add(instance)
+            LOG.info("instance ready", instance=instance.id, era=instance.era.value)
+        self._take_lists(newcomers[-1].catalogue)
+        self.refresh()
+        self.shown.set(ServerState.READY, "Ready", self._offer())
+        self._call_waiting()
+        self.keeper.wake()
 
-    async def _start_one(self) -> None:
-        """Start one more instance and take its lists; what goes wrong becomes the server's condition."""
-        started = asyncio.get_running_loop().time()
+    def installing(self, text: str) -> None:
+        """How the installation of its package goes on, for those who watch."""
+        if self.state is ServerState.INSTALLING:
+            self.shown.set(ServerState.INSTALLING, "Installing", text)
+
+    def retire(self, instance_id: str) -> bool:
+        """Let one instance go as soon as another one has taken its place; False when there is none such."""
+        for instance in self.members.ready():
+            if instance.id == instance_id:
+                instance.retiring = True
+                self.keeper.wake()
+                return True
+        return False
+
+    # -- a new version, or new rules ---------------------------------------------------------------------
+
+    @property
+    def serves(self) -> bool:
+        """It has come up once and is meant to go on: a change must not take it away for something worse."""
+        going = (ServerState.READY, ServerState.IDLE, ServerState.STARTING)
+        return self.keeper.wanted and self.members.last is not None and self.state in going
+
+    def adjust(self, spec: ServerSpec, fleet: LoadBalancing) -> None:
+        """A new spec that asks for no other process: in force from the next call on."""
+        self.spec, self._fleet = spec, fleet
+        self._health = HealthPolicy.of(spec.health_check)
+        self._rules = _rules(spec)
+        self.rotation.use(spec.strategy or fleet.strategy)
+        self.breaker.adopt(_server_policy(spec))
+        policy = BreakerPolicy.of(spec.circuit_breaker)
+        for instance in self.members:
+            instance.breaker.adopt(policy)
+            instance.rules = self._rules
+            instance.limit = spec.limits.calls_per_instance
+        if self.keeper.target:
+            self.keeper.target = min(max(self.keeper.target, _first_target(spec)), spec.scaling.max_instances)
+        self._breakers_changed()
+        self._call_waiting()
+        self.keeper.wake()
+
+    async def prepare(self, spec: ServerSpec) -> list[Newcomer]:
+        """As many instances of a new version as serve now, ready; nothing of them yet gets calls.
+
+        Raises ProblemError when one does not come up; then none is left.
+        """
+        key = pool_key(spec)
+        count = min(max(1, len(self.members.free())), spec.scaling.max_instances)
+        newcomers: list[Newcomer] = []
         try:
-            self._say_coming(ServerState.INSTALLING, "Installing", "installing")
-            launch_for = await self._launcher.prepare(self.spec)
-            self._number += 1
-            self._say_coming(ServerState.STARTING, "Starting", "starting")
-            instance = MCPServerInstance(*launch_for(f"{self.spec.id}-{self._number}"), self)
-            self._instances.append(instance)
-            await self._bring_up(instance)
-        except ProblemError as error:
-            self._could_not_start(error.problem, started)
-
-    async def _bring_up(self, instance: MCPServerInstance) -> None:
-        """Start an instance and take its lists; whatever goes wrong, it does not stay behind."""
-        try:
-            await instance.start(self.spec.timeouts.start)
-            self._ready(instance, await read_catalogue(instance, timeout=self.spec.timeouts.start))
-        except McpError as error:
-            await instance.stop()
-            raise ProblemError(
-                Problem("lists-unreadable", "Lists unreadable", error.message, 503, Fault.UPSTREAM)
-            ) from None
-        except Exception:
-            await instance.stop()
+            for batch in (1, count - 1):  # the first one shows whether the version works at all
+                starts = [self._prepare_one(spec, key, newcomers) for _ in range(batch)]
+                for failed in await asyncio.gather(*starts, return_exceptions=True):
+                    if isinstance(failed, BaseException):
+                        raise failed
+        except BaseException:
+            await asyncio.shield(self.discard([newcomer.instance for newcomer in newcomers]))
             raise
+        return newcomers
 
-    def _say_coming(self, state: ServerState, reason: str, message: str) -> None:
-        """Show the way to readiness; what serves, failed or is blocked stays so until something changes."""
-        if self._state in (ServerState.INSTALLING, ServerState.STARTING):
-            self._set(state, reason, message)
+    async def _prepare_one(self, spec: ServerSpec, key: PoolKey, newcomers: list[Newcomer]) -> None:
+        newcomer = await self._nursery.bring_up(spec, key)
+        newcomers.append(newcomer)  # at once: the others may fail, or be given up
+        self._candidates.append(newcomer.instance)
 
-    def _could_not_start(self, problem: Problem, started: float) -> None:
-        self._forget_ended()
-        now = asyncio.get_running_loop().time()
-        blocked = problem.code in BLOCKING
-        self._restart = self._restart.failed(now - started)
-        delay = BLOCKED_RETRY if blocked else self._restart.delay(self._rng)
-        self._not_before = now + delay
-        log = LOG.debug if problem.detail == self._condition.message else LOG.warning
-        log("server cannot start", server=self.spec.id, problem=problem.code, detail=problem.detail)
-        if not self._free and not self._leases:
-            state = ServerState.BLOCKED if blocked else ServerState.FAILED
-            self._set(state, "Blocked" if blocked else "StartFailed", problem.detail)
+    async def discard(self, instances: Sequence[MCPServerInstance]) -> None:
+        """End what was prepared."""
+        await asyncio.gather(*(instance.stop() for instance in instances))
+        self._candidates = [i for i in self._candidates if i not in instances]
 
-    def _ready(self, instance: MCPServerInstance, catalogue: Catalogue) -> None:
-        if instance.state is not InstanceState.READY:
-            why = instance.lost.reason if instance.lost is not None else instance.state.value
-            detail = f"{instance.id} {why} while its lists were read"
-            problem = Problem("start-failed", "The server could not start", detail, 503, Fault.UPSTREAM)
-            self._could_not_start(problem, asyncio.get_running_loop().time())
-            return
-        self._free.append(instance)
-        self.last_instance = instance
-        self._take(catalogue)
-        self._set(ServerState.READY, "Ready", self._offer())
-        LOG.info("instance ready", instance=instance.id, era=instance.era.value)
-        self._wake_waiting()
+    def commit(
+        self, spec: ServerSpec, fleet: LoadBalancing, newcomers: Sequence[Newcomer]
+    ) -> tuple[str, ...]:
+        """From now on this version: the old instances end after their last answer. The sessions that move.
+
+        Without newcomers (nothing served before) the new version is simply started.
+        """
+        old, moved = list(self.members), tuple(self._leases)
+        came = [newcomer.instance for newcomer in newcomers]
+        self._candidates = [i for i in self._candidates if i not in came]
+        self.members.key = pool_key(spec)
+        self.breaker.reset(self._loop.time(), self.members.answers)
+        self.keeper.forgive()
+        self.adjust(spec, fleet)
+        if self.keeper.wanted and not newcomers:
+            self.shown.set(ServerState.STARTING, "Starting", "starting")
+        self.start()  # nothing, unless somebody has stopped it
+        if newcomers:
+            self.keeper.target = max(1, self.keeper.target)
+            self.welcome(newcomers)
+        self.keeper.drain(old)
+        return moved
+
+    def disable(self, spec: ServerSpec, fleet: LoadBalancing) -> None:
+        """A spec that switches the server off: what runs of it drains."""
+        self.members.key = pool_key(spec)
+        self.adjust(spec, fleet)
+        self.drain(state=ServerState.DISABLED)
+
+    # -- lists -------------------------------------------------------------------------------------------
 
     def _offer(self) -> str:
         count = len(self.catalogue.items("tools"))
         return "1 tool" if count == 1 else f"{count} tools"
 
-    def _take(self, catalogue: Catalogue) -> None:
+    def _take_lists(self, catalogue: Catalogue) -> None:
         before, self.catalogue = self.catalogue, catalogue
+        self.contract = catalogue.contract() if catalogue.items("tools") else f"no tools of {self.spec.id}"
         kinds = frozenset(
             kind
             for kind in before.lists.keys() | catalogue.lists.keys()
@@ -342,137 +428,281 @@ class ServerPool:
         if kinds:
             self._listener.catalogue_changed(self, kinds)
 
+    def list_changed(self, instance: MCPServerInstance, kind: str) -> None:
+        if instance not in self.members or instance.key != self.members.key:
+            return  # not yet in force, or no more
+        if instance.leased_to is None or instance is self.members.last:
+            self._changed_kinds.add(kind)
+            if self._reading is None or self._reading.done():
+                self._reading = self._tasks.spawn(self._read_again(), f"read lists of {self.spec.id}")
+
     async def _read_again(self) -> None:
         """A server said that its lists changed. The last good lists stay when they cannot be read."""
-        loop = asyncio.get_running_loop()
-        often = loop.time() - self._read_at < 4 * self._debounce
-        self._debounce = min(2 * self._debounce, LONGEST_DEBOUNCE) if often else DEBOUNCE
-        await asyncio.sleep(self._debounce)
-        self._read_at = loop.time()
-        self._changed_kinds.clear()
-        instance = self.last_instance
-        if instance is None or instance.state is not InstanceState.READY:
-            return
-        try:
-            self._take(await read_catalogue(instance, timeout=self.spec.timeouts.start))
-        except McpError as error:
-            LOG.warning("lists unreadable", instance=instance.id, detail=error.message)
-        else:
-            self._set(ServerState.READY, "Ready", self._offer())
+        while self._changed_kinds:
+            often = self._loop.time() - self._read_at < 4 * self._debounce
+            self._debounce = min(2 * self._debounce, LONGEST_DEBOUNCE) if often else DEBOUNCE
+            await asyncio.sleep(self._debounce)
+            self._read_at = self._loop.time()
+            self._changed_kinds.clear()
+            instance = self.members.last
+            if instance is None or instance.state is not InstanceState.READY:
+                return
+            try:
+                catalogue = await read_catalogue(instance, timeout=self.spec.timeouts.start)
+            except McpError as error:
+                LOG.warning("lists unreadable", instance=instance.id, detail=error.message)
+                continue
+            if instance is self.members.last and instance.key == self.members.key:
+                self._take_lists(catalogue)
+                if self.state is ServerState.READY:
+                    self.shown.set(ServerState.READY, "Ready", self._offer())
 
-    # -- events of the instances -------------------------------------------------------------------------
-
-    def list_changed(self, instance: MCPServerInstance, kind: str) -> None:
-        if instance.leased_to is None or instance is self.last_instance:
-            self._changed_kinds.add(kind)
-            self._wake.set()
+    # -- what befalls the instances ----------------------------------------------------------------------
 
     def instance_ended(self, instance: MCPServerInstance, lost: LinkLost) -> None:
-        was_serving = instance in self._free or instance.leased_to is not None
-        if instance in self._free:
-            self._free.remove(instance)
-        if instance.leased_to is not None:
-            self._leases.pop(instance.leased_to, None)
-        if was_serving and not lost.expected:
-            self._died(instance, lost)
-        if was_serving:
-            self._forget_ended()
-        self._wake.set()
+        if instance not in self.members:
+            return  # it was still coming: whoever starts it tells
+        self.members.remove(instance)
+        self.refresh()
+        if not lost.expected:
+            self.died(instance, lost.reason, lost.detail)
+        self.call_all_waiting()
+        self.keeper.wake()
 
-    def _died(self, instance: MCPServerInstance, lost: LinkLost) -> None:
-        now = asyncio.get_running_loop().time()
+    def died(self, instance: MCPServerInstance, reason: str, detail: str) -> None:
+        """An instance is lost. All of its calls together count as one failure of the server."""
+        now = self._loop.time()
+        LOG.warning("instance died", instance=instance.id, reason=reason, stderr=detail[-500:])
+        if instance.key != self.members.key:
+            return  # an old version on its way out
         self.restarts += 1
-        self._restart = self._restart.failed(now - (instance.ready_at or now))
-        self._not_before = now + self._restart.delay(self._rng)
-        LOG.warning("instance died", instance=instance.id, reason=lost.reason, stderr=lost.detail[-500:])
-        if not self._free and not self._leases:
-            self._set(ServerState.STARTING, "Died", f"{lost.reason}; starting again")
+        delay = self.keeper.failed(now - (instance.ready_at or now), served=instance.answers > 0)
+        if instance.lost_calls or instance.calls_in_flight:
+            self.breaker.failed(now, self.members.answers, f"{instance.id} {reason}")
+            self._breakers_changed()
+        if self.keeper.wanted and not any(i is not instance and not is_hung(i) for i in self.members.ready()):
+            text = f"{self.keeper.failing_text(reason, delay)}; starting again"
+            self.shown.set(ServerState.STARTING, "Died", text)
 
-    def _forget_ended(self) -> None:
-        self._instances = [instance for instance in self._instances if instance.state not in ENDED]
+    def call_failed(self, instance: MCPServerInstance, reason: str, *, transport: bool) -> None:
+        now = self._loop.time()
+        instance.breaker.failed(now, instance.answers, reason)
+        if instance.key == self.members.key:  # an old version says nothing of this one
+            self.breaker.failed(now, self.members.answers, f"{instance.id}: {reason}")
+        if transport and instance.health.standing is Standing.HEALTHY:
+            self._observe(instance, instance.health.failed(now, self._health, full=False), reason)
+        self._breakers_changed()
+
+    def calls_slow(self, instance: MCPServerInstance, count: int) -> None:
+        now = self._loop.time()
+        LOG.warning("slow calls", instance=instance.id, calls=count, longer_than=self._rules.slow_call)
+        instance.breaker.slow(now, instance.answers, count)
+        if instance.key == self.members.key:
+            self.breaker.slow(now, self.members.answers, count)
+        self._breakers_changed()
+
+    def answered(self, instance: MCPServerInstance) -> None:
+        now = self._loop.time()
+        changed = instance.breaker.advance(now, instance.answers)
+        if self.breaker.advance(now, self.members.answers) or changed:
+            self._breakers_changed()
+        if self._queue:
+            self._call_waiting()
+        leaving = instance.state is InstanceState.DRAINING or is_hung(instance)
+        if leaving and not instance.calls_in_flight:
+            self.keeper.wake()
+
+    def _breakers_changed(self) -> None:
+        """Say what the breakers do, and work out who gets calls."""
+        for instance in self.members:
+            breaker = instance.breaker
+            if breaker.state is not instance.breaker_told:
+                instance.breaker_told = breaker.state
+                LOG.warning("circuit", instance=instance.id, state=breaker.state.value, reason=breaker.reason)
+        if self.shown.show_circuit(self.breaker):
+            state = self.breaker.state
+            LOG.warning("circuit", server=self.spec.id, state=state.value, reason=self.breaker.reason)
+            self.call_all_waiting()
+        self.refresh()
+
+    # -- health ------------------------------------------------------------------------------------------
+
+    def checked(self, instance: MCPServerInstance, *, passed: bool, reason: str, full: bool) -> None:
+        """What a health check has found."""
+        health = instance.health
+        after = (health.passed if passed else health.failed)(self._loop.time(), self._health, full=full)
+        self._observe(instance, after, reason)
+
+    def answered_lately(self, instance: MCPServerInstance, now: float) -> None:
+        """It has answered calls since the last look."""
+        self._observe(instance, instance.health.answered(now, self._health), "it answers")
+
+    def _observe(self, instance: MCPServerInstance, health: Health, reason: str) -> None:
+        before, instance.health = instance.health.standing, health
+        if health.standing is before:
+            return
+        log = LOG.info if health.standing is Standing.HEALTHY else LOG.warning
+        log("instance health", instance=instance.id, health=health.standing.value, reason=reason)
+        self.refresh()
+        if is_hung(instance):
+            instance.hand_over()
+        self._call_waiting()
+        self.keeper.wake()
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """About once a second: deadlines, breakers, samples. `now` is loop time."""
+        for instance in self.known_instances():
+            instance.expire(now)
+        changed = [i for i in self.members if i.breaker.advance(now, i.answers)]
+        if self.breaker.advance(now, self.members.answers) or changed:
+            self._breakers_changed()
+        self.members.sample(now, self.spec.resources.cpu)
+        self._call_waiting()  # room came without an answer: a call was cancelled, or never sent
+        if self.members.leaving():
+            self.keeper.wake()
+
+    def load(self, now: float) -> Load:
+        """What scaling decides by."""
+        free = [i for i in self.members.free() if not is_hung(i)]
+        total = self.members.calls_total
+        if total != self._calls_seen or self.members.calls_in_flight or self._queue:
+            self._calls_seen, self._last_call = total, now
+        busy = [i.cpu_cores / self.spec.resources.cpu for i in free if i.cpu_cores is not None]
+        return Load(
+            instances=len(free) + self.keeper.coming(),
+            in_flight=sum(i.calls_in_flight for i in free),
+            waiting=len(self.waiting),
+            longest_wait=self.waiting.longest(now),
+            cpu=sum(busy) / len(busy) if busy else None,
+            leased=len(self._leases),
+            last_call=self._last_call,
+            coming=self.keeper.coming(),
+        )
+
+    def scale_to(self, count: int, reason: str) -> None:
+        """Aim at so many instances that belong to nobody."""
+        keeper = self.keeper
+        if count != keeper.target and keeper.wanted:
+            LOG.info("scales", server=self.spec.id, instances=count, before=keeper.target, reason=reason)
+            keeper.target = count
+            keeper.wake()
+
+    # -- who gets calls ----------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Something changed: work out the rotation anew."""
+        panicked = self.rotation.panicking
+        self.rotation.refresh(
+            self.members.free() if self.keeper.wanted else (),
+            self.spec.limits,
+            self.breaker,
+            panic=self._fleet.panic_threshold / 100,
+            now=self._loop.time(),
+        )
+        if self.rotation.panicking and not panicked:
+            LOG.warning("too few instances are trusted, so all get calls", server=self.spec.id)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Ask for word of each answer while anything depends on it."""
+        every = bool(self._queue) or self.breaker.state is not BreakerState.CLOSED
+        for instance in self.members:
+            tried = instance.breaker.state is not BreakerState.CLOSED
+            leaving = instance.state is InstanceState.DRAINING or is_hung(instance)
+            instance.watched = every or tried or leaving
+
+    def _call_waiting(self) -> None:
+        if self.spec.sharing is Sharing.SESSION:
+            self.waiting.call(len(self._queue))
+        else:
+            self.waiting.call(self.rotation.room() - self.waiting.called)
+        self._choosy.call_all()
+        if not self._queue:
+            self._watch()
+
+    def call_all_waiting(self) -> None:
+        """Let everybody who waits look again whether there is hope."""
+        self.waiting.call_all()
+        self._choosy.call_all()
+
+    def gives_calls_to(self, instance: MCPServerInstance) -> bool:
+        return instance in self.rotation or instance.leased_to is not None
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         LOG.error("task failed", task=name, exc_info=error)
-
-    def _set(self, state: ServerState, reason: str, message: str) -> None:
-        if (state, message) == (self._state, self._condition.message):
-            return
-        self._state = state
-        ready = state is ServerState.READY
-        self._condition = _condition("Ready", ready=ready, reason=reason, message=message)
-        if state not in (ServerState.INSTALLING, ServerState.STARTING):
-            self.settled.set()
-        if state in (ServerState.BLOCKED, ServerState.FAILED, ServerState.STOPPED):
-            self._wake_waiting()
-        self._listener.state_changed(self)
-
-    def _wake_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
 
     # -- being looked at ---------------------------------------------------------------------------------
 
     @property
     def state(self) -> ServerState:
-        return self._state
+        return self.shown.now
 
     @property
-    def leases(self) -> int:
-        return len(self._leases)
+    def settled(self) -> asyncio.Event:
+        """It has shown its lists once, or cannot."""
+        return self.shown.settled
+
+    @property
+    def instances(self) -> tuple[MCPServerInstance, ...]:
+        """Those that have been ready, whatever they do now."""
+        return tuple(self.members)
+
+    def known_instances(self) -> tuple[MCPServerInstance, ...]:
+        """All that there are, those that are still coming included."""
+        return (*self.members, *self._nursery.coming, *self._candidates)
+
+    @property
+    def leases(self) -> tuple[str, ...]:
+        """The sessions that have an instance of their own."""
+        return tuple(self._leases)
+
+    @property
+    def in_flight(self) -> int:
+        return self.members.in_flight
+
+    @property
+    def weight(self) -> float:
+        return self.spec.weight
+
+    @property
+    def pressure(self) -> float:
+        return self.members.pressure
 
     def status(self) -> ServerStatus:
-        spec, last = self.spec, self.last_instance
-        server = last.negotiated.server if last is not None and last.negotiated is not None else {}
-        return ServerStatus(
-            id=spec.id,
-            state=self._state,
-            message=self._condition.message,
-            conditions=[self._condition],
-            instances=[instance.status() for instance in self._instances],
-            source=spec.source,
-            sharing=spec.sharing.value,
-            capabilities=list(spec.capabilities),
-            weight=spec.weight,
-            tools=len(self.catalogue.items("tools")),
-            resources=len(self.catalogue.items("resources")),
-            prompts=len(self.catalogue.items("prompts")),
-            restarts=self.restarts,
-            server_name=_text(server.get("name")),
-            server_version=_text(server.get("version")),
-        )
+        return status_of(self)
+
+    def balance(self) -> ServerBalance:
+        return balance_of(self)
+
+    def breakers(self) -> list[BreakerStatus]:
+        return breakers_of(self, self._loop.time())
+
+    def reset_breaker(self, breaker_id: str) -> BreakerStatus | None:
+        """Close a breaker now, the server's or an instance's; None when there is none with this id here."""
+        now = self._loop.time()
+        if breaker_id == self.spec.id:
+            self.breaker.reset(now, self.members.answers)
+        elif instance := next((i for i in self.members.ready() if i.id == breaker_id), None):
+            instance.breaker.reset(now, instance.answers)
+        else:
+            return None
+        self._breakers_changed()
+        return next(status for status in self.breakers() if status.id == breaker_id)
 
 
-BLOCKING: Final = frozenset(
-    {
-        "command-not-found",
-        "integrity-mismatch",
-        "lock-invalid",
-        "missing-secrets",
-        "no-entry",
-        "node-not-found",
-        "not-executable",
-        "not-launchable",
-        "package-invalid",
-        "package-not-found",
-        "package-unsupported",
-        "version-not-found",
-    }
-)
-"""Problems that only a person can mend; they are looked at again now and then."""
-
-BLOCKED_RETRY: Final = 30.0  # s
+def _server_policy(spec: ServerSpec) -> BreakerPolicy:
+    """The server's own breaker goes by rates alone: one instance may well fail many calls at once."""
+    return replace(BreakerPolicy.of(spec.circuit_breaker), consecutive_failures=10**9)
 
 
-def _condition(kind: str, *, reason: str, message: str, ready: bool = False) -> Condition:
-    return Condition(type=kind, status=ready, reason=reason, message=message, since=time.time())
+def _first_target(spec: ServerSpec) -> int:
+    """One first start fills the catalogue, even of a server that may go idle."""
+    return max(1, spec.scaling.min_instances)
 
 
-def _internal(error: Exception) -> Problem:
-    detail = f"the gateway failed to tend it ({type(error).__name__}); its log has more"
-    return Problem("internal", "Internal error", detail, 503, Fault.GATEWAY)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+def _rules(spec: ServerSpec) -> CallRules:
+    patterns = spec.health_check.error_patterns
+    joined = b"|".join(b"(?:%b)" % pattern.encode() for pattern in patterns)
+    return CallRules(spec.circuit_breaker.slow_call, re.compile(joined) if patterns else None)

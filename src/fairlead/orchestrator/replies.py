@@ -21,18 +21,28 @@ class FailureKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no answer. `reason` is for a person and already says what is known."""
+    """Why there is no answer. `reason` is for a person: what happened to which instance."""
 
     kind: FailureKind
     reason: str
     retry_after: float | None = None
 
-    def as_error(self) -> McpError:
+    def as_error(self, not_replayed: str = "") -> McpError:
+        """The error that its caller gets; `not_replayed` says why no other instance was asked."""
         code = CALL_TIMED_OUT if self.kind is FailureKind.TIMED_OUT else UPSTREAM_FAILED
         data: dict[str, Any] = {"replayed": False}
         if self.retry_after is not None:
             data["retryAfter"] = self.retry_after
-        return McpError(code, self.reason, data)
+        text = f"{self.reason}; the call was not replayed"
+        return McpError(code, f"{text}: {not_replayed}" if not_replayed else text, data)
+
+
+class CallLostError(Exception):
+    """The instance that had a call is gone; the call may have been carried out."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
 class Reply(Protocol):
@@ -40,6 +50,9 @@ class Reply(Protocol):
 
     Called from the event loop in the middle of the data path: must neither block nor raise.
     """
+
+    own: bool
+    """The gateway's own request (a check, a list): it is no call, and its answer says nothing of calls."""
 
     def answered(self, message: FromServer) -> None: ...
 
@@ -49,14 +62,20 @@ class Reply(Protocol):
         """The members of a `notifications/progress`, with the gateway's own `progressToken`."""
         ...
 
+    def stuck(self) -> None:
+        """The instance looks hung. It may still answer; who can ask another one, may."""
+        ...
+
 
 class FutureReply:
-    """For callers that wait in a task: the result's JSON, or an exception."""
+    """For callers that wait in a task: the result's JSON, or McpError, or CallLostError."""
 
-    __slots__ = ("future",)
+    __slots__ = ("future", "movable", "own")
 
-    def __init__(self) -> None:
+    def __init__(self, *, own: bool = False, movable: bool = False) -> None:
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.own = own
+        self.movable = movable  # it is lost to its caller when its instance looks hung
 
     def answered(self, message: FromServer) -> None:
         if self.future.done():
@@ -69,10 +88,15 @@ class FutureReply:
 
     def failed(self, failure: Failure) -> None:
         if not self.future.done():
-            self.future.set_exception(failure.as_error())
+            lost = failure.kind is FailureKind.LOST and not self.own
+            self.future.set_exception(CallLostError(failure) if lost else failure.as_error())
 
     def progressed(self, params: dict[str, Raw]) -> None:
         pass  # nobody asked
+
+    def stuck(self) -> None:
+        if self.movable:
+            self.failed(Failure(FailureKind.LOST, "the instance looked hung"))
 
 
 def result_of(message: FromServer) -> bytes | McpError:

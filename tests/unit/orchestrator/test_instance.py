@@ -2,29 +2,33 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
+from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.core.lifecycle import InstanceState
 from fairlead.mcp.eras import Era
 from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.orchestrator.instance import MAX_QUEUED_BYTES, MCPServerInstance
-from fairlead.orchestrator.replies import FutureReply
+from fairlead.model.fleet import CircuitBreaker
+from fairlead.orchestrator.instance import (
+    MAX_QUEUED_BYTES,
+    SEARCHED_BYTES,
+    CallRules,
+    MCPServerInstance,
+    PoolKey,
+)
+from fairlead.orchestrator.replies import CallLostError, FailureKind, FutureReply
+from support.pool_rig import Ears
 from support.scripted import ScriptedDriver, answer, launch, legacy, refuse
 
 pytestmark = pytest.mark.looptime
 
 
-class Listener:
-    def __init__(self):
-        self.changed, self.ended = [], []
-
-    def list_changed(self, instance, kind):
-        self.changed.append(kind)
-
-    def instance_ended(self, instance, lost):
-        self.ended.append(lost)
+def make(driver, listener=None, launched="s-1"):
+    breaker = Breaker(BreakerPolicy.of(CircuitBreaker()))
+    return MCPServerInstance(launch(launched), driver, listener or Ears(), PoolKey("s", "e", "p"), breaker)
 
 
 def modern(message):
@@ -44,8 +48,8 @@ def modern(message):
 
 
 async def start(script=None):
-    driver, listener = ScriptedDriver(script or legacy()), Listener()
-    instance = MCPServerInstance(launch("s-1"), driver, listener)
+    driver, listener = ScriptedDriver(script or legacy()), Ears()
+    instance = make(driver, listener)
     await instance.start(60)
     return instance, driver.links[0], listener
 
@@ -111,8 +115,8 @@ async def test_a_server_that_lists_no_modern_version_is_a_legacy_one():
     ],
 )
 async def test_a_server_that_cannot_be_spoken_to_says_so_and_ends(script, words):
-    driver, listener = ScriptedDriver(script), Listener()
-    instance = MCPServerInstance(launch("s-1"), driver, listener)
+    driver, listener = ScriptedDriver(script), Ears()
+    instance = make(driver, listener)
     with pytest.raises(ProblemError, match=words):
         await instance.start(60)
     assert instance.state in (InstanceState.FAILED, InstanceState.STOPPED)
@@ -121,7 +125,7 @@ async def test_a_server_that_cannot_be_spoken_to_says_so_and_ends(script, words)
 
 async def test_a_server_that_dies_at_once_shows_its_last_words():
     driver = ScriptedDriver(lambda m: driver.links[0].lose(detail="warning\nno such option --x\n") or [])
-    instance = MCPServerInstance(launch("s-1"), driver, Listener())
+    instance = make(driver)
     with pytest.raises(ProblemError, match="exited with code 1: no such option --x"):
         await instance.start(60)
 
@@ -129,7 +133,7 @@ async def test_a_server_that_dies_at_once_shows_its_last_words():
 async def test_a_launch_that_fails_is_told_as_it_is():
     driver = ScriptedDriver(legacy())
     driver.refusals.append(ProblemError(Problem("command-not-found", "t", "d", 503, Fault.UPSTREAM)))
-    instance = MCPServerInstance(launch("s-1"), driver, Listener())
+    instance = make(driver)
     with pytest.raises(ProblemError) as refused:
         await instance.start(60)
     assert refused.value.problem.code == "command-not-found"
@@ -172,28 +176,33 @@ async def test_a_server_may_ping_and_ask_for_roots_but_nothing_that_was_not_offe
     assert answers["r2"]["error"]["code"] == -32601
 
 
-async def test_a_death_fails_what_waits_and_says_that_it_was_not_replayed():
+async def test_a_death_loses_what_waits_for_an_answer():
     instance, link, listener = await start()
     link.deliver_at_once = False
     call = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
     await asyncio.sleep(0)
     link.lose("killed by SIGKILL")
-    with pytest.raises(McpError, match=r"killed by SIGKILL.*not replayed") as failed:
+    with pytest.raises(CallLostError, match="s-1 killed by SIGKILL") as lost:
         await call
-    assert failed.value.code == UPSTREAM_FAILED
+    failed = lost.value.failure.as_error("it is not safe")
+    assert (failed.code, failed.data["replayed"]) == (UPSTREAM_FAILED, False)
+    assert failed.message == "s-1 killed by SIGKILL; the call was not replayed: it is not safe"
+    assert instance.lost_calls == 1
     assert instance.state is InstanceState.FAILED
     assert listener.ended[0].reason == "killed by SIGKILL"
 
 
 async def test_one_failed_request_leaves_the_others_alone():
-    instance, link, _ = await start()
+    instance, link, listener = await start()
     link.deliver_at_once = False
     first = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
     second = asyncio.create_task(instance.call("tools/call", {}, timeout=10))
     await asyncio.sleep(0)
     instance.request_failed(link.sent[-2]["id"], "HTTP 502 from the server", 3.0)
-    with pytest.raises(McpError, match="HTTP 502"):
+    with pytest.raises(CallLostError, match="HTTP 502") as lost:
         await first
+    assert (lost.value.failure.kind, lost.value.failure.retry_after) == (FailureKind.LOST, 3.0)
+    assert listener.failures == [("HTTP 502 from the server", True)]
     link.say(link.held[-1])
     await second
 
@@ -301,7 +310,7 @@ async def test_stopping_is_idempotent_and_final():
     assert instance.state is InstanceState.STOPPED
     assert listener.ended[0].expected
     assert link.lost
-    never = MCPServerInstance(launch("s-2"), ScriptedDriver(legacy()), Listener())
+    never = make(ScriptedDriver(legacy()), launched="s-2")
     await never.stop()
     assert never.state is InstanceState.STOPPED
 
@@ -319,7 +328,7 @@ async def test_a_server_that_does_not_read_is_overloaded():
 
 async def test_a_cancelled_start_leaves_nothing():
     driver = ScriptedDriver(lambda message: [])
-    instance = MCPServerInstance(launch("s-1"), driver, Listener())
+    instance = make(driver)
     task = asyncio.create_task(instance.start(60))
     await asyncio.sleep(1)
     task.cancel()
@@ -333,3 +342,170 @@ async def test_what_it_says_of_itself():
     status = instance.status()
     assert (status.id, status.state, status.protocol_version) == ("s-1", "ready", "2025-11-25")
     assert "s-1 ready" in repr(instance)
+
+
+# -- what its pool decides by ----------------------------------------------------------------------------
+
+
+def answering(**members):
+    """A legacy server whose calls are answered with these members instead of a result."""
+    script = legacy()
+
+    def odd(message):
+        if message.get("method") == "tools/call":
+            return [{"jsonrpc": "2.0", "id": message["id"], **members}]
+        return script(message)
+
+    return odd
+
+
+async def call(instance):
+    return await instance.call("tools/call", {"name": "echo"}, timeout=10)
+
+
+async def test_good_answers_to_calls_are_counted_and_the_gateways_own_are_not():
+    instance, _, _ = await start()
+    await instance.ping(timeout=5)
+    await instance.list_all("tools/list", "tools", timeout=5)
+    assert (instance.answers, instance.calls_total) == (0, 0)
+    await call(instance)
+    assert (instance.answers, instance.errors, instance.calls_total, instance.answered_total) == (1, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_failure"),
+    [
+        ({"code": -32603, "message": "boom"}, True),
+        ({"code": -32000, "message": "boom"}, True),
+        ({"code": -32019, "message": "boom"}, True),
+        ({"code": -32002, "message": "no such resource"}, False),
+        ({"code": -32020, "message": "header mismatch"}, False),
+        ({"code": -32602, "message": "your mistake"}, False),
+        ({"code": -32601, "message": "your mistake"}, False),
+        ({"code": 1, "message": "its own"}, False),
+        ({"code": "x", "message": 7}, True),  # malformed: the server cannot write errors
+    ],
+)
+async def test_errors_of_the_server_count_as_failures_and_a_clients_mistakes_do_not(error, is_failure):
+    instance, _, listener = await start(answering(error=error))
+    with pytest.raises(McpError):
+        await call(instance)
+    assert (instance.answers, instance.errors, instance.answered_total) == (0, 1, 1)
+    assert bool(listener.failures) == is_failure
+    assert not any(transport for _, transport in listener.failures)
+
+
+async def test_results_whose_text_matches_a_pattern_count_as_failures_and_still_reach_the_caller():
+    instance, _, listener = await start(
+        answering(result={"content": [{"type": "text", "text": "rate limit 42"}]})
+    )
+    instance.rules = CallRules(60, re.compile(rb"rate limit \d+"))
+    assert b"rate limit 42" in await call(instance)
+    assert listener.failures == [("an answer says 'rate limit 42'", False)]
+    instance.rules = CallRules(60, re.compile(b"quota"))
+    await call(instance)
+    assert (instance.answers, instance.errors) == (1, 1)
+
+
+async def test_only_the_beginning_of_a_result_is_searched_for_patterns():
+    big = answering(result={"content": [{"type": "text", "text": "x" * SEARCHED_BYTES + "boom"}]})
+    instance, _, listener = await start(big)
+    instance.rules = CallRules(60, re.compile(b"boom"))
+    await call(instance)
+    assert (listener.failures, instance.answers) == ([], 1)
+
+
+async def test_an_error_of_null_is_none():
+    instance, _, listener = await start(answering(error=None, result={}))
+    await call(instance)
+    assert (listener.failures, instance.answers) == ([], 1)
+
+
+async def test_a_call_that_is_overdue_is_a_failure_and_a_check_that_is_overdue_is_none():
+    instance, link, listener = await start()
+    link.hang()
+    checking = asyncio.create_task(instance.ping(timeout=1))
+    calling = asyncio.create_task(instance.call("tools/call", {}, timeout=1))
+    await asyncio.sleep(1)
+    instance.expire(asyncio.get_running_loop().time())
+    failed = await asyncio.gather(checking, calling, return_exceptions=True)
+    assert [error.code for error in failed] == [CALL_TIMED_OUT] * 2
+    assert listener.failures == [("did not answer in time", False)]
+
+
+async def test_answers_are_told_while_somebody_watches():
+    instance, _, listener = await start()
+    await call(instance)
+    assert listener.answers == 0
+    instance.watched = True
+    await call(instance)
+    assert listener.answers == 1
+
+
+async def test_each_slow_call_is_told_once_answered_or_not():
+    instance, link, listener = await start()
+    instance.rules = CallRules(slow_call=10)
+    link.hang()
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    calls = []
+    for second in range(31):
+        if second in (2, 3, 15):
+            calls.append(asyncio.create_task(instance.call("tools/call", {}, timeout=100)))
+        if second == 2:
+            calls.append(asyncio.create_task(instance.ping(timeout=100)))
+        await asyncio.sleep(1)
+        instance.expire(begun + second + 1)
+        if second == 12:
+            assert listener.slow == [1], "the first one, and no check"
+    assert listener.slow == [1, 1, 1]
+    link.go_on()
+    await asyncio.gather(*calls)
+    instance.expire(loop.time() + 100)
+    assert listener.slow == [1, 1, 1]
+
+
+async def test_a_call_that_is_answered_before_it_is_slow_is_never_told():
+    instance, _, listener = await start()
+    instance.rules = CallRules(slow_call=10)
+    for second in range(40):
+        await call(instance)
+        await asyncio.sleep(1)
+        instance.expire(float(second))
+    assert listener.slow == []
+
+
+async def test_what_looks_hung_hands_over_the_calls_that_may_move():
+    instance, link, _ = await start()
+    link.hang()
+    movable, fixed = FutureReply(movable=True), FutureReply()
+    for reply in (movable, fixed):
+        instance.forward("tools/call", b"{}", reply, deadline=1e9)
+    instance.hand_over()
+    with pytest.raises(CallLostError, match="looked hung"):
+        await movable.future
+    assert not fixed.future.done(), "the instance may still answer it"
+    link.go_on()
+    await asyncio.sleep(0)
+    await fixed.future
+
+
+async def test_how_busy_its_processes_are_is_a_share_of_what_they_may_use():
+    instance, link, _ = await start()
+    instance._memory_limit = 1000
+    instance.sample(2.0, 0.5)
+    assert (instance.cpu_cores, instance.pressure) == (None, 0.0), "nothing is known"
+    link.cpu_seconds, link.memory_bytes = 10.0, 100
+    instance.sample(float("inf"), 0.5)
+    assert instance.cpu_cores is None, "one look says nothing"
+    link.cpu_seconds = 10.4
+    instance.sample(2.0, 0.5)
+    assert instance.cpu_cores == pytest.approx(0.2)
+    assert instance.pressure == pytest.approx(0.4)
+    link.memory_bytes = 900
+    instance.sample(2.0, 0.5)
+    assert instance.cpu_cores == pytest.approx(0.1), "the mean of now and before"
+    assert instance.pressure == pytest.approx(0.9), "memory is tighter now"
+    link.cpu_seconds = 0.0
+    instance.sample(2.0, 0.5)
+    assert instance.cpu_cores >= 0, "a tree that lost a process has used less"

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from fairlead.model.status import InstanceStatus, ServerState, ServerStatus
+from fairlead.model.reports import BreakerScope, BreakerStatus
+from fairlead.model.status import BreakerState, InstanceStatus, ServerState, ServerStatus, Standing
 from fairlead.orchestrator.metrics import BOUNDS, CallStats, MetricsCollector, Outcome, quantile
 
 
@@ -33,6 +34,14 @@ def servers() -> list[ServerStatus]:
 @pytest.fixture
 def metrics(servers) -> MetricsCollector:
     return MetricsCollector(lambda: servers)
+
+
+def breaker(server: str, breaker_id: str, state: BreakerState, opened: int) -> BreakerStatus:
+    scope = BreakerScope.SERVER if breaker_id == server else BreakerScope.INSTANCE
+    counts = {"calls": 9, "failures": 9, "slow": 0}
+    return BreakerStatus(
+        id=breaker_id, scope=scope, server=server, state=state, opened_total=opened, **counts
+    )
 
 
 def scrape(metrics: MetricsCollector) -> dict:
@@ -154,6 +163,70 @@ def test_the_fleet_at_scrape_time(metrics, servers):
     assert not [key for key in scrape(metrics) if key[0].startswith(("fairlead_server", "fairlead_instance"))]
 
 
+def test_balancing_and_scaling_at_scrape_time(metrics, servers):
+    instances = [
+        InstanceStatus(id="a-1", state="ready", in_rotation=True, cpu_cores=0.25),
+        InstanceStatus(id="a-2", state="ready", in_rotation=True, cpu_cores=0.0, health=Standing.SUSPECT),
+        InstanceStatus(id="a-3", state="ready", health=Standing.UNHEALTHY),
+    ]
+    servers.append(status(instances=instances, wanted_instances=4, calls_waiting=5, panicking=True))
+    servers.append(status(id="b", state=ServerState.IDLE))
+    read = scrape(metrics)
+
+    def server(name: str) -> list[float]:
+        return [read[f"fairlead_server_{name}", ("server", id_)] for id_ in "ab"]
+
+    assert server("instances_in_rotation") == [2, 0]
+    assert server("wanted_instances") == [4, 0]
+    assert server("calls_waiting") == [5, 0]
+    assert server("panicking") == [1, 0]
+    a = ("server", "a")
+    assert read["fairlead_instance_cpu_cores", ("instance", "a-1"), a] == 0.25
+    assert read["fairlead_instance_cpu_cores", ("instance", "a-2"), a] == 0
+    assert ("fairlead_instance_cpu_cores", ("instance", "a-3"), a) not in read
+    health = {key[1:]: value for key, value in read.items() if key[0] == "fairlead_instance_health"}
+    assert len(health) == 3 * len(Standing)
+    assert {(key[0][1], key[2][1]) for key, value in health.items() if value} == {
+        ("a-1", "healthy"),
+        ("a-2", "suspect"),
+        ("a-3", "unhealthy"),
+    }
+
+
+def test_breakers_at_scrape_time():
+    present = [
+        breaker("a", "a", BreakerState.CLOSED, 0),
+        breaker("a", "a-1", BreakerState.OPEN, 3),
+        breaker("b", "b", BreakerState.HALF_OPEN, 1),
+    ]
+    read = scrape(MetricsCollector(list, lambda: present))
+    states = {key[1:]: value for key, value in read.items() if key[0] == "fairlead_breaker_state"}
+    assert len(states) == 3 * len(BreakerState)
+    assert {tuple(text for _, text in key) for key, value in states.items() if value} == {
+        ("a", "a", "closed"),
+        ("a-1", "a", "open"),
+        ("b", "b", "half-open"),
+    }
+    assert read["fairlead_breaker_opened_total", ("breaker", "a-1"), ("server", "a")] == 3
+
+
+def test_replays_and_health_checks(metrics):
+    metrics.replayed("a")
+    metrics.replayed("a")
+    metrics.not_replayed("a")
+    metrics.replayed("b")
+    for passed in (True, True, False):
+        metrics.checked("a", passed)
+    read = scrape(metrics)
+
+    def total(name: str, outcome: str, server: str = "a") -> float | None:
+        return read.get((f"fairlead_{name}_total", ("outcome", outcome), ("server", server)))
+
+    assert (total("replays", "replayed"), total("replays", "refused")) == (2, 1)
+    assert (total("replays", "replayed", "b"), total("replays", "refused", "b")) == (1, None)
+    assert (total("health_checks", "passed"), total("health_checks", "failed")) == (2, 1)
+
+
 def test_every_name_has_the_prefix_and_help(metrics):
     for family in metrics.snapshot().collect():
         assert family.name.startswith("fairlead_")
@@ -192,6 +265,35 @@ def test_summary():
     assert summary["refused"] == {"missing-token": 1}
     assert {server: s["requests"] for server, s in summary["servers"].items()} == {"a": 99, "b": 1}
     assert summary["servers"]["b"]["p50Seconds"] == 60.0
+    methods = {method: s["requests"] for method, s in summary["methods"].items()}
+    assert methods == {"tools/call": 98, "tools/list": 1, "ping": 1}
+
+
+def test_summary_of_one_server():
+    now = iter((0.0, 120.0))
+    metrics = MetricsCollector(list, clock=now.__next__)
+    metrics.calls("a", "tools/call").record(0.002, Outcome.OK)
+    metrics.calls("a", "tools/list").record(0.7, Outcome.TOOL_ERROR)
+    metrics.calls("b", "ping").record(70.0, Outcome.TIMEOUT)
+    metrics.replayed("a")
+    metrics.not_replayed("b")
+    metrics.checked("a", False)
+    summary = metrics.server_summary("a")
+    assert (summary["uptimeSeconds"], summary["requestsPerMinute"]) == (120.0, 1.0)
+    assert (summary["requests"], summary["errors"], summary["outcomes"]["tool_error"]) == (2, 1, 1)
+    assert {method: s["errors"] for method, s in summary["methods"].items()} == {
+        "tools/call": 0,
+        "tools/list": 1,
+    }
+    assert summary["replays"] == {"replayed": 1, "refused": 0}
+    assert summary["healthChecks"] == {"passed": 0, "failed": 1}
+
+
+def test_summary_of_a_server_that_is_not_there(metrics):
+    summary = metrics.server_summary("nope")
+    assert (summary["requests"], summary["methods"]) == (0, {})
+    assert "nope" not in str(metrics.summary())
+    assert not [key for key in scrape(metrics) if ("server", "nope") in key]
 
 
 def test_summary_of_nothing():

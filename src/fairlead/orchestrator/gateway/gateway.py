@@ -52,9 +52,10 @@ from fairlead.orchestrator.gateway.head import Head
 from fairlead.orchestrator.gateway.lane import Exchange
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
 from fairlead.orchestrator.gateway.views import Route, View
-from fairlead.orchestrator.instance import GATEWAY_INFO, MCPServerInstance
+from fairlead.orchestrator.instance import GATEWAY_INFO
 from fairlead.orchestrator.metrics import CallStats, MetricsCollector, Outcome
 from fairlead.orchestrator.pool import ServerPool
+from fairlead.orchestrator.replies import Failure, FailureKind
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
@@ -115,6 +116,7 @@ class Gateway:
         self._merged = View("", sealer, metrics)
         self._single: dict[bytes, View] = {}
         self._listeners: dict[Exchange, Listener] = {}
+        self._closing = False
         self._tasks = Tasks(self._task_failed)
 
     def __repr__(self) -> str:
@@ -229,13 +231,15 @@ class Gateway:
 
     def enter(self, exchange: Exchange, route: Route) -> None:
         """A call begins."""
-        self._enter(exchange, route.stats, route.pool)
+        self._enter(exchange, route.stats, route.pool, safe=route.safe)
 
-    def _enter(self, exchange: Exchange, stats: CallStats, pool: ServerPool) -> None:
+    def _enter(self, exchange: Exchange, stats: CallStats, pool: ServerPool, *, safe: bool) -> None:
         if exchange.head.session is not None:
             exchange.head.session.calls[exchange.id] = exchange
         self.in_flight += 1
         exchange.stats = stats
+        exchange.pool = pool
+        exchange.safe = safe
         if exchange.head.view.merged:
             exchange.server = pool.spec.id
 
@@ -409,7 +413,7 @@ class Gateway:
         if view.merged:
             return {"capabilities": capabilities, "instructions": _merged_instructions(view)}
         about: dict[str, Any] = {"capabilities": capabilities}
-        last = view.pools[view.endpoint].last_instance
+        last = view.pools[view.endpoint].members.last
         if last is not None and last.negotiated is not None:
             about["capabilities"] = {k: v for k, v in capabilities.items() if last.supports(k)}
             if last.negotiated.instructions is not None:
@@ -528,32 +532,29 @@ class Gateway:
     # -- forwarding --------------------------------------------------------------------------------------
 
     def _forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
-        pool, name = self._target(exchange, members)
+        pool, name, safe = self._target(exchange, members)
         self._require_room()
-        self._enter(exchange, self.metrics.calls(pool.spec.id, exchange.method), pool)
+        self._enter(exchange, self.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
+        exchange.params, exchange.meta, exchange.name = join_members(dict(members)), meta, name
+        exchange.progress_token = meta.progress_token
+        self._send(exchange, pool)
+
+    def _send(self, exchange: Exchange, pool: ServerPool) -> None:
+        """Send a call to an instance, now or as soon as there is one."""
         instance = pool.pick(exchange.head.key)
         if instance is not None and not instance.overloaded:
-            self._send(exchange, instance, members, meta, name)
+            exchange.send(instance, pool)
         else:
-            self._wait(exchange, self._send_later(exchange, pool, members, meta, name))
+            self._wait(exchange, self._send_later(exchange, pool))
 
-    def _send(
-        self, exchange: Exchange, instance: MCPServerInstance, members: dict[str, Raw], meta: Meta, name: str
-    ) -> None:
-        params = join_members(dict(members))
-        spec = self._merged.pools[exchange.server].spec if exchange.server else None
-        timeout = (spec or next(iter(exchange.head.view.pools.values())).spec).timeouts.call
-        exchange.forward(instance, exchange.method, params, meta, timeout=timeout, name=name)
-
-    async def _send_later(
-        self, exchange: Exchange, pool: ServerPool, members: dict[str, Raw], meta: Meta, name: str
-    ) -> None:
-        """Wait for an instance, then forward; what fails is told to the client."""
+    async def _send_later(self, exchange: Exchange, pool: ServerPool, *, healthy: bool = False) -> None:
+        """Wait for an instance, then send; what fails is told to the client."""
+        left = exchange.started + pool.spec.timeouts.call - monotonic()
         try:
-            instance = await pool.acquire(exchange.head.key, timeout=pool.spec.timeouts.call)
+            instance = await pool.acquire(exchange.head.key, timeout=max(0.0, left), healthy=healthy)
             instance.require_ear()
         except ProblemError as refused:
-            if not exchange.ended:
+            if not exchange.ended and not exchange.attempts():
                 self.leave(exchange, Outcome.REFUSED)
                 exchange.fail_with(refused.problem)
             return
@@ -561,26 +562,61 @@ class Gateway:
         if session is not None and session.ended:  # it ended while we waited: its new lease goes, too
             await pool.release(session.key)
         if not exchange.ended:
-            self._send(exchange, instance, members, meta, name)
+            exchange.send(instance, pool)
 
-    def _target(self, exchange: Exchange, members: dict[str, Raw]) -> tuple[ServerPool, str]:
-        """Which server a request is for, with the names in `members` put back to the server's own."""
+    # -- when an instance fails --------------------------------------------------------------------------
+
+    def call_failed(self, exchange: Exchange, failure: Failure) -> None:
+        """No attempt of a call is left: it is sent to another instance, or its client is told why not."""
+        pool = exchange.pool
+        if pool is None or failure.kind is FailureKind.TIMED_OUT or self._closing:
+            exchange.give_up(failure)
+            return
+        why = pool.why_not_replay(safe=exchange.safe, replays=exchange.replays)
+        if why is not None:
+            self.metrics.not_replayed(pool.spec.id)
+            exchange.give_up(failure, why)
+            return
+        self.metrics.replayed(pool.spec.id)
+        exchange.replays += 1
+        exchange.earlier = ()
+        self._send(exchange, pool)
+
+    def call_stuck(self, exchange: Exchange) -> None:
+        """The instance that has a call looks hung. Where that is safe, a healthy one is asked, too.
+
+        Once at most: what takes long there for a good reason takes long elsewhere.
+        """
+        pool = exchange.pool
+        if pool is None or exchange.earlier or self._closing:
+            return
+        if pool.why_not_replay(safe=exchange.safe, replays=exchange.replays) is None:
+            self.metrics.replayed(pool.spec.id)
+            exchange.replays += 1
+            exchange.earlier = tuple(exchange.attempts())
+            self._wait(exchange, self._send_later(exchange, pool, healthy=True))
+
+    def _target(self, exchange: Exchange, members: dict[str, Raw]) -> tuple[ServerPool, str, bool]:
+        """Which server a request is for, its name there, whether it does no harm when it happens twice.
+
+        The names in `members` are put back to the server's own.
+        """
         view, method = exchange.head.view, exchange.method
         if method == "completion/complete":
-            return self._completion_target(view, members)
+            return *self._completion_target(view, members), True
         if method == "resources/read":
             pool, uri = view.resource(_text_member(members, "uri"))
             members["uri"] = Raw(encode_json(uri))
-            return pool, uri
+            return pool, uri, True
         name = _text_member(members, "name")
         route = (view.tools if method == "tools/call" else view.prompts).get(encode_json(name))
         if route is None:
             if not view.merged:  # the server's list may be behind: let it decide
-                return view.pools[view.endpoint], name
+                return view.pools[view.endpoint], name, method != "tools/call"
             what = "tool" if method == "tools/call" else "prompt"
             raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
         members["name"] = Raw(route.json_name)
-        return route.pool, route.name
+        return route.pool, route.name, route.safe
 
     def _completion_target(self, view: View, members: dict[str, Raw]) -> tuple[ServerPool, str]:
         reference = decode_members(members.get("ref", UNSET))
@@ -605,6 +641,8 @@ class Gateway:
         self.metrics.sessions = len(self.sessions)
 
     async def close(self) -> None:
+        """Wait for nothing any more: calls that lose their instance from now on fail."""
+        self._closing = True
         await self._tasks.close()
 
     def _task_failed(self, name: str, error: BaseException) -> None:

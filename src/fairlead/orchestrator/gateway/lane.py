@@ -70,6 +70,7 @@ from fairlead.orchestrator.replies import Failure, FailureKind, result_of
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
     from fairlead.orchestrator.gateway.views import View
+    from fairlead.orchestrator.pool import ServerPool
 
 MAX_SLOTS: Final = 64  # requests of one connection that wait for their answers
 MAX_HEAD_BYTES: Final = 4096  # of one known head
@@ -93,8 +94,9 @@ class Exchange:
     """One request and its answer. The reply of a forwarded call, and the stream of a listening client."""
 
     __slots__ = (
-        "_ended", "_held", "_streaming", "gateway", "head", "id", "instance", "lane", "method", "number",
-        "progress_token", "server", "started", "stats", "waiting",
+        "_ended", "_held", "_streaming", "earlier", "gateway", "head", "id", "instance", "lane", "meta",
+        "method", "name", "number", "params", "pool", "progress_token", "replays", "safe", "server",
+        "started", "stats", "waiting",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, head: Head, started: float) -> None:
@@ -105,8 +107,15 @@ class Exchange:
         self.id = b"null"  # the client's id, as JSON
         self.method = ""
         self.stats: CallStats | None = None  # once the call is forwarded
+        self.pool: ServerPool | None = None
+        self.params = b""
+        self.meta = NO_META
+        self.name = ""  # the server's own, of the tool, prompt or resource
+        self.safe = False  # the call does no harm when it happens twice
+        self.replays = 0
         self.instance: MCPServerInstance | None = None
         self.number = 0  # the instance's number for it
+        self.earlier: tuple[tuple[MCPServerInstance, int], ...] = ()  # that may still answer, too
         self.waiting: asyncio.Task[None] | None = None  # for an instance, or for the first lists
         self.server: str | None = None  # whose URIs must be wrapped
         self.progress_token: bytes | None = None
@@ -123,31 +132,35 @@ class Exchange:
 
     # -- forwarding --------------------------------------------------------------------------------------
 
+    own = False  # see Reply
+
     def forward(
-        self,
-        instance: MCPServerInstance,
-        method: str,
-        params: bytes,
-        meta: Meta,
-        *,
-        timeout: float,
-        name: str,
+        self, instance: MCPServerInstance, pool: ServerPool, params: bytes, meta: Meta, name: str
     ) -> None:
         """Give the call to an instance. `params` is an object without `_meta`; `name` is the server's own."""
-        token = instance.next_token() if meta.progress_token is not None else None
+        self.params, self.meta, self.name = params, meta, name
         self.progress_token = meta.progress_token
+        self.send(instance, pool)
+
+    def send(self, instance: MCPServerInstance, pool: ServerPool) -> None:
+        """Send it, for the first time or again: as it would be if it had just come, but for its deadline."""
+        params, meta = self.params, self.meta
+        token = instance.next_token() if self.progress_token is not None else None
         upstream_meta = eras.meta_for(instance.era, meta, GATEWAY_INFO, token)
         if upstream_meta:
             comma = b"," if params != b"{}" else b""
             params = b'%b%b"_meta":%b}' % (params[:-1], comma, upstream_meta)
         self.instance = instance
-        self.number = instance.forward(method, params, self, deadline=self.started + timeout, name=name)
+        deadline = self.started + pool.spec.timeouts.call
+        self.number = instance.forward(self.method, params, self, deadline=deadline, name=self.name)
 
     # -- the reply of an instance ------------------------------------------------------------------------
 
     def answered(self, message: FromServer) -> None:
         if self._ended:
             return
+        if self.replays:
+            self._forget_others()
         head = self.head
         raw = result_of(message)
         if isinstance(raw, McpError):
@@ -162,10 +175,35 @@ class Exchange:
         self.finish(200, result(self.id, raw))
 
     def failed(self, failure: Failure) -> None:
+        if not self._ended and not self._runs():
+            self.gateway.call_failed(self, failure)
+
+    def stuck(self) -> None:
         if not self._ended:
-            timed_out = failure.kind is FailureKind.TIMED_OUT
-            self._leave(Outcome.TIMEOUT if timed_out else Outcome.UPSTREAM_FAILED)
-            self.fail(failure.as_error())
+            self.gateway.call_stuck(self)
+
+    def give_up(self, failure: Failure, not_replayed: str = "") -> None:
+        """End with a failure that cannot be mended; `not_replayed` says why not."""
+        timed_out = failure.kind is FailureKind.TIMED_OUT
+        self._leave(Outcome.TIMEOUT if timed_out else Outcome.UPSTREAM_FAILED)
+        self.fail(failure.as_error(not_replayed))
+
+    def attempts(self) -> list[tuple[MCPServerInstance, int]]:
+        """Where the call is on its way now."""
+        latest = () if self.instance is None else ((self.instance, self.number),)
+        return [(i, number) for i, number in (*self.earlier, *latest) if i.is_pending(number)]
+
+    def _runs(self) -> bool:
+        """Some attempt may still bring an answer."""
+        return bool(self.attempts()) or (self.waiting is not None and not self.waiting.done())
+
+    def _forget_others(self) -> None:
+        """One attempt has brought the answer."""
+        for instance, number in self.attempts():
+            instance.cancel(number, "another instance has answered")
+        if self.waiting is not None:
+            self.waiting.cancel()
+        self.earlier = ()
 
     def progressed(self, params: dict[str, Raw]) -> None:
         if self.progress_token is None or self._ended or not self.head.accepts_stream:
@@ -182,8 +220,8 @@ class Exchange:
         """Nobody waits any more: tell the server, and end."""
         if self.waiting is not None:
             self.waiting.cancel()
-        if self.instance is not None:
-            self.instance.cancel(self.number, reason)
+        for instance, number in self.attempts():
+            instance.cancel(number, reason)
         if self.stats is not None:
             self._leave(Outcome.CANCELLED)
         if not self._ended:
@@ -191,21 +229,23 @@ class Exchange:
 
     # -- answering the client ----------------------------------------------------------------------------
 
-    def fail(self, refused: McpError) -> None:
-        """End with a JSON-RPC error."""
+    def fail(self, refused: McpError, extra: bytes = b"") -> None:
+        """End with a JSON-RPC error; `extra` are further headers."""
         status = refused.status
         if self.head.era is Era.MODERN:
             if refused.code == -32002:  # "resource not found" of the legacy era
                 refused = McpError(INVALID_PARAMS, refused.message, refused.data)
             status = status or HTTP_STATUS.get(refused.code)
-        self.finish(status or 200, error(self.id, refused.encode()))
+        self.finish(status or 200, error(self.id, refused.encode()), extra)
 
     def fail_with(self, problem: Problem) -> None:
         """End with a problem of ours as a JSON-RPC error."""
         data: dict[str, Any] = {"problem": problem.code}
+        extra = b""
         if problem.retry_after is not None:
             data["retryAfter"] = problem.retry_after
-        self.fail(McpError(UPSTREAM_FAILED, problem.detail, data))
+            extra = b"retry-after: %d\r\n" % max(1, -int(-problem.retry_after // 1))
+        self.fail(McpError(UPSTREAM_FAILED, problem.detail, data), extra)
 
     def finish(self, status: int, body: bytes, extra: bytes = b"") -> None:
         """The last thing said: a JSON body, or the last event of a stream. `extra` are further headers."""
@@ -626,12 +666,7 @@ class Lane(HttpToolsProtocol):
         arguments = b',"arguments":' + one_line(bytes(call.arguments)) if call.arguments is not UNSET else b""
         self.gateway.enter(exchange, route)
         exchange.forward(
-            instance,
-            "tools/call",
-            b'{"name":%b%b}' % (route.json_name, arguments),
-            meta,
-            timeout=route.pool.spec.timeouts.call,
-            name=route.name,
+            instance, route.pool, b'{"name":%b%b}' % (route.json_name, arguments), meta, route.name
         )
         return True
 

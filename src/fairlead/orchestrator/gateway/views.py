@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from fairlead.core.retry import is_safe_tool
+from fairlead.mcp.contracts import annotations_of
 from fairlead.mcp.errors import INVALID_PARAMS, McpError
 from fairlead.mcp.messages import decode_members, encode_json, join_members
 from fairlead.mcp.names import exposed_name, unwrap_uri, wrap_uri
@@ -26,12 +28,13 @@ PAGE: Final = 1000  # items; many clients never ask for a second page
 class Route:
     """Where a tool or prompt of the view leads. `json_name` is the server's own name as JSON."""
 
-    __slots__ = ("exposed", "json_name", "name", "pool", "stats")
+    __slots__ = ("exposed", "json_name", "name", "pool", "safe", "stats")
 
-    def __init__(self, pool: ServerPool, name: str, exposed: str, stats: CallStats) -> None:
+    def __init__(self, pool: ServerPool, name: str, exposed: str, stats: CallStats, *, safe: bool) -> None:
         self.pool = pool
         self.name = name
         self.exposed = exposed
+        self.safe = safe  # it does no harm when it happens twice
         self.json_name = encode_json(name)
         self.stats = stats
 
@@ -99,7 +102,8 @@ class View:
         stats = self._metrics.calls(pool.spec.id, method)
         shown = self._parts[pool.spec.id][kind]
         for item, (exposed, _) in zip(pool.catalogue.items(kind), shown, strict=True):
-            yield encode_json(exposed), Route(pool, item.key, exposed, stats)
+            safe = kind != "tools" or is_safe_tool(annotations_of(item.raw))
+            yield encode_json(exposed), Route(pool, item.key, exposed, stats, safe=safe)
 
     def coming(self) -> list[ServerPool]:
         """The servers that start for the first time, so that nobody knows yet what they offer."""

@@ -1,0 +1,272 @@
+"""Keeps as many instances of a server as there should be.
+
+Level-based: `_look_after` compares what there is with what there should be and does the difference. It starts
+what is missing, drains what is too much, ends what hangs or has drained. It runs when something happened,
+and never waits: starts and stops are tasks of their own. What fails is started again at once the first time,
+then with growing pauses; what only a person can mend is looked at again now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from fairlead.core.lifecycle import InstanceState
+from fairlead.core.restart import RestartState
+from fairlead.kit.tasks import Tasks
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.fleet import ServerSpec
+from fairlead.model.status import ServerState
+from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
+from fairlead.orchestrator.members import is_hung
+from fairlead.orchestrator.nursery import Nursery
+from fairlead.orchestrator.pool_state import COMING
+
+if TYPE_CHECKING:
+    from fairlead.orchestrator.pool import ServerPool
+
+MAX_STARTS: Final = 4  # of one server at a time
+CRASH_LOOP: Final = 3  # failures in a row from which on it is called by its name
+BLOCKED_RETRY: Final = 30.0  # s
+SHORTEST_PAUSE: Final = 0.001  # s; a timer that is due a little early must not spin
+BLOCKING: Final = frozenset(
+    {
+        "command-not-found",
+        "integrity-mismatch",
+        "lock-invalid",
+        "missing-secrets",
+        "no-entry",
+        "node-not-found",
+        "not-executable",
+        "not-launchable",
+        "package-invalid",
+        "package-not-found",
+        "package-unsupported",
+        "version-not-found",
+    }
+)
+"""Problems that only a person can mend."""
+
+LOG = structlog.get_logger("fairlead.pool")
+
+
+class Keeper:
+    """Looks after the instances of one pool, from `start` to `stop`."""
+
+    def __init__(self, pool: ServerPool, nursery: Nursery, tasks: Tasks) -> None:
+        self.target = 1  # instances that belong to nobody
+        self.wanted = False
+        self.empty = asyncio.Event()  # nothing is wanted, and nothing is left
+        self.not_before = 0.0  # loop time of the next start
+        self._pool = pool
+        self._nursery = nursery
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._tender: asyncio.Task[None] | None = None
+        self._starts: dict[asyncio.Task[None], PoolKey] = {}
+        self._ending: set[MCPServerInstance] = set()
+        self._restart = RestartState()
+        self._rng = random.Random()  # noqa: S311 - jitter, no secret
+
+    def __repr__(self) -> str:
+        return f"<Keeper wanted={self.wanted} target={self.target} starting={len(self._starts)}>"
+
+    # -- wanting -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Want instances, with a clean record."""
+        self.wanted = True
+        self.empty.clear()
+        self.forgive()
+        self._tend_on()
+
+    def finish(self) -> None:
+        """Want nothing any more; what runs may finish its calls."""
+        self.wanted = False
+        self._tend_on()
+
+    def _tend_on(self) -> None:
+        if self._tender is None or self._tender.done():
+            self._tender = self._tasks.spawn(self._tend(), f"tend {self._pool.spec.id}")
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Want nothing, and start nothing more: returns when the starts of now have been given up."""
+        self.wanted = False
+        tender, self._tender = self._tender, None
+        tasks = [*self._starts, *([tender] if tender is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def forgive(self) -> None:
+        """Forget earlier failures."""
+        self._restart, self.not_before = RestartState(), 0.0
+
+    def wake(self) -> None:
+        """Something happened."""
+        self._wake.set()
+
+    def coming(self) -> int:
+        """How many instances of the present version are on their way."""
+        return sum(1 for key in self._starts.values() if key == self._pool.members.key)
+
+    # -- tending -----------------------------------------------------------------------------------------
+
+    async def _tend(self) -> None:
+        while self.wanted or len(self._pool.members):
+            self._wake.clear()
+            try:
+                pause = self._look_after(self._loop.time())
+            except Exception as error:  # whatever one server makes of us, it is tended on
+                LOG.error("tending failed", server=self._pool.spec.id, exc_info=error)
+                pause = 1.0
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+        self.empty.set()
+        self._pool.emptied()
+
+    def _look_after(self, now: float) -> float | None:
+        """Do the difference; in how many seconds a new look is worth it by itself."""
+        pool, members = self._pool, self._pool.members
+        for instance in members.leaving():
+            if not instance.calls_in_flight:
+                self._end(instance)
+        if not self.wanted:
+            return None
+        ready = members.ready()
+        staying = [i for i in ready if not is_hung(i) and not i.retiring]
+        free = [i for i in staying if i.leased_to is None]
+        coming = self.coming()
+        room = pool.spec.scaling.max_instances - len(staying) - coming
+        missing = min(self.target - len(free) - coming, room)
+        if missing > 0:
+            return self._start_some(missing, coming, now)
+        pool.shown.lacks_nothing()
+        if len(free) >= self.target:
+            self.drain([i for i in ready if i.retiring and i.leased_to is None])
+        if not coming:
+            surplus = sorted(free, key=lambda i: (i.in_flight, -(i.ready_at or 0.0)))
+            self.drain(surplus[: max(0, len(free) - self.target, -room)])
+        nobody = not (self.target or coming or members.leases)
+        if nobody and pool.state in (ServerState.READY, *COMING):
+            pool.became_idle()
+        return None
+
+    def drain(self, instances: Iterable[MCPServerInstance]) -> None:
+        """Let them finish their calls, and end."""
+        for instance in list(instances):
+            calls = instance.calls_in_flight
+            if instance.state is InstanceState.READY:
+                LOG.info("instance drains", instance=instance.id, calls=calls)
+            self._pool.members.drain(instance)
+            if not calls:
+                self._end(instance)
+        self._pool.refresh()
+
+    def _end(self, instance: MCPServerInstance) -> None:
+        if instance in self._ending:
+            return
+        if is_hung(instance):
+            self._pool.members.unlease(instance)
+            self._pool.died(instance, "hung: it did not answer its health checks", "")
+        self._ending.add(instance)
+        self._tasks.spawn(self._ended(instance), f"end {instance.id}")
+
+    async def _ended(self, instance: MCPServerInstance) -> None:
+        try:
+            await instance.stop()
+        finally:
+            self._ending.discard(instance)
+            self._wake.set()
+
+    # -- starting ----------------------------------------------------------------------------------------
+
+    def _start_some(self, missing: int, coming: int, now: float) -> float | None:
+        if now < self.not_before:
+            return max(SHORTEST_PAUSE, self.not_before - now)
+        at_a_time = 1 if self._restart.failures > 1 else MAX_STARTS
+        pool = self._pool
+        for _ in range(min(missing, at_a_time - coming)):
+            task = self._tasks.spawn(self._start_one(pool.spec, pool.members.key), f"start {pool.spec.id}")
+            self._starts[task] = pool.members.key
+            task.add_done_callback(self._started)
+        return None
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        del self._starts[task]
+        self._wake.set()
+
+    async def _start_one(self, spec: ServerSpec, key: PoolKey) -> None:
+        """Start one more instance; what goes wrong becomes the server's condition."""
+        state = self._pool.shown
+        try:
+            state.say_coming(ServerState.INSTALLING, "Installing", "installing")
+            newcomer = await self._nursery.bring_up(
+                spec,
+                key,
+                launching=lambda: state.say_coming(ServerState.STARTING, "Starting", "starting"),
+            )
+        except ProblemError as error:
+            self._could_not_start(error.problem, key)
+        except Exception as error:  # a fault of ours ends one start, not the tending
+            LOG.error("start failed", server=spec.id, exc_info=error)
+            self._could_not_start(_internal(error), key)
+        else:
+            if self._wants(key):
+                self._pool.welcome([newcomer])
+            else:  # the spec has changed meanwhile, or nothing is wanted any more
+                await asyncio.shield(newcomer.instance.stop())
+
+    def _wants(self, key: PoolKey) -> bool:
+        return self.wanted and key == self._pool.members.key
+
+    def _could_not_start(self, problem: Problem, key: PoolKey) -> None:
+        if not self._wants(key):
+            return
+        pool, state = self._pool, self._pool.shown
+        blocked = problem.code in BLOCKING
+        delay = self.failed(0.0, served=False)
+        if blocked:
+            delay = BLOCKED_RETRY
+            self.not_before = self._loop.time() + delay
+        log = LOG.debug if problem.detail in state.message else LOG.warning
+        log("server cannot start", server=pool.spec.id, problem=problem.code, detail=problem.detail)
+        reason = "CrashLoop" if self._restart.failures >= CRASH_LOOP else "StartFailed"
+        if pool.members.ready():
+            state.lacks(reason, self.failing_text(problem.detail, delay))
+            return
+        if blocked:
+            state.set(ServerState.BLOCKED, "Blocked", problem.detail)
+        elif self._restart.failures > 1 or problem.code == "start-timeout":
+            state.set(ServerState.FAILED, reason, self.failing_text(problem.detail, delay))
+        else:
+            state.set(ServerState.STARTING, "StartFailed", f"{problem.detail}; starting again")
+        pool.call_all_waiting()
+
+    def failed(self, ran_for: float, *, served: bool) -> float:
+        """An instance failed, in its start or after running for some seconds; s until the next start."""
+        self._restart = self._restart.failed(ran_for, served=served)
+        delay = self._restart.delay(self._rng)
+        self.not_before = self._loop.time() + delay
+        return delay
+
+    def failing_text(self, detail: str, delay: float) -> str:
+        """What is wrong, and if it happens again and again, that too."""
+        failures = self._restart.failures
+        if failures < CRASH_LOOP:
+            return detail
+        return f"{detail}; crash loop: {failures} failures in a row, next start in {delay:.1f} s"
+
+
+def _internal(error: Exception) -> Problem:
+    detail = f"the gateway failed to tend it ({type(error).__name__}); its log has more"
+    return Problem("internal", "Internal error", detail, 503, Fault.GATEWAY)
