@@ -4,7 +4,7 @@ Start it with `python -S -E light_server.py [flags]` (about 30 ms). It speaks th
 and earlier) unless `--era modern` (2026-07-28) or `--era both` (the first request decides, as in the
 official SDK) says otherwise. One thread and one loop: lines come in through `select`, and what takes time
 (the tool `sleep`) is a timer, so calls overlap and can be cancelled. The misbehaviour flags make it what a
-driver must survive.
+driver must survive; with `--misbehaves` it offers the tool `misbehave`, and begins when that is called.
 """
 
 import argparse
@@ -22,7 +22,6 @@ LEGACY = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
 MODERN = ["2026-07-28"]
 META = "io.modelcontextprotocol/"
 NAMES = ["Ada", "Alan", "Barbara", "Grace", "Linus"]
-INFO = {"name": "light", "version": "1.0.0"}
 BLOB = bytes(range(256))
 CACHEABLE = {
     "server/discover",
@@ -75,6 +74,16 @@ PROMPTS = [
 ]
 
 
+MISBEHAVING = [
+    tool("hold", "Gives the text back once the file is there.", {"text": dict(TEXT), "file": dict(TEXT)}),
+    tool(
+        "misbehave",
+        "Answers with its pid, then misbehaves so many times. `done` is written when it has.",
+        {"kind": dict(TEXT), "times": dict(INTEGER), "done": dict(TEXT)},
+    ),
+]
+
+
 class RpcError(Exception):
     def __init__(self, code, message, data=None):
         super().__init__(message)
@@ -89,13 +98,16 @@ class LightServer:
     def __init__(self, options):
         self.options = options
         self.era = None if options.era == "both" else options.era  # None: the first request decides
-        self.tools = list(TOOLS)
+        self.info = {"name": "light", "version": options.label}
+        self.tools = TOOLS + (MISBEHAVING if options.misbehaves else [])
         self.count = 0
         self.timers = []  # heap of (when, sequence, request key, action)
         self.sequence = itertools.count()
         self.listening = {}  # id of subscriptions/listen -> its filter
         self.partial = []  # chunks of a line that is not yet whole
         self.eof = False
+        self.spoil = SPOILERS["garbage"] if options.garbage else None
+        self.spoiled = None  # called after each message that was spoiled
 
     # -- transport -----------------------------------------------------------------------------------------
 
@@ -123,9 +135,10 @@ class LightServer:
                 self.line_received(line)
 
     def write(self, message):
-        if self.options.garbage:
-            write_all(1, b'this is not JSON\n\n   \n{"half": \n\xff\xfe\r\n[]\n')
-        write_all(1, json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        line = encode(message)
+        write_all(1, self.spoil(message, line) if self.spoil else line)
+        if self.spoiled:
+            self.spoiled()
 
     def notify(self, method, params=None):
         self.write({"jsonrpc": "2.0", "method": method} | ({"params": params} if params else {}))
@@ -166,7 +179,7 @@ class LightServer:
     def answer(self, key, result, method):
         if self.era == "modern":
             cache = {"ttlMs": 0, "cacheScope": "private"} if method in CACHEABLE else {}
-            meta = {META + "serverInfo": INFO} | result.get("_meta", {})
+            meta = {META + "serverInfo": self.info} | result.get("_meta", {})
             result = {"resultType": "complete"} | cache | result | {"_meta": meta}
         self.write({"jsonrpc": "2.0", "id": key, "result": result})
 
@@ -211,7 +224,7 @@ class LightServer:
             return Later
         requested = params.get("protocolVersion")
         version = requested if requested in LEGACY else LEGACY[-1]
-        return {"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": INFO}
+        return {"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info}
 
     def discover(self, params, key):
         if self.options.no_initialize_answer:
@@ -328,7 +341,7 @@ class LightServer:
         return {"content": [link, {"type": "resource", "resource": resource("light://one", self.era)}]}
 
     def tool_change(self, arguments, key, token):
-        name = f"extra-{len(self.tools) - len(TOOLS) + 1}"
+        name = f"extra-{sum(each['name'].startswith('extra-') for each in self.tools) + 1}"
         self.tools.append(tool(name, "Added while running."))
         if self.era == "legacy":
             self.notify("notifications/tools/list_changed")
@@ -340,6 +353,60 @@ class LightServer:
 
     def tool_environment(self, arguments, key, token):
         return text_result(json.dumps(dict(os.environ)))
+
+    def tool_hold(self, arguments, key, token):
+        append(arguments["file"] + ".held", f"{os.getpid()} {arguments['text']}\n".encode())
+        self.answer_when_there(arguments["file"], arguments["text"], key)
+        return Later
+
+    def answer_when_there(self, path, text, key):
+        if os.access(path, os.F_OK):
+            self.answer(key, text_result(text), "tools/call")
+        else:
+            self.after(0.02, key, lambda: self.answer_when_there(path, text, key))
+
+    # -- misbehaving ---------------------------------------------------------------------------------------
+
+    def tool_misbehave(self, arguments, key, token):
+        begin = MISDEEDS.get(arguments["kind"])
+        if begin is None:
+            self.after(0, None, lambda: self.spoil_messages(**arguments))
+        else:
+            self.after(0, None, lambda: (begin(self, arguments["times"]), append(arguments["done"], b"done")))
+        return text_result(str(os.getpid()), structuredContent={"pid": os.getpid()})
+
+    def spoil_messages(self, kind, times, done):
+        left = itertools.count(times - 1, -1)
+
+        def spoiled():
+            if next(left) == 0:
+                self.spoil = self.spoiled = None
+                append(done, b"done")
+
+        self.spoil, self.spoiled = SPOILERS[kind], spoiled
+
+    def flood_with_notifications(self, times):
+        """A list that changed, a log message, progress that nobody asked for: in turn."""
+        told = [
+            {"method": "notifications/message", "params": {"level": "info", "data": "x" * 100}},
+            {"method": "notifications/progress", "params": {"progressToken": 10**9, "progress": 1}},
+            {"method": "notifications/tools/list_changed"},
+        ]
+        block = b"".join(encode({"jsonrpc": "2.0"} | each) for each in told) * 100
+        for _ in range(times // 300):
+            write_all(1, block)
+
+    def answer_slowly(self, seconds):
+        """For so long, each call is answered after three seconds."""
+        prompt, until = self.answer, time.monotonic() + seconds
+
+        def answer(key, result, method):
+            if method == "tools/call" and time.monotonic() < until:
+                self.after(3.0, key, lambda: prompt(key, result, method))
+            else:
+                prompt(key, result, method)
+
+        self.answer = answer
 
 
 METHODS = {
@@ -398,6 +465,57 @@ def leave_descendant(how, hold, clean):
     return pid
 
 
+def half_of(line):
+    return line[: len(line) // 2]
+
+
+def cut_off(message, line):
+    write_all(1, half_of(line))
+    os._exit(1)
+
+
+def hang_in_the_middle(message, line):
+    write_all(1, half_of(line))
+    while True:
+        signal.pause()
+
+
+def in_two_pieces(message, line):
+    write_all(1, half_of(line))
+    time.sleep(0.002)  # so that the pieces are read one by one
+    return line[len(line) // 2 :]
+
+
+def with_strangers(message, line):
+    """Before an answer, the same with ids that nobody waits for."""
+    key = message.get("id", 0)
+    strangers = [key + 10**6, -key - 1, str(key), key + 0.5, True, None, [key], {"id": key}, 10**30]
+    return b"".join(encode(message | {"id": stranger}) for stranger in strangers) + line
+
+
+SPOILERS = {  # what becomes of a message; some do not return
+    "garbage": lambda message, line: b'this is not JSON\n\n   \n{"half": \n\xff\xfe\r\n[]\n' + line,
+    "half-lines": lambda message, line: half_of(line) + b"\n" + line,
+    "half-answers": lambda message, line: half_of(line) + b"\n",
+    "pieces": in_two_pieces,
+    "cut-off": cut_off,
+    "half-hang": hang_in_the_middle,
+    "twice": lambda message, line: line + line,
+    "unknown-ids": with_strangers,
+    "wrong-ids": lambda message, line: encode(message | {"id": message.get("id", 0) + 10**6}),
+}
+MISDEEDS = {  # what happens once, for so many bytes, messages or seconds
+    "long-line": lambda server, times: write_all(1, b"x" * times + b"\n"),
+    "stderr": lambda server, times: server.tool_stderr({"bytes": times}, None, None),
+    "notifications": LightServer.flood_with_notifications,
+    "slow": LightServer.answer_slowly,
+}
+
+
+def encode(message):
+    return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
 def write_all(descriptor, data):
     view = memoryview(data)
     while view:
@@ -426,11 +544,23 @@ def parse(argv):
     parser.add_argument(
         "--exit-at-once", type=int, metavar="CODE", help="say so on stderr and exit with CODE"
     )
-    return parser.parse_args(argv)
+    parser.add_argument("--misbehaves", action="store_true", help="offer the tools hold and misbehave")
+    parser.add_argument("--label", default="1.0.0", help="the version that it gives of itself")
+    parser.add_argument("--starts", metavar="FILE", help="append the time of each start, in monotonic s")
+    parser.add_argument(
+        "--only-if", metavar="FILE", help="start without misbehaviour when the file is not there"
+    )
+    options = parser.parse_args(argv)
+    if options.only_if and not os.access(options.only_if, os.F_OK):
+        options.exit_at_once = None
+        options.garbage = options.never_read = options.no_initialize_answer = False
+    return options
 
 
 def main(argv):
     options = parse(argv)
+    if options.starts:
+        append(options.starts, f"{time.monotonic()}\n".encode())
     if options.pid_file:
         append(options.pid_file, str(os.getpid()).encode())
     if options.ignore_term:

@@ -72,7 +72,7 @@ class Stack:
         return ModernClient(self, path, token)
 
     async def rest(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
+        headers = {"Authorization": f"Bearer {TOKEN}"} | kwargs.pop("headers", {})
         return await self.http.request(method, self.url + path, headers=headers, **kwargs)
 
     async def raw(self, data: bytes, *, half_close: bool = False, timeout: float = 20.0) -> bytes:  # noqa: ASYNC109

@@ -5,18 +5,34 @@ from __future__ import annotations
 import asyncio
 import difflib
 import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import httpx
 
 from fairlead.core.admission import AdmissionPolicy, Limits
+from fairlead.core.overrides import REMOVED, Edit, apply, key_text
 from fairlead.core.ratelimit import Gcra
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
+from fairlead.model.fleet import Strategy
+from fairlead.model.reports import (
+    BalancerStatus,
+    BreakerScope,
+    BreakerStatus,
+    Change,
+    CheckResult,
+    FleetStatus,
+    Member,
+    Origin,
+    Override,
+    Owner,
+    ServerBalance,
+)
 from fairlead.model.request import RoutedRequest
-from fairlead.model.status import InstanceStatus, ServerState, ServerStatus
+from fairlead.model.status import BreakerState, InstanceStatus, ServerState, ServerStatus
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.web.app import create_app
 from fairlead.web.services import Services, SystemInfo
@@ -39,7 +55,7 @@ def server(server_id: str, state: ServerState = ServerState.READY, **members: An
         instances=instances,
         source="command:true",
         sharing="shared",
-        weight=1.0,
+        weight=members.pop("weight", 1.0),
         capabilities=members.pop("capabilities", []),
         **members,
     )
@@ -56,6 +72,10 @@ class MemoryFleet:
         self._servers = {s.id: s for s in servers}
         self.generation = 1
         self.requests: list[RoutedRequest] = []
+        self.strategy = Strategy.RESOURCE_BASED
+        self.instance_weights: dict[str, float] = {}
+        self.open: set[str] = set()  # breakers
+        self.drained: list[tuple[str, str | None]] = []
 
     def servers(self) -> list[ServerStatus]:
         return list(self._servers.values())
@@ -65,6 +85,9 @@ class MemoryFleet:
             return self._servers[server_id]
         near = difflib.get_close_matches(server_id, self._servers, 1)
         raise problem("unknown-server", 404, f"there is no server {server_id!r}; did you mean {near}?")
+
+    def change(self, server_id: str, **members: Any) -> None:
+        self._servers[server_id] = self._servers[server_id].model_copy(update=members)
 
     def _become(self, server_id: str, state: ServerState, **changes: Any) -> ServerStatus:
         status = self.server(server_id)
@@ -82,6 +105,72 @@ class MemoryFleet:
 
     async def restart(self, server_id: str) -> ServerStatus:
         return self._become(server_id, ServerState.READY, restarts=self.server(server_id).restarts + 1)
+
+    async def drain(self, server_id: str, instance_id: str | None) -> ServerStatus:
+        status = self.server(server_id)
+        if instance_id not in {None, *(instance.id for instance in status.instances)}:
+            raise problem("unknown-instance", 404, f"{server_id} has no instance {instance_id!r}")
+        self.drained.append((server_id, instance_id))
+        return self._become(server_id, ServerState.STOPPED) if instance_id is None else status
+
+    async def check_health(self, server_id: str | None) -> list[CheckResult]:
+        asked = self.servers() if server_id is None else [self.server(server_id)]
+        instances = [(server.id, instance.id) for server in asked for instance in server.instances]
+        return [CheckResult(server=s, instance=i, passed=True, seconds=0.001) for s, i in instances]
+
+    def balancer_status(self) -> BalancerStatus:
+        return BalancerStatus(
+            strategy=self.strategy, servers=[self._balance(s) for s in self.servers()], capabilities=[]
+        )
+
+    def _balance(self, server: ServerStatus) -> ServerBalance:
+        members = [
+            Member(
+                id=instance.id,
+                weight=self.instance_weights.get(instance.id, 1.0),
+                in_rotation=True,
+                calls_in_flight=0,
+                limit=64,
+                pressure=0.0,
+                calls_total=0,
+            )
+            for instance in server.instances
+        ]
+        return ServerBalance(
+            id=server.id,
+            strategy=server.strategy,
+            weight=server.weight,
+            panicking=False,
+            calls_waiting=0,
+            instances=members,
+        )
+
+    def set_instance_weights(self, weights: Mapping[str, float]) -> None:
+        self.instance_weights |= weights
+
+    def breakers(self) -> list[BreakerStatus]:
+        own = [(server.id, BreakerScope.SERVER, server.id) for server in self.servers()]
+        inner = [(i.id, BreakerScope.INSTANCE, s.id) for s in self.servers() for i in s.instances]
+        return [
+            BreakerStatus(
+                id=breaker,
+                scope=scope,
+                server=server_id,
+                state=BreakerState.OPEN if breaker in self.open else BreakerState.CLOSED,
+                calls=0,
+                failures=0,
+                slow=0,
+                opened_total=0,
+            )
+            for breaker, scope, server_id in own + inner
+        ]
+
+    def reset_breaker(self, breaker_id: str) -> BreakerStatus:
+        self.open.discard(breaker_id)
+        for breaker in self.breakers():
+            if breaker.id == breaker_id:
+                return breaker
+        raise problem("unknown-breaker", 404, f"nothing is called {breaker_id!r}")
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
         self.requests.append(request)
@@ -106,19 +195,98 @@ class MemoryFleet:
 
 
 class MemoryConfig:
-    """A fleet file that can be made bad."""
+    """A fleet document in memory, and live edits on it; those that a fleet can show, it shows."""
 
-    def __init__(self) -> None:
-        self.problems: list[dict[str, Any]] = []
+    def __init__(self, fleet: MemoryFleet | None = None) -> None:
+        self.document: dict[str, Any] = {
+            "version": "1",
+            "servers": {"magic": {"environment": {"KEY": "${KEY}"}}},
+        }
+        self.generation = 7
+        self.owner = Owner.FILE
+        self.overrides: dict[str, Override] = {}
+        self.edits: list[tuple[str, list[Edit]]] = []  # who, what
+        self.replaced: list[dict[str, Any]] = []
+        self.problems: list[str] = []
+        self.refusal: ProblemError | None = None
+        self._fleet = fleet
 
     def current(self) -> dict[str, Any]:
-        return {"version": "1", "servers": {"magic": {"environment": {"KEY": "${KEY}"}}}}
+        return self.document
 
-    async def reload(self) -> dict[str, Any]:
+    def status(self) -> FleetStatus:
+        return FleetStatus(
+            owner=self.owner,
+            generation=self.generation,
+            observed_generation=self.generation,
+            conditions=[],
+            overrides=list(self.overrides.values()),
+            spec=self.document,
+        )
+
+    async def replace(
+        self, document: bytes, *, expected: int | None, dry_run: bool, origin: Origin, by: str
+    ) -> Change:
+        self.replaced.append(
+            {"document": document, "expected": expected, "dry_run": dry_run, "origin": origin, "by": by}
+        )
+        self._check()
+        if not dry_run:
+            self.document = json.loads(document)
+        return self._changed(dry_run=dry_run)
+
+    async def edit(self, edits: Sequence[Edit], *, by: str) -> Change:
+        self._check()
+        self.edits.append((by, list(edits)))
+        self.document = apply(self.document, edits)
+        for edit in edits:
+            key, removed = key_text(edit.key), edit.value is REMOVED
+            value = None if removed else edit.value
+            self.overrides[key] = Override(key=key, value=value, removed=removed, by=by, at=1.0)
+            if self._fleet is not None:
+                _show(self._fleet, edit)
+        return self._changed()
+
+    async def drop_overrides(self, keys: Sequence[str] | None) -> Change:
+        wanted = list(self.overrides) if keys is None else keys
+        if unknown := [key for key in wanted if key not in self.overrides]:
+            raise problem("unknown-override", 404, f"no live edit has the key {unknown[0]}")
+        for key in wanted:
+            del self.overrides[key]
+        return self._changed()
+
+    async def release(self) -> Change:
+        self.owner = Owner.FILE
+        return self._changed()
+
+    async def reload(self) -> Change:
+        self._check()
+        return self._changed(adjusted=("magic",))
+
+    def _check(self) -> None:
         if self.problems:
-            bad = problem("invalid-config", 422).problem
+            bad = problem("fleet-file-invalid", 422).problem
             raise ProblemError(replace(bad, extra={"problems": self.problems}))
-        return {"changed": ["magic"]}
+        if self.refusal is not None:
+            raise self.refusal
+
+    def _changed(self, *, dry_run: bool = False, **members: Any) -> Change:
+        self.generation += not dry_run
+        return Change(generation=self.generation, dry_run=dry_run, **members)
+
+
+def _show(fleet: MemoryFleet, edit: Edit) -> None:
+    match edit.key:
+        case ("servers", server_id, "scaling", "minInstances"):
+            fleet.change(server_id, min_instances=edit.value)
+        case ("servers", server_id, "scaling", "maxInstances"):
+            fleet.change(server_id, max_instances=edit.value)
+        case ("servers", server_id, "strategy"):
+            fleet.change(server_id, strategy=fleet.strategy if edit.value is REMOVED else edit.value)
+        case ("loadBalancing", "strategy"):
+            fleet.strategy = Strategy(edit.value)
+        case ("loadBalancing", "weights", server_id):
+            fleet.change(server_id, weight=edit.value)
 
 
 def policy(port: int = 3002, **bounds: Any) -> AdmissionPolicy:
@@ -144,8 +312,8 @@ def services(
     admits = admits or policy()
     return Services(
         fleet=fleet,
-        config=config or MemoryConfig(),
-        metrics=MetricsCollector(fleet.servers),
+        config=config or MemoryConfig(fleet),
+        metrics=MetricsCollector(fleet.servers, fleet.breakers),
         policy=lambda: admits,
         info=SystemInfo("1.2.3", 1_700_000_000.0, os.getpid(), "node-1", {"orchestrator": f"http://{HOST}"}),
         limiter=limiter,

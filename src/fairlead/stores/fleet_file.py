@@ -8,12 +8,12 @@ written, and the model.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fairlead.model.fleet import FleetFile, FleetSpec, LoadBalancing, ServerSpec
+from fairlead.model.fleet import FleetFile, FleetSpec, HealthCheck, LoadBalancing, ServerSpec, SpecModel
 from fairlead.model.shapes import shape_of_model
 from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
 from fairlead.stores.fleet_messages import describe, message_of, path_text
@@ -44,14 +44,34 @@ def load(text: str | bytes, source: str) -> Loaded:
 
 def dump(spec: FleetSpec) -> str:
     """The spec as a fleet file in today's form; `load(dump(spec))` gives an equal spec."""
-    data = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return write_yaml(document(spec))
+
+
+def document(spec: FleetSpec, *, full: bool = False) -> dict[str, Any]:
+    """The spec as JSON data in the fleet file's own words.
+
+    What is as by default is left out, unless it is to be `full`.
+    """
+    data = _written(spec, full)
     servers = data.get("servers", {})
     weights = {id_: server.pop("weight") for id_, server in servers.items() if "weight" in server}
-    for server in servers.values():
+    for id_, server in servers.items():
         del server["id"]
-    balancing = data.pop("loadBalancing", {}) | ({"weights": weights} if weights else {})
+        check = _own_health_check(spec.servers[id_].health_check, spec.load_balancing, full)
+        server.pop("healthCheck", None)
+        if check:
+            server["healthCheck"] = check
+    balancing = data.pop("loadBalancing", {}) | ({"weights": weights} if weights or full else {})
     ordered = {"version": spec.version, **data, "servers": servers}
-    return write_yaml(ordered | ({"loadBalancing": balancing} if balancing else {}))
+    return ordered | ({"loadBalancing": balancing} if balancing else {})
+
+
+def _written(
+    model: SpecModel, full: bool, *, only: set[str] | None = None, but: set[str] | None = None
+) -> dict[str, Any]:
+    return model.model_dump(
+        mode="json", by_alias=True, exclude_defaults=not full, exclude_none=True, include=only, exclude=but
+    )
 
 
 class _Loading:
@@ -179,10 +199,49 @@ def _find(root: Mapping, loc: Path) -> tuple[Node, Position, Path]:
 
 def _meaning(file: FleetFile) -> FleetSpec:
     weights = file.load_balancing.weights
+    balancing = LoadBalancing(**file.load_balancing.model_dump(exclude={"weights"}))
     servers = {
-        name: ServerSpec(**dict(entry) | {"id": name, "weight": weights.get(name, 1.0)})
+        name: ServerSpec(
+            **dict(entry)
+            | {
+                "id": name,
+                "weight": weights.get(name, 1.0),
+                "health_check": _health_check(entry.health_check, balancing),
+            }
+        )
         for name, entry in file.servers.items()
     }
-    balancing = LoadBalancing(**file.load_balancing.model_dump(exclude={"weights"}))
     rest: dict[str, Any] = {name: value for name, value in file if name in FleetSpec.model_fields}
     return FleetSpec(**rest | {"servers": servers, "load_balancing": balancing})
+
+
+_OF_THE_FLEET: Final = {
+    "interval": "health_check_interval",
+    "retries": "unhealthy_threshold",
+    "recoveries": "recovery_threshold",
+}
+"""Parts of a health check, and where `loadBalancing` has them for servers that do not say."""
+
+
+def _health_check(own: HealthCheck, fleet: LoadBalancing) -> HealthCheck:
+    """A server's health check, filled up with what the fleet says for all.
+
+    `model_fields_set` goes on naming what the server says itself, so that it still does after the fleet's
+    part was edited.
+    """
+    common = {
+        name: getattr(fleet, of_fleet)
+        for name, of_fleet in _OF_THE_FLEET.items()
+        if name not in own.model_fields_set
+    }
+    return HealthCheck.model_construct(_fields_set=own.model_fields_set, **dict(own) | common)
+
+
+def _own_health_check(check: HealthCheck, fleet: LoadBalancing, full: bool) -> dict[str, Any]:
+    """What of a server's health check the file must say: all that `_health_check` would not fill in."""
+    stated = {
+        name
+        for name, of_fleet in _OF_THE_FLEET.items()
+        if name in check.model_fields_set or getattr(check, name) != getattr(fleet, of_fleet)
+    }
+    return _written(check, full, but=set(_OF_THE_FLEET)) | _written(check, full=True, only=stated)

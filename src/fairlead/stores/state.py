@@ -97,6 +97,11 @@ class StateFolder:
         return self.root / "instances.json"
 
     @property
+    def overrides_file(self) -> Path:
+        """Live edits of the fleet spec, and whose the spec is."""
+        return self.root / "overrides.json"
+
+    @property
     def packages(self) -> Path:
         return self.root / "packages"
 

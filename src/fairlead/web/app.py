@@ -12,11 +12,14 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from fairlead.web.admission import AdmissionMiddleware
+from fairlead.web.balancing import balancing_router
+from fairlead.web.breakers import breakers_router
 from fairlead.web.config import config_router
 from fairlead.web.context import RequestContext
 from fairlead.web.docs import docs_router
-from fairlead.web.health import health_router
-from fairlead.web.metrics import metrics_router
+from fairlead.web.fleet import fleet_router
+from fairlead.web.health import health_router, servers_health_router
+from fairlead.web.metrics import metrics_router, summaries_router
 from fairlead.web.openapi import describe
 from fairlead.web.problems import add_handlers
 from fairlead.web.request import request_router
@@ -26,14 +29,15 @@ from fairlead.web.system import system_router
 
 _TAGS: Final = [
     {"name": "servers", "description": "The MCP servers of the fleet."},
+    {"name": "balancing", "description": "How calls are spread, and who gets none for a while."},
     {"name": "health", "description": "Whether the service and its servers answer."},
     {
         "name": "requests",
         "description": "Single MCP requests, for programs that do not speak MCP themselves.",
     },
-    {"name": "config", "description": "The fleet file in force."},
+    {"name": "config", "description": "The fleet spec in force, and changing it."},
     {"name": "system", "description": "The service itself."},
-    {"name": "metrics", "description": "Numbers for Prometheus."},
+    {"name": "metrics", "description": "Numbers for Prometheus and for people."},
 ]
 
 
@@ -65,11 +69,16 @@ def create_app(services: Services) -> FastAPI:
         ],
     )
     add_handlers(app)
-    app.include_router(servers_router(services.fleet))
+    app.include_router(servers_router(services.fleet, services.config))
+    app.include_router(balancing_router(services.fleet, services.config))
+    app.include_router(breakers_router(services.fleet))
     app.include_router(health_router(services.fleet, services.info.version))
+    app.include_router(servers_health_router(services.fleet))
     app.include_router(request_router(services.fleet))
+    app.include_router(fleet_router(services.config))
     app.include_router(config_router(services.config))
     app.include_router(system_router(services))
     app.include_router(metrics_router(services.metrics))
+    app.include_router(summaries_router(services.metrics, services.fleet))
     app.include_router(docs_router())
     return app

@@ -6,13 +6,15 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from fairlead.web.examples import INVALID_CONFIG, shown
+from fairlead.model.reports import Change
+from fairlead.web.examples import CHANGE, CHANGE_REFUSED, INVALID_CONFIG, NOT_THE_OWNER, as_json, shown
 from fairlead.web.problems import documented
 from fairlead.web.services import ConfigService
+from fairlead.web.strict import StrictRoute
 
 
 def config_router(config: ConfigService) -> APIRouter:
-    router = APIRouter(prefix="/api/config", tags=["config"])
+    router = APIRouter(prefix="/api/config", tags=["config"], route_class=StrictRoute)
     example = {
         "version": "1",
         "servers": {
@@ -31,9 +33,12 @@ def config_router(config: ConfigService) -> APIRouter:
     @router.post(
         "/reload",
         summary="Read the fleet file again",
-        responses={200: shown(changed={"changed": ["magic"]}), **documented(INVALID_CONFIG)},
+        responses={
+            200: shown(changed=as_json(CHANGE)),
+            **documented(NOT_THE_OWNER, CHANGE_REFUSED, INVALID_CONFIG),
+        },
     )
-    async def reload_config() -> dict[str, Any]:
+    async def reload_config() -> Change:
         """Put the file in force now, touching only what changed. A bad file changes nothing."""
         return await config.reload()
 

@@ -69,7 +69,9 @@ class RequestContext:
     def _finished(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.http(route, scope["method"], status=status, seconds=seconds)
-        _log.info(
+        looking = scope["method"] in ("GET", "HEAD") and status < 400  # `fairlead top` does it all the time
+        log = _log.debug if looking else _log.info
+        log(
             "request",
             method=scope["method"],
             path=scope["path"],

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from fairlead.model.errors import Fault, Problem, RpcError
+from fairlead.model.reports import Change
+from fairlead.model.spec_problem import Severity, SpecProblem
 from fairlead.model.status import Condition, InstanceStatus, ServerState, ServerStatus
 from fairlead.web.problems import FieldError, rpc_problem, validation_problem
 
-_SINCE: Final = 1795348800.0
+SINCE: Final = 1795348800.0
 
 FILESYSTEM: Final = ServerStatus(
     id="filesystem",
     state=ServerState.READY,
     message="14 tools",
-    conditions=[Condition(type="Ready", status=True, reason="Negotiated", message="14 tools", since=_SINCE)],
+    conditions=[Condition(type="Ready", status=True, reason="Negotiated", message="14 tools", since=SINCE)],
     instances=[
         InstanceStatus(
             id="filesystem-1",
             state="ready",
             pid=4242,
             protocol_version="2025-11-25",
-            started_at=_SINCE,
+            started_at=SINCE,
             calls_in_flight=1,
             calls_total=128,
             memory_bytes=66_060_288,
+            cpu_cores=0.08,
+            in_rotation=True,
         )
     ],
     source="npm:@modelcontextprotocol/server-filesystem@2026.8.31",
@@ -32,6 +38,8 @@ FILESYSTEM: Final = ServerStatus(
     capabilities=["file-operations", "directory-management", "file-search", "content-analysis"],
     weight=1.0,
     tools=14,
+    wanted_instances=1,
+    max_instances=4,
     server_name="secure-filesystem-server",
     server_version="0.2.0",
 )
@@ -45,7 +53,7 @@ MAGIC: Final = ServerStatus(
             status=False,
             reason="SecretMissing",
             message="TWENTYFIRST_API_KEY is not set. Set it in the environment and restart the server.",
-            since=_SINCE,
+            since=SINCE,
         )
     ],
     instances=[],
@@ -59,6 +67,13 @@ UNKNOWN_SERVER: Final = Problem(
     code="unknown-server",
     title="There is no such server",
     detail="No server of the fleet is called 'filesytem'. Did you mean 'filesystem'?",
+    status=404,
+    fault=Fault.CLIENT,
+)
+UNKNOWN_INSTANCE: Final = Problem(
+    code="unknown-instance",
+    title="There is no such instance",
+    detail="filesystem has no instance 'filesystem-9'. There are: filesystem-1.",
     status=404,
     fault=Fault.CLIENT,
 )
@@ -95,23 +110,41 @@ INVALID_REQUEST: Final = validation_problem(
         )
     ]
 )
+_SPEC_PROBLEM: Final = SpecProblem(
+    Severity.ERROR,
+    file="config/mcp-servers.yml",
+    line=12,
+    column=5,
+    path="servers.magic.pakage",
+    message="there is no such key",
+    hint="did you mean package?",
+)
+INVALID_BODY: Final = validation_problem(
+    [FieldError(where="body.sever", what="there is no such member", how="remove it or mend its name")]
+)
 INVALID_CONFIG: Final = Problem(
-    code="invalid-config",
+    code="fleet-file-invalid",
     title="The fleet file is not valid",
-    detail="config/mcp-servers.yml was not put in force; the former one still is. See `problems`.",
+    detail=str(_SPEC_PROBLEM),
     status=422,
     fault=Fault.CLIENT,
-    extra={
-        "problems": [
-            {
-                "file": "config/mcp-servers.yml",
-                "line": 12,
-                "key": "servers.magic.wieght",
-                "message": "there is no such key; did you mean weight?",
-            }
-        ]
-    },
+    extra={"problems": [str(_SPEC_PROBLEM)]},
 )
+CHANGE_REFUSED: Final = Problem(
+    code="change-refused",
+    title="The change was refused",
+    detail="filesystem: the new version did not come up: exited with code 1. Nothing was changed.",
+    status=409,
+    fault=Fault.CLIENT,
+)
+NOT_THE_OWNER: Final = Problem(
+    code="not-the-owner",
+    title="The file does not own the fleet spec",
+    detail="GitOps owns it. Change it in Git, or take it back with POST /api/fleet/release.",
+    status=409,
+    fault=Fault.CLIENT,
+)
+CHANGE: Final = Change(generation=8, adjusted=("filesystem",), kept=("magic",))
 INPUT_REQUIRED: Final[dict[str, Any]] = {
     "resultType": "input_required",
     "inputRequests": {
@@ -133,6 +166,6 @@ def shown(**examples: Any) -> dict[str, Any]:
     return {"content": {"application/json": {"examples": named}}}
 
 
-def as_json(status: ServerStatus) -> dict[str, Any]:
-    """A server as the API shows it."""
-    return status.model_dump(mode="json", by_alias=True)
+def as_json(model: BaseModel) -> dict[str, Any]:
+    """A model as the API shows it."""
+    return model.model_dump(mode="json", by_alias=True)

@@ -1,17 +1,21 @@
-"""`/health` for probes, and `/api/health/servers` for people."""
+"""`/health` for probes, `/api/health/servers` for people, and `/api/health/check` to look at once."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Annotated, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Body, Depends
 from pydantic import BaseModel, Field
 
+from fairlead.model.reports import CheckResult
 from fairlead.model.status import Condition, ServerState, ServerStatus
-from fairlead.web.examples import FILESYSTEM, MAGIC, shown
+from fairlead.web.examples import FILESYSTEM, INVALID_BODY, MAGIC, UNKNOWN_SERVER, as_json, shown
+from fairlead.web.problems import documented
 from fairlead.web.services import Fleet
+from fairlead.web.strict import NOT_JSON, Id, StrictBody, StrictRoute, require_json
 
 
 class Overall(StrEnum):
@@ -29,7 +33,7 @@ class Health(BaseModel):
 
 class ServerHealth(BaseModel):
     id: str
-    healthy: bool = Field(description="Whether it answers calls now")
+    healthy: bool = Field(description="Whether it answers calls now; an idle one starts for the next call")
     state: ServerState
     message: str
     instances: int
@@ -42,6 +46,21 @@ class FleetHealth(BaseModel):
     status: Overall
     counts: dict[ServerState, int] = Field(description="Servers in each state that occurs")
     servers: list[ServerHealth]
+
+
+class CheckBody(StrictBody):
+    """Which servers are checked."""
+
+    server: Id | None = Field(default=None, description="A server's id; without it, all servers")
+
+
+class CheckList(BaseModel):
+    """A result for each instance that was checked."""
+
+    results: list[CheckResult]
+
+
+_HEALTHY: Final = frozenset({ServerState.READY, ServerState.IDLE})
 
 
 def overall(servers: Iterable[ServerStatus]) -> Overall:
@@ -62,7 +81,7 @@ def fleet_health(servers: list[ServerStatus]) -> FleetHealth:
         servers=[
             ServerHealth(
                 id=server.id,
-                healthy=server.state is ServerState.READY,
+                healthy=server.state in _HEALTHY,
                 state=server.state,
                 message=server.message,
                 instances=len(server.instances),
@@ -87,11 +106,52 @@ def health_router(fleet: Fleet, version: str) -> APIRouter:
         """Needs no token. 200 for as long as the service answers, whatever state its servers are in."""
         return Health(status=overall(fleet.servers()), version=version)
 
-    example = fleet_health([FILESYSTEM, MAGIC]).model_dump(mode="json", by_alias=True)
+    return router
 
-    @router.get("/api/health/servers", summary="Health of the servers", responses={200: shown(fleet=example)})
+
+_PASSED: Final = CheckResult(server="filesystem", instance="filesystem-1", passed=True, seconds=0.0016)
+_LATE: Final = CheckResult(
+    server="context7",
+    instance="context7-2",
+    passed=False,
+    seconds=5.0,
+    message="no answer to ping within 5 s",
+)
+
+
+def servers_health_router(fleet: Fleet) -> APIRouter:
+    router = APIRouter(prefix="/api/health", tags=["health"], route_class=StrictRoute)
+    example = as_json(fleet_health([FILESYSTEM, MAGIC]))
+
+    @router.get("/servers", summary="Health of the servers", responses={200: shown(fleet=example)})
     async def get_servers_health() -> FleetHealth:
         """Which servers answer, and why the others do not."""
         return fleet_health(fleet.servers())
+
+    @router.post(
+        "/check",
+        summary="Check the servers now",
+        dependencies=[Depends(require_json)],
+        responses={
+            200: shown(checked=as_json(CheckList(results=[_PASSED, _LATE]))),
+            **documented(UNKNOWN_SERVER, NOT_JSON, INVALID_BODY),
+        },
+    )
+    async def check_health(
+        body: Annotated[
+            CheckBody | None,
+            Body(
+                openapi_examples={
+                    "one": {"summary": "One server", "value": {"server": "filesystem"}},
+                    "all": {"summary": "All servers", "value": {}},
+                }
+            ),
+        ] = None,
+    ) -> CheckList:
+        """Check every instance of a server, or of all, and answer with the outcomes.
+
+        They count as any other check does: an instance that fails is checked again, and then replaced.
+        """
+        return CheckList(results=await fleet.check_health(body.server if body else None))
 
     return router

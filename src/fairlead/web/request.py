@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from email.message import Message
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from starlette.exceptions import HTTPException
 
 from fairlead.model.errors import InputRequired
 from fairlead.model.request import RoutedRequest
 from fairlead.web import examples
 from fairlead.web.problems import documented, input_problem
 from fairlead.web.services import Fleet
-from fairlead.web.strict import StrictRoute
+from fairlead.web.strict import NOT_JSON, StrictBody, StrictRoute, require_json
 
 MAX_TIMEOUT: Final = 600.0  # s
 
 
-class RequestBody(BaseModel):
+class RequestBody(StrictBody):
     """One MCP request. Exactly one of `server` and `capability` says where it goes."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
-        json_schema_extra={"oneOf": [{"required": ["server"]}, {"required": ["capability"]}]},
+        json_schema_extra={"oneOf": [{"required": ["server"]}, {"required": ["capability"]}]}
     )
 
     server: str | None = Field(default=None, min_length=1, max_length=128, description="A server's id")
@@ -67,29 +63,19 @@ _BY_CAPABILITY: Final = {"capability": "documentation-search", "method": "tools/
 _RESULT: Final = {"result": {"content": [{"type": "text", "text": "# Notes"}]}}
 
 
-def _require_json(request: Request) -> None:
-    """Runs after the body was read, but FastAPI parses it only when it is declared as JSON."""
-    message = Message()
-    message["content-type"] = request.headers.get("content-type", "")
-    subtype = message.get_content_subtype()
-    if message.get_content_maintype() != "application" or (
-        subtype != "json" and not subtype.endswith("+json")
-    ):
-        raise HTTPException(415, "Send the body as JSON, with Content-Type: application/json")
-
-
 def request_router(fleet: Fleet) -> APIRouter:
     router = APIRouter(tags=["requests"], route_class=StrictRoute)
 
     @router.post(
         "/api/request",
         summary="Route one MCP request",
-        dependencies=[Depends(_require_json)],
+        dependencies=[Depends(require_json)],
         responses={
             200: examples.shown(call=_RESULT),
             **documented(
                 examples.UNKNOWN_SERVER,
                 input_problem(InputRequired(examples.INPUT_REQUIRED)),
+                NOT_JSON,
                 examples.INVALID_REQUEST,
                 examples.RPC_ERROR,
                 examples.SERVER_NOT_READY,

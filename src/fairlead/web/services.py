@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fairlead.core.admission import AdmissionPolicy
+from fairlead.core.overrides import Edit
 from fairlead.core.ratelimit import Gcra
+from fairlead.model.reports import BalancerStatus, BreakerStatus, Change, CheckResult, FleetStatus, Origin
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.metrics import MetricsCollector
 
 
 class Fleet(Protocol):
-    """The running fleet. Whoever names a server that is not in it gets `ProblemError` (`unknown-server`)."""
+    """The running fleet. Whoever names what is not in it gets `ProblemError` (404, with the nearest name)."""
 
     @property
     def generation(self) -> int:
@@ -33,6 +35,31 @@ class Fleet(Protocol):
 
     async def restart(self, server_id: str) -> ServerStatus: ...
 
+    async def drain(self, server_id: str, instance_id: str | None) -> ServerStatus:
+        """Give it no more calls, and stop it when those that it has have ended.
+
+        Another instance takes the place of an instance; a server stays stopped.
+        """
+        ...
+
+    async def check_health(self, server_id: str | None) -> list[CheckResult]:
+        """Check the server's instances now (None: all servers'), and wait for the outcome."""
+        ...
+
+    def balancer_status(self) -> BalancerStatus: ...
+
+    def set_instance_weights(self, weights: Mapping[str, float]) -> None:
+        """By the instance's id, all or none; they last as long as the instance."""
+        ...
+
+    def breakers(self) -> list[BreakerStatus]:
+        """Those of all servers, and of all instances."""
+        ...
+
+    def reset_breaker(self, breaker_id: str) -> BreakerStatus:
+        """Close it and forget what it has counted. Its id is the server's or the instance's."""
+        ...
+
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
         """The result of one MCP request.
 
@@ -42,17 +69,43 @@ class Fleet(Protocol):
 
 
 class ConfigService(Protocol):
-    """The fleet file in force."""
+    """The fleet spec in force: an accepted document, and live edits by key on top of it.
+
+    What is refused (`ProblemError`) has changed nothing: 422 with all that is wrong in `extra["problems"]`,
+    409 `change-refused` when a new version of a server does not come up.
+    """
 
     def current(self) -> dict[str, Any]:
         """The fleet spec as JSON, placeholders such as `${NAME}` unresolved: it holds no secret."""
         ...
 
-    async def reload(self) -> dict[str, Any]:
-        """Read the file now and put it in force; returns what changed.
+    def status(self) -> FleetStatus:
+        """The spec as a document, its generation, and how far the fleet is with it."""
+        ...
 
-        Raises `ProblemError` (422) with all that is wrong in `extra["problems"]`.
+    async def replace(
+        self, document: bytes, *, expected: int | None, dry_run: bool, origin: Origin, by: str
+    ) -> Change:
+        """Put a whole fleet document in force, or say what that would do.
+
+        `expected` is the generation that it replaces, None for any; another one is refused (412).
         """
+        ...
+
+    async def edit(self, edits: Sequence[Edit], *, by: str) -> Change:
+        """Put live edits in force, all or none; `by` is the name of the token."""
+        ...
+
+    async def drop_overrides(self, keys: Sequence[str] | None) -> Change:
+        """Take back the live edits of these (dotted) keys, or all of them. Unknown keys are refused (404)."""
+        ...
+
+    async def release(self) -> Change:
+        """Take the spec from GitOps: the file owns it again and is put in force."""
+        ...
+
+    async def reload(self) -> Change:
+        """Read the file now and put it in force. Refused (409 `not-the-owner`) while GitOps owns the spec."""
         ...
 
 

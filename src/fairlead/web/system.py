@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.web.examples import shown
 from fairlead.web.services import Services
+from fairlead.web.strict import StrictRoute
 
 
 class SystemReport(BaseModel):
@@ -31,7 +32,7 @@ class SystemReport(BaseModel):
 
 
 def system_router(services: Services) -> APIRouter:
-    router = APIRouter(tags=["system"])
+    router = APIRouter(tags=["system"], route_class=StrictRoute)
     info = services.info
     example = {
         "version": "0.1.0",

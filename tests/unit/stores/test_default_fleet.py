@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.model.fleet import FleetSpec, ResolvedServer, Sharing, resolve_server
+from fairlead.model.fleet import (
+    FleetSpec,
+    LoadBalancing,
+    ResolvedServer,
+    ServerSpec,
+    Sharing,
+    resolve_server,
+)
 from fairlead.model.placeholders import MissingNames
 from fairlead.stores.fleet_file import load
 
@@ -41,6 +48,24 @@ def test_the_servers_their_weights_and_capabilities(spec: FleetSpec) -> None:
 def test_only_sequential_holds_state(spec: FleetSpec) -> None:
     stateful = [name for name, server in spec.servers.items() if server.sharing is Sharing.SESSION]
     assert stateful == ["sequential"]
+
+
+def test_what_balances_scales_and_guards_is_as_the_documented_defaults_have_it(spec: FleetSpec) -> None:
+    """The file shows the keys: it must not show other values than a server without them gets."""
+    plain = ServerSpec(id="a", command="x")
+    for name, server in spec.servers.items():
+        most = 16 if name == "sequential" else 4
+        assert server.scaling == plain.scaling.model_copy(update={"max_instances": most})
+        assert server.health_check == plain.health_check
+        assert server.circuit_breaker == plain.circuit_breaker
+        assert server.limits == plain.limits
+        assert server.strategy is None
+    assert spec.load_balancing == LoadBalancing()
+
+
+def test_only_what_really_has_no_effect_is_said_to_have_none() -> None:
+    found = load(FILE.read_bytes(), "f.yml").warnings
+    assert [problem.path for problem in found] == ["monitoring", "environments"]
 
 
 def test_every_server_is_a_pinned_package(spec: FleetSpec) -> None:
@@ -81,6 +106,8 @@ def test_editors_find_the_schema() -> None:
         "environments",
         "scaling",
         "healthCheck",
+        "circuitBreaker",
+        "limits",
     ],
 )
 def test_every_section_is_there(section: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 from fairlead.model.fleet import FleetSpec, ServerSpec, Sharing
 from fairlead.model.not_in_force import NOT_IN_FORCE
 from fairlead.model.spec_problem import Severity, SpecProblem
-from fairlead.stores.fleet_file import dump, load
+from fairlead.stores.fleet_file import document, dump, load
+from fairlead.stores.yaml_text import write_yaml
 from fairlead.stores.yaml_tree import MAX_BYTES
 
 DATA = Path(__file__).parent / "data"
@@ -69,6 +70,20 @@ class TestMeaning:
         spec = server("{url: 'https://${HOST}:${PORT}/mcp', transport: sse, headers: {X-Key: '${KEY}'}}")
         assert (spec.url, spec.transport) == ("https://${HOST}:${PORT}/mcp", "sse")
         assert spec.headers == {"X-Key": "${KEY}"}
+
+    def test_a_health_check_is_filled_up_from_the_fleets_then_from_the_defaults(self) -> None:
+        spec = loaded(
+            """
+            defaults: {healthCheck: {timeout: 1s, retries: 9}}
+            servers:
+              plain: {command: run}
+              own: {command: run, healthCheck: {interval: 30s, retries: 4}}
+            loadBalancing: {healthCheckInterval: 10s, unhealthyThreshold: 5, recoveryThreshold: 6}
+            """
+        )
+        plain, own = (spec.servers[name].health_check for name in ("plain", "own"))
+        assert (plain.interval, plain.timeout, plain.retries, plain.recoveries) == (10.0, 1.0, 9, 6)
+        assert (own.interval, own.timeout, own.retries, own.recoveries) == (30.0, 1.0, 4, 6)
 
     def test_defaults_fill_what_a_server_does_not_say(self) -> None:
         spec = loaded(
@@ -162,9 +177,8 @@ class TestOriginalFile:
         assert len(told) == len(set(told))
         assert {
             "defaults.deploymentType",
-            "defaults.healthCheck",
-            "defaults.scaling.enabled",
-            "defaults.scaling.targetCpuUtilization",
+            "defaults.healthCheck.path",
+            "defaults.scaling.targetMemoryUtilization",
             "servers.context7.id",
             "servers.context7.type",
             "servers.context7.image",
@@ -172,7 +186,6 @@ class TestOriginalFile:
             "servers.filesystem.volumes",
             "servers.filesystem.security",
             "servers.remote.url",
-            "loadBalancing",
             "monitoring",
             "security.authentication",
             "security.networkPolicies.allowedOrigins[1]",
@@ -195,6 +208,12 @@ class TestOriginalFile:
 
 def test_what_is_in_force_is_not_warned_of() -> None:
     text = """
+    loadBalancing:
+      strategy: weighted
+      healthCheckInterval: 10s
+      unhealthyThreshold: 2
+      recoveryThreshold: 1
+      panicThreshold: 30
     servers:
       a:
         command: run
@@ -207,6 +226,19 @@ def test_what_is_in_force_is_not_warned_of() -> None:
         sharing: session
         resources: {memory: 1GiB}
         timeouts: {start: 1s, call: 1s, stop: 1s}
+        strategy: round-robin
+        healthCheck:
+          enabled: true
+          interval: 20s
+          timeout: 1s
+          idleInterval: 2s
+          idleTimeout: 1s
+          retries: 2
+          recoveries: 1
+          errorPatterns: ["^quota"]
+        circuitBreaker: {enabled: true, window: 10s, failureRate: 20, openFor: 1s, trials: 1}
+        limits: {callsPerInstance: 4, calls: 8, waiting: 2}
+        scaling: {enabled: true, minInstances: 0, maxInstances: 3, targetCallsInFlight: 2, idleAfter: 5m}
       b:
         url: https://h/mcp
         transport: sse
@@ -385,3 +417,39 @@ def test_dump_of_an_original_file_means_the_same() -> None:
     again = load(dump(spec), "g.yml")
     assert again.spec == spec
     assert not any("no unit" in problem.message for problem in again.problems)
+
+
+HEALTH = """\
+servers:
+  plain: {command: run}
+  own: {command: run, healthCheck: {interval: 30s}}
+"""
+
+
+def test_a_document_says_what_a_server_says_itself_and_not_what_it_has_from_the_fleet() -> None:
+    written = document(loaded(HEALTH + "loadBalancing: {unhealthyThreshold: 7}"))
+    assert written["servers"] == {
+        "plain": {"command": "run"},
+        "own": {"command": "run", "healthCheck": {"interval": "30s"}},
+    }
+
+
+def test_an_edit_of_the_fleets_part_of_a_document_reaches_only_the_servers_that_had_it_from_there() -> None:
+    written = document(loaded(HEALTH)) | {"loadBalancing": {"healthCheckInterval": "9s"}}
+    again = loaded(write_yaml(written))
+    assert {name: server.health_check.interval for name, server in again.servers.items()} == {
+        "plain": 9.0,
+        "own": 30.0,
+    }
+
+
+def test_a_full_document_has_every_default_and_means_the_same() -> None:
+    spec = load(ORIGINAL.read_bytes(), "f.yml").spec
+    assert spec is not None
+    full = document(spec, full=True)
+    assert full["servers"]["remote"]["circuitBreaker"]["consecutiveFailures"] == 10
+    assert full["servers"]["remote"]["scaling"]["idleAfter"] == "5m"
+    assert full["loadBalancing"]["panicThreshold"] == 50.0
+    assert full["loadBalancing"]["weights"]["filesystem"] == 1.0
+    assert "image" not in full["servers"]["remote"], "what is not there is not null"
+    assert load(write_yaml(full), "g.yml").spec == spec

@@ -48,6 +48,19 @@ def test_exactly_the_operations_of_the_api():
         ("/api/servers/{id}/start", "post"),
         ("/api/servers/{id}/stop", "post"),
         ("/api/servers/{id}/restart", "post"),
+        ("/api/servers/{id}/scale", "post"),
+        ("/api/servers/{id}/drain", "post"),
+        ("/api/load-balancer/status", "get"),
+        ("/api/load-balancer/strategy", "post"),
+        ("/api/circuit-breakers", "get"),
+        ("/api/circuit-breakers/{id}/reset", "post"),
+        ("/api/health/check", "post"),
+        ("/api/fleet", "get"),
+        ("/api/fleet", "put"),
+        ("/api/fleet/overrides", "delete"),
+        ("/api/fleet/release", "post"),
+        ("/api/metrics/summary", "get"),
+        ("/api/metrics/servers/{id}", "get"),
         ("/api/health/servers", "get"),
         ("/api/request", "post"),
         ("/api/config", "get"),
@@ -82,28 +95,48 @@ def test_every_body_has_examples_that_fit_its_schema(name, body):
         check(example["value"], body["schema"])
 
 
+def bodies_for(path: str, operation: dict[str, Any]) -> list[Any]:
+    """No body, and those that the operation shows; a call's method is one that the fleet of the tests has."""
+    if "requestBody" not in operation:
+        return [None]
+    shown = operation["requestBody"]["content"]["application/json"]["examples"].values()
+    bodies = [None, *(example["value"] for example in shown), {"nonsense": 1}, []]
+    if path == "/api/request":
+        bodies = [body | {"method": "echo"} if body else body for body in bodies]
+        asked = ("rpc/error", "ask", "busy", "x y", "boom")
+        bodies += [{"server": "filesystem", "method": method} for method in asked]
+    return bodies
+
+
 @pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
 async def test_answers_fit_what_is_declared(http, path, method, operation):
-    bodies: list[Any] = [None]
-    if "requestBody" in operation:
-        examples = operation["requestBody"]["content"]["application/json"]["examples"]
-        bodies = [
-            *({**example["value"], "method": "echo"} for example in examples.values()),
-            *(
-                {"server": "filesystem", "method": asked}
-                for asked in ("rpc/error", "ask", "busy", "x y", "boom")
-            ),
-        ]
-    for server_id in ("filesystem", "magic", "unknown"):
-        for body in bodies:
-            answer = await http.request(method, path.replace("{id}", server_id), json=body)
-            responses = operation["responses"]
-            declared = responses.get(str(answer.status_code), responses["default"])["content"]
-            schema = declared[answer.headers["content-type"].split(";")[0]]["schema"]
-            is_json = "json" in answer.headers["content-type"]
-            check(answer.json() if is_json else answer.text, schema)
-            if answer.status_code >= 400:
-                assert answer.json()["status"] == answer.status_code
+    seen = set()
+    for name in ("filesystem", "filesystem-1", "magic", "unknown"):
+        for body in bodies_for(path, operation):
+            for headers in ({}, {"if-match": "*"}, {"if-match": '"0"'}):
+                answer = await http.request(method, path.replace("{id}", name), json=body, headers=headers)
+                seen.add(answer.status_code)
+                responses = operation["responses"]
+                declared = responses.get(str(answer.status_code), responses["default"])["content"]
+                schema = declared[answer.headers["content-type"].split(";")[0]]["schema"]
+                is_json = "json" in answer.headers["content-type"]
+                check(answer.json() if is_json else answer.text, schema)
+                if answer.status_code >= 400:
+                    assert answer.json()["status"] == answer.status_code
+    assert 200 in seen
+
+
+@pytest.mark.parametrize(("path", "method"), [(p, m) for p, m, _ in OPERATIONS if p.startswith("/api/")])
+async def test_unknown_query_parameters_are_refused(http, path, method):
+    answer = await http.request(method, path.replace("{id}", "filesystem"), params={"dryrun": "true"})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlead:problem:invalid-request")
+    [error] = answer.json()["errors"]
+    assert (error["where"], error["what"]) == ("query.dryrun", "there is no such parameter")
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics"])
+async def test_probes_and_scrapers_may_add_what_they_like(http, path):
+    assert (await http.get(path, params={"t": "1"})).status_code == 200
 
 
 async def test_the_document_itself_needs_a_token(http, stranger):

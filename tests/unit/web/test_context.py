@@ -48,20 +48,26 @@ async def test_ids_differ(stranger):
 
 
 async def test_a_line_in_the_log_for_each_request(http, logged):
-    await http.get("/api/servers/filesystem?token=hidden", headers={"x-request-id": "r-1"})
+    await http.post("/api/config/reload?token=hidden", headers={"x-request-id": "r-1"})
     [line] = logged
     assert line["milliseconds"] >= 0
     line.pop("milliseconds")
     assert line == {
         "event": "request",
         "log_level": "info",
-        "method": "GET",
-        "path": "/api/servers/filesystem",
-        "status": 200,
+        "method": "POST",
+        "path": "/api/config/reload",
+        "status": 422,
         "principal": "ada",
         "request_id": "r-1",
     }
     assert TOKEN not in str(logged)
+
+
+async def test_looking_is_no_news_unless_it_fails(http, logged):
+    await http.get("/api/servers")
+    await http.get("/nowhere")
+    assert [(line["status"], line["log_level"]) for line in logged] == [(200, "debug"), (404, "info")]
 
 
 async def test_a_strangers_line_has_no_principal(stranger, logged):

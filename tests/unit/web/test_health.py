@@ -4,7 +4,7 @@ import pytest
 
 from fairlead.model.status import ServerState
 from fairlead.web.health import Overall, overall
-from support.web_services import MemoryFleet, client, server, services
+from support.web_services import AUTHORIZED, MemoryFleet, client, server, services
 
 READY, FAILED = ServerState.READY, ServerState.FAILED
 
@@ -54,3 +54,51 @@ async def test_health_of_the_servers(http):
 
 async def test_health_of_the_servers_needs_a_token(stranger):
     assert (await stranger.get("/api/health/servers")).status_code == 401
+
+
+async def test_an_idle_server_is_healthy():
+    fleet = MemoryFleet(server("a", ServerState.IDLE), server("b", ServerState.STOPPED))
+    async with client(services(fleet), **AUTHORIZED) as http:
+        answer = (await http.get("/api/health/servers")).json()
+    assert answer["status"] == "ok"
+    assert [(s["healthy"], s["state"]) for s in answer["servers"]] == [(True, "idle"), (False, "stopped")]
+
+
+@pytest.fixture
+async def two():
+    """A client of two servers that are ready."""
+    async with client(services(MemoryFleet(server("a"), server("b"))), **AUTHORIZED) as http:
+        yield http
+
+
+@pytest.mark.parametrize(
+    ("content", "checked"),
+    [(b"", ["a-1", "b-1"]), (b"{}", ["a-1", "b-1"]), (b'{"server":"b"}', ["b-1"])],
+)
+async def test_servers_are_checked_when_asked_for(two, content, checked):
+    answer = await two.post(
+        "/api/health/check", content=content, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [result["instance"] for result in results] == checked
+    assert (results[-1]["server"], results[-1]["passed"], results[-1]["seconds"]) == ("b", True, 0.001)
+
+
+async def test_no_body_needs_no_content_type(two):
+    assert (await two.post("/api/health/check")).status_code == 200
+
+
+async def test_an_unknown_server_is_not_checked(two):
+    answer = await two.post("/api/health/check", json={"server": "c"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:fairlead:problem:unknown-server")
+
+
+@pytest.mark.parametrize("body", [{"sever": "a"}, {"server": ""}, {"server": 1}, [], "a", 0])
+async def test_what_cannot_be_checked(two, body):
+    answer = await two.post("/api/health/check", json=body)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlead:problem:invalid-request")
+
+
+async def test_a_check_that_is_not_declared_as_json(two):
+    assert (await two.post("/api/health/check", content=b'{"server":"a"}')).status_code == 415

@@ -1,0 +1,84 @@
+"""Entity tags of the fleet spec, and `If-Match` (RFC 9110, 8.8.3 and 13.1.1).
+
+The tag of a spec is its generation in quotes. `If-Match` holds `*` or a list of tags, of which one must be
+the present one; weak tags are well-formed but never match, since the comparison is the strong one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.web.problems import FieldError, validation_problem
+
+_ELEMENT: Final = re.compile(r'[ \t]*(?:(?P<weak>W/)?"(?P<tag>[\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
+
+IF_MATCH_MISSING: Final = Problem(
+    code="if-match-missing",
+    title="Say which spec is replaced",
+    detail="Send If-Match with the ETag of GET /api/fleet, so that nobody's change is lost, or If-Match: * "
+    "to replace the spec whatever it is by now.",
+    status=428,
+    fault=Fault.CLIENT,
+)
+IF_MATCH_MALFORMED: Final = validation_problem(
+    [
+        FieldError(
+            where="header.if-match",
+            what="it is not valid",
+            how='write * or the ETag of GET /api/fleet with its quotes, such as "7"',
+        )
+    ]
+)
+
+
+def entity_tag(generation: int) -> str:
+    """The ETag of the spec of this generation."""
+    return f'"{generation}"'
+
+
+def changed_meanwhile(generation: int) -> Problem:
+    """The spec is not the one that a change was made for; `generation` is what it is now."""
+    return Problem(
+        code="generation-changed",
+        title="The fleet spec was changed meanwhile",
+        detail=f"The fleet spec is at generation {generation} now, which If-Match does not name. Read it "
+        f"with GET /api/fleet, make the change anew, and send it with If-Match: {entity_tag(generation)}.",
+        status=412,
+        fault=Fault.CLIENT,
+        extra={"generation": generation},
+    )
+
+
+def expected_generation(if_match: Sequence[str], generation: int) -> int | None:
+    """The generation that a change expects, `generation` being the present one; None: whatever it is.
+
+    `if_match` has the header's lines. Raises ProblemError: 428 missing, 422 malformed, 412 no match.
+    """
+    if not if_match:
+        raise ProblemError(IF_MATCH_MISSING)
+    header = ",".join(if_match)
+    if header.strip(" \t") == "*":
+        return None
+    if str(generation) not in _strong_tags(header):
+        raise ProblemError(changed_meanwhile(generation))
+    return generation
+
+
+def _strong_tags(header: str) -> set[str]:
+    """Those of a list of tags; empty elements count for nothing, but one tag must be there."""
+    strong, found, position = set(), False, 0
+    while position < len(header):
+        element = _ELEMENT.match(header, position)
+        if element is None:
+            raise ProblemError(IF_MATCH_MALFORMED)
+        position = element.end()
+        if element["tag"] is not None:
+            found = True
+            if element["weak"] is None:
+                strong.add(element["tag"])
+    if not found:
+        raise ProblemError(IF_MATCH_MALFORMED)
+    return strong

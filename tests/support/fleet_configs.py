@@ -1,0 +1,158 @@
+"""A FleetConfig over a fleet that only remembers what it was told to run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fairlead.app.fleet_config import FleetConfig
+from fairlead.core.plan import plan
+from fairlead.model.fleet import FleetSpec, ServerSpec
+from fairlead.model.reports import Change, Origin
+from fairlead.model.status import Condition, ServerState, ServerStatus
+from fairlead.orchestrator.orchestrator import Applied
+from fairlead.stores.overrides import OverrideStore
+from fairlead.stores.state import StateFolder
+from support.web_services import problem, server
+
+FILE = {
+    "version": "1",
+    "servers": {
+        "a": {"command": "run", "scaling": {"maxInstances": 8}},
+        "b": {"command": "run", "environment": {"MODE": "fast"}},
+    },
+    "loadBalancing": {"weights": {"b": 2.0}},
+}
+
+
+class RememberingFleet:
+    """Accepts every spec, unless `refusal` says why not. `held` keeps it from going on while it is clear."""
+
+    def __init__(self) -> None:
+        self.spec = FleetSpec()
+        self.generation = 0
+        self.refusal = ""
+        self.held = asyncio.Event()
+        self.held.set()
+        self.asked: list[FleetSpec] = []
+        self.state: dict[str, ServerState] = {}
+        self._busy = False
+
+    async def apply(self, spec: FleetSpec, *, dry_run: bool = False) -> Applied:
+        assert not self._busy, "one change at a time"
+        self._busy = True
+        try:
+            self.asked.append(spec)
+            await asyncio.sleep(0)
+            await self.held.wait()
+        finally:
+            self._busy = False
+        if self.refusal:
+            raise problem("change-refused", 409, self.refusal)
+        steps = plan(self.spec.servers, spec.servers, same_process=_same_process)
+        if not dry_run:
+            self.spec = spec
+            self.generation += 1
+        moved = {name: ("0123abcd",) for name in steps.replaced if spec.servers[name].sharing == "session"}
+        return Applied(
+            steps.started, steps.replaced, steps.adjusted, steps.stopped, steps.kept, sessions_moved=moved
+        )
+
+    def servers(self) -> list[ServerStatus]:
+        return [server(name, self.state.get(name, ServerState.READY)) for name in self.spec.servers]
+
+
+def _same_process(old: ServerSpec, new: ServerSpec) -> bool:
+    return (old.source, old.args, old.environment) == (new.source, new.args, new.environment)
+
+
+@dataclass
+class Bench:
+    """The config under test, its parts, and short ways to what they say."""
+
+    folder: Path
+    fleet: RememberingFleet = field(default_factory=RememberingFleet)
+
+    def __post_init__(self) -> None:
+        self.file = self.folder / "fleet.yml"
+        self.state = StateFolder(self.folder / "state")
+        if not self.state.root.exists():
+            self.write(FILE)
+        self.state.prepare()
+        self.store = OverrideStore(self.state)
+        self.applied = 0
+        self.now = time.time()
+        self.config = FleetConfig(self.file, self.fleet, self.store, now=lambda: self.now)
+        self.config.on_applied = self._on_applied
+
+    def _on_applied(self) -> None:
+        self.applied += 1
+
+    def write(self, document: dict[str, Any] | str) -> None:
+        """Save the fleet file as editors do it: whole."""
+        fresh = self.folder / "fleet.yml.new"
+        fresh.write_text(document if isinstance(document, str) else json.dumps(document))
+        fresh.replace(self.file)
+
+    async def restarted(self) -> Bench:
+        """Another process with the same files."""
+        again = Bench(self.folder)
+        await again.config.start()
+        return again
+
+    async def put(self, document: Any, *, expected: int | None = None, **how: Any) -> Change:
+        """A PUT, by default a live one that is not conditional."""
+        chosen: dict[str, Any] = {"dry_run": False, "origin": Origin.LIVE, "by": "ada"} | how
+        content = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return await self.config.replace(content, expected=expected, **chosen)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return self.config.status().spec
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Key to value, `...` for a key that was removed."""
+        return {one.key: ... if one.removed else one.value for one in self.config.status().overrides}
+
+    def condition(self, kind: str) -> Condition:
+        (found,) = [one for one in self.config.status().conditions if one.type == kind]
+        return found
+
+    def everything(self) -> tuple[Any, ...]:
+        """All that a refused change must leave alone."""
+        kept = self.state.overrides_file
+        return (
+            self.fleet.spec,
+            self.fleet.generation,
+            self.config.status().owner,
+            self.overrides,
+            self.applied,
+            kept.read_bytes() if kept.exists() else None,
+        )
+
+    @contextlib.asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """The file is watched inside."""
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.config.follow())
+            try:
+                yield
+            finally:
+                task.cancel()
+
+
+def changed(document: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:
+    """A copy of a document with one value set."""
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for name in path[:-1]:
+        place = place.setdefault(name, {})
+    place[path[-1]] = to
+    return copy
