@@ -12,11 +12,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.cli.output import STATE_COLOURS, plain, say, state_text
+from fairlead.cli.output import GOOD, STATE_COLOURS, plain, say, state_text
 
 Server = dict[str, Any]  # a `ServerStatus` as REST shows it
 
-SETTLED = frozenset({"ready", "blocked", "failed", "stopped", "disabled"})
+SETTLED = frozenset({*GOOD, "blocked", "failed", "stopped", "disabled"})
 
 
 class Board(Protocol):
@@ -84,13 +84,13 @@ class LiveBoard:
         else:
             self._settled_at.pop(server["id"], None)
             taken = elapsed
-        ready = state == "ready"
+        good = state in GOOD
         return (
             Text(server["id"]),
             Text(f"{_mark(state)} {state}", style=STATE_COLOURS.get(state, "")),
-            Text(str(server["tools"]) if ready else ""),
+            Text(str(server["tools"]) if good else ""),
             Text(f"{taken:.1f} s" if state not in ("disabled", "stopped") else ""),
-            Text("" if ready else _note(server)),
+            Text("" if good else _note(server)),
         )
 
 
@@ -115,4 +115,6 @@ def _note(server: Server) -> str:
 
 def _mark(state: str) -> str:
     """A sign beside the colour, for those who do not see it."""
-    return {"ready": "*", "failed": "x", "blocked": "!"}.get(state, "-" if state in SETTLED else "~")
+    return {"ready": "*", "idle": "*", "failed": "x", "blocked": "!"}.get(
+        state, "-" if state in SETTLED else "~"
+    )

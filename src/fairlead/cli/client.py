@@ -28,15 +28,31 @@ class Client:
         return f"Client({self.address!r})"
 
     def get(self, path: str) -> Any:
-        return self._send("GET", path, None)
+        return self._send("GET", path)[0]
+
+    def get_tagged(self, path: str) -> tuple[Any, str]:
+        """What is there, and its ETag for `put`."""
+        body, headers = self._send("GET", path)
+        return body, headers.get("ETag", "")
 
     def post(self, path: str, body: Any = None) -> Any:
-        return self._send("POST", path, body)
+        return self._send("POST", path, body)[0]
 
-    def _send(self, method: str, path: str, body: Any) -> Any:
+    def put(self, path: str, body: Any, *, if_match: str) -> Any:
+        """Replace what is there. A problem of status 412 means that it is not what `if_match` stands for."""
+        return self._send("PUT", path, body, if_match=if_match)[0]
+
+    def delete(self, path: str) -> Any:
+        return self._send("DELETE", path)[0]
+
+    def _send(
+        self, method: str, path: str, body: Any = None, *, if_match: str | None = None
+    ) -> tuple[Any, http.client.HTTPMessage]:
         parts = urlsplit(self.address)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self._timeout)
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
         content = None
         if body is not None:
             content = json.dumps(body).encode()
@@ -44,7 +60,7 @@ class Client:
         try:
             connection.request(method, path, body=content, headers=headers)
             response = connection.getresponse()
-            return _answer(response.status, response.read())
+            return _answer(response.status, response.read()), response.headers
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(self.address, error) from error
         finally:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import IO, Any
 
 import click
@@ -16,14 +17,25 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 # What a server or a log wrote must not steer the terminal.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+GOOD = ("ready", "idle")  # the states in which a server answers calls
+
 STATE_COLOURS = {
     "ready": "green",
+    "idle": "green",
     "installing": "yellow",
     "starting": "yellow",
     "blocked": "magenta",
     "failed": "red",
     "stopped": "bright_black",
     "disabled": "bright_black",
+    # what checks say of an instance
+    "healthy": "green",
+    "suspect": "yellow",
+    "unhealthy": "red",
+    # a circuit breaker's
+    "closed": "green",
+    "half-open": "yellow",
+    "open": "red",
 }
 
 
@@ -99,6 +111,11 @@ def columns(rows: Iterable[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in table
     ]
+
+
+def instant(seconds: float) -> str:
+    """A Unix time for people."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _width(cell: str) -> int:

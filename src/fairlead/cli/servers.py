@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from fairlead.cli.client import connect, server_path
+from fairlead.cli.client import Client, connect, server_path
 from fairlead.cli.options import json_option, load, state_options
-from fairlead.cli.output import columns, plain, print_json, say, state_text, style
+from fairlead.cli.output import GOOD, columns, instant, plain, print_json, say, state_text, style
 
 PASSING = ("installing", "starting")  # the states that end by themselves
 PATIENCE = 600.0  # s: a start may install a package
@@ -37,26 +36,15 @@ def status_command(server: str | None, *, as_json: bool, **given: Any) -> None:
 def show_servers(servers: list[Server]) -> None:
     rows = [("SERVER", "STATE", "TOOLS", "")]
     for server in servers:
-        tools = str(server["tools"]) if server["state"] == "ready" else "-"
+        tools = str(server["tools"]) if server["state"] in GOOD else "-"
         rows.append((server["id"], state_text(server["state"]), tools, plain(server["message"])))
     for line in columns(rows):
         say(line)
 
 
 def show_server(server: Server) -> None:
-    version = " ".join(filter(None, (server.get("serverName"), server.get("serverVersion"))))
-    facts = [
-        ("state", f"{state_text(server['state'])}  {plain(server['message'])}"),
-        ("source", plain(server["source"])),
-        ("server", plain(version) or "-"),
-        ("offers", f"{server['tools']} tools, {server['resources']} resources, {server['prompts']} prompts"),
-        ("sharing", server["sharing"]),
-        ("weight", f"{server['weight']:g}"),
-        ("capabilities", ", ".join(server["capabilities"]) or "-"),
-        ("restarts", str(server["restarts"])),
-    ]
     say(style(server["id"], bold=True))
-    for line in columns([(f"  {name}", value) for name, value in facts]):
+    for line in columns([(f"  {name}", value) for name, value in _facts(server)]):
         say(line)
     if server["conditions"]:
         say("  conditions")
@@ -72,33 +60,80 @@ def show_server(server: Server) -> None:
             say(line)
 
 
+def _facts(server: Server) -> list[tuple[str, str]]:
+    version = " ".join(filter(None, (server.get("serverName"), server.get("serverVersion"))))
+    panic = "  panicking: so few instances are trusted that all get calls" if server["panicking"] else ""
+    return [
+        ("state", f"{state_text(server['state'])}  {plain(server['message'])}"),
+        ("source", plain(server["source"])),
+        ("server", plain(version) or "-"),
+        ("offers", f"{server['tools']} tools, {server['resources']} resources, {server['prompts']} prompts"),
+        ("sharing", server["sharing"]),
+        ("strategy", server["strategy"] + style(panic, fg="red")),
+        ("breaker", state_text(server["breaker"])),
+        ("scale", scale_text(server)),
+        ("waiting", f"{server['callsWaiting']} calls"),
+        ("weight", f"{server['weight']:g}"),
+        ("capabilities", ", ".join(server["capabilities"]) or "-"),
+        ("restarts", str(server["restarts"])),
+    ]
+
+
+def scale_text(server: Server) -> str:
+    """How many instances there are, should be and may be."""
+    ready = ready_instances(server)
+    wanted, least, most = (server[f"{name}Instances"] for name in ("wanted", "min", "max"))
+    return f"{ready} of {wanted} instances ready; {least} to {most} allowed"
+
+
+def ready_instances(server: Server) -> int:
+    return sum(instance["state"] == "ready" for instance in server["instances"])
+
+
 def _instance_row(row: dict[str, Any]) -> tuple[str, ...]:
-    memory = row.get("memoryBytes")
-    started = row.get("startedAt")
+    memory, cores, started = row.get("memoryBytes"), row.get("cpuCores"), row.get("startedAt")
+    marks = [
+        "" if row["breaker"] == "closed" else f"breaker {state_text(row['breaker'])}",
+        "gets no calls" if row["state"] == "ready" and not row["inRotation"] else "",
+        "leased" if row["leased"] else "",
+        "" if row["weight"] == 1 else f"weight {row['weight']:g}",
+        plain(row["detail"]),
+    ]
     return (
         f"    {row['id']}",
         row["state"],
+        state_text(row["health"]),
         f"pid {row['pid']}" if row.get("pid") else "",
         f"MCP {row['protocolVersion']}" if row.get("protocolVersion") else "",
-        f"since {datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M:%SZ}" if started else "",
+        f"since {instant(started)}" if started else "",
+        f"{row['callsInFlight']} in flight",
         f"{row['callsTotal']} calls",
+        f"{cores:.0%} CPU" if cores is not None else "",
         f"{memory / 2**20:.0f} MiB" if memory else "",
-        plain(row.get("detail", "")),
+        ", ".join(filter(None, marks)),
     )
+
+
+def settled(client: Client, server: str) -> Server:
+    """The server, as soon as it is ready or cannot be (or has taken too long)."""
+    deadline = time.monotonic() + PATIENCE
+    answer: Server = client.get(server_path(server))
+    while answer["state"] in PASSING and time.monotonic() < deadline:
+        time.sleep(POLL)
+        answer = client.get(server_path(server))
+    return answer
 
 
 def _change(server: str, action: str, *, as_json: bool, given: dict[str, Any]) -> None:
     """Ask for it, wait for the outcome, show it; exit code 1 when the server did not get there."""
     client = connect(load(**given).settings)
     client.post(f"{server_path(server)}/{action}")
-    deadline = time.monotonic() + PATIENCE
-    while (answer := client.get(server_path(server)))["state"] in PASSING and time.monotonic() < deadline:
-        time.sleep(POLL)
+    answer = settled(client, server)
     if as_json:
         print_json(answer)
     else:
         show_servers([answer])
-    if answer["state"] != ("stopped" if action == "stop" else "ready"):
+    if answer["state"] not in (("stopped",) if action == "stop" else GOOD):
         raise click.exceptions.Exit(1)
 
 

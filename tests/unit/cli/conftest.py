@@ -10,6 +10,7 @@ from fairlead.cli.main import cli
 from fairlead.stores.state import StateFolder
 from fairlead.stores.tokens import TokenStore
 from support.rest_service import RestService
+from unit.cli.fleet_service import FleetService
 
 Fairlead = Callable[..., Result]
 
@@ -39,5 +40,15 @@ def service(state: StateFolder) -> Iterator[RestService]:
     state.prepare()
     TokenStore(state).ensure_local()
     with RestService() as running:
+        state.write_run({"orchestrator": running.address}, "0")
+        yield running
+
+
+@pytest.fixture
+def fleet(state: StateFolder) -> Iterator[FleetService]:
+    """A fleet that runs with the state folder and can be changed."""
+    state.prepare()
+    TokenStore(state).ensure_local()
+    with FleetService() as running:
         state.write_run({"orchestrator": running.address}, "0")
         yield running

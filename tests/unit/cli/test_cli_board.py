@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from fairlead.cli.board import LineBoard, LiveBoard, SilentBoard, board
+from fairlead.cli.board import SETTLED, LineBoard, LiveBoard, SilentBoard, board
 from support.rest_service import server_status
 
 
@@ -63,6 +63,12 @@ def test_the_table_shows_state_tools_time_and_what_is_missing():
         "git * ready 12 2.5 s",
         "magic ! blocked 1.0 s needs A",
     ]
+
+
+def test_an_idle_server_has_settled_and_is_well():
+    lines = drawn([([server_status("nap", "idle", "idle", tools=3)], elapsed) for elapsed in (1.0, 9.0)])
+    assert lines[-1].split() == ["nap", "*", "idle", "3", "1.0", "s"]
+    assert "idle" in SETTLED
 
 
 def test_a_server_that_starts_again_is_timed_again():

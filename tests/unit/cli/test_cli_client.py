@@ -10,6 +10,7 @@ from fairlead.model.errors import ProblemError
 from fairlead.stores.state import StateFolder
 from fairlead.stores.tokens import TokenStore
 from support.rest_service import RestService
+from unit.cli.fleet_service import FleetService
 
 
 def settings(state: StateFolder, **more: object) -> Settings:
@@ -35,6 +36,23 @@ def test_it_speaks_json_with_the_local_token(service: RestService, state: StateF
         ("POST", "/c", local, None),
     ]
     assert repr(client) == f"Client({service.address!r})"
+
+
+def test_it_replaces_what_it_has_seen_and_deletes(fleet: FleetService, state: StateFolder):
+    client = connect(settings(state))
+    body, tag = client.get_tagged("/api/fleet")
+    assert (body["generation"], tag) == (7, '"7"')
+    assert client.put("/api/fleet?dryRun=false&origin=live", body["spec"], if_match=tag)["generation"] == 8
+    stale = failure(lambda: client.put("/api/fleet?dryRun=false", body["spec"], if_match=tag))
+    assert stale.status == 412
+    fleet.answers = {"DELETE /a": (200, {"x": 1})}
+    assert client.delete("/a") == {"x": 1}
+    assert [request.if_match for request in fleet.received] == [None, '"7"', '"7"', None]
+
+
+def test_without_a_tag_nothing_is_replaced(service: RestService, state: StateFolder):
+    service.answers = {"GET /a": (200, {})}
+    assert connect(settings(state)).get_tagged("/a") == ({}, "")  # no `*`, which would match anything
 
 
 def test_the_environments_token_goes_first(service: RestService, state: StateFolder):

@@ -31,13 +31,21 @@ def test_status_shows_one_server_in_detail(fairlead, service: RestService):
         "callsInFlight": 0,
         "callsTotal": 3,
         "memoryBytes": 63 * 2**20,
+        "cpuCores": 0.42,
         "leased": False,
+        "inRotation": True,
         "detail": "",
     }
+    other = {
+        "id": "git-2", "state": "ready", "health": "suspect", "breaker": "open", "callsInFlight": 1,
+        "leased": True, "weight": 0.5, "detail": "busy \x1b[2Jwith a call",
+    }  # fmt: skip
     condition = {"type": "Ready", "status": True, "reason": "Ready", "message": "12 tools", "since": 1.0}
     server = server_status(
-        "git", instances=[instance], conditions=[condition], serverName="mcp-git", serverVersion="1.2",
+        "git", instances=[instance, other], conditions=[condition], serverName="mcp-git", serverVersion="1.2",
         capabilities=["history", "blame"], weight=0.5,
+        strategy="weighted", breaker="half-open", panicking=True, callsWaiting=7,
+        wantedInstances=3, minInstances=1, maxInstances=4,
     )  # fmt: skip
     service.answers = {"GET /api/servers/git": (200, server)}
     lines = fairlead("status", "git").output.splitlines()
@@ -47,7 +55,17 @@ def test_status_shows_one_server_in_detail(fairlead, service: RestService):
     assert "  capabilities  history, blame" in lines
     assert "  weight        0.5" in lines
     assert "    Ready  yes  Ready  12 tools" in lines
-    assert "    git-1  ready  pid 4711  MCP 2025-11-25  since 2023-11-14 22:13:20Z  3 calls  63 MiB" in lines
+    assert "  strategy      weighted  panicking: so few instances are trusted that all get calls" in lines
+    assert "  breaker       half-open" in lines
+    assert "  scale         2 of 3 instances ready; 1 to 4 allowed" in lines
+    assert "  waiting       7 calls" in lines
+    rows = [" ".join(line.split()) for line in lines[-2:]]
+    since = "MCP 2025-11-25 since 2023-11-14 22:13:20Z"
+    marks = "breaker open, gets no calls, leased, weight 0.5, busy with a call"
+    assert rows == [
+        f"git-1 ready healthy pid 4711 {since} 0 in flight 3 calls 42% CPU 63 MiB",
+        f"git-2 ready suspect 1 in flight 0 calls {marks}",
+    ]
     assert json.loads(fairlead("status", "git", "--json").output) == server
 
 
@@ -55,7 +73,17 @@ def test_a_bare_instance_and_server_can_be_shown(fairlead, service: RestService)
     instance = {"id": "x-1", "state": "starting", "callsTotal": 0, "detail": "handshake"}
     service.answers = {"GET /api/servers/x": (200, server_status("x", "starting", "", instances=[instance]))}
     lines = fairlead("status", "x").output.splitlines()
-    assert "    x-1  starting        0 calls    handshake" in lines
+    assert " ".join(lines[-1].split()) == "x-1 starting healthy 0 in flight 0 calls handshake"
+
+
+def test_an_idle_server_is_well(fairlead, service: RestService):
+    status = server_status("git", "idle", "started by the next call", tools=12)
+    service.answers = {"POST /api/servers/git/start": (200, {}), "GET /api/servers/git": (200, status)}
+    result = fairlead("start", "git")
+    assert result.exit_code == 0
+    assert "git     idle   12     started by the next call" in result.output
+    service.answers["POST /api/servers/git/stop"] = (200, {})
+    assert fairlead("stop", "git").exit_code == 1
 
 
 @pytest.mark.parametrize("action", ["start", "stop", "restart"])

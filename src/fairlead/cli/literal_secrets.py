@@ -1,0 +1,53 @@
+"""Whether a text that is given for a fleet spec looks like a secret that should not stand there.
+
+A fleet file is read by many and kept in Git, so a secret belongs into the environment, with `${NAME}` in the
+file. This only guesses: by the name that a value goes by, by the shapes that well-known services give their
+keys, and by how random a text looks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from fairlead.model.placeholders import has_placeholder
+
+_NAME = re.compile(r"key|token|secret|passw|credential|authorization|cookie", re.IGNORECASE)
+_NAME_OF_A_PLACE = re.compile(r"(?:file|path|dir|url|name|id)$", re.IGNORECASE)
+_SHAPE = re.compile(
+    r"(?:^|[ =])(?:sk-|gh[opsu]_|github_pat_|glpat-|xox[abprs]-|AKIA|AIza|npm_|hf_|eyJ)[A-Za-z0-9_-]{8}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|://[^/\s:@]*:[^/\s@]+@"  # a URL with a password
+)
+_HARMLESS = re.compile(r"true|false|yes|no|on|off|none|[0-9]{0,6}", re.IGNORECASE)
+_RANDOM = re.compile(r"(?!/)(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/_=-]{24,}|[0-9a-f]{32,}")
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether `value`, the value of the variable or header `name`, looks like a secret written out."""
+    if has_placeholder(value) or _HARMLESS.fullmatch(value):
+        return False
+    if _SHAPE.search(value):
+        return True
+    if _NAME_OF_A_PLACE.search(name):
+        return False
+    return bool(_NAME.search(name) or _RANDOM.fullmatch(value))
+
+
+def variable_for(name: str) -> str:
+    """The environment variable that could hold the value of the variable or header `name`."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", name).upper()
+
+
+def covered(value: Any, cover: Callable[[str], str], name: str = "") -> Any:
+    """JSON data with each text that looks like a secret replaced by `cover(its name)`."""
+    match value:
+        case str():
+            return cover(name) if looks_secret(name, value) else value
+        case dict():
+            return {key: covered(item, cover, key) for key, item in value.items()}
+        case list():
+            return [covered(item, cover, name) for item in value]
+        case _:
+            return value

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from support.rest_service import server_status
+from unit.cli.fleet_service import FleetService, problem
+
+
+def scaled(**more: object) -> dict[str, object]:
+    one = {"id": "git-1", "state": "ready"}
+    counts = {"wantedInstances": 3, "minInstances": 3, "maxInstances": 4}
+    return server_status("git", instances=[one, {"id": "git-2", "state": "launching"}], **counts, **more)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        (("3",), {"instances": 3}),
+        (("0",), {"instances": 0}),
+        (("--min", "0"), {"minInstances": 0}),
+        (("--max", "4"), {"maxInstances": 4}),
+        (("--min", "3", "--max", "4"), {"minInstances": 3, "maxInstances": 4}),
+    ],
+)
+def test_scale(fairlead, fleet: FleetService, arguments: tuple[str, ...], body: dict[str, int]):
+    fleet.answers = {"POST /api/servers/git/scale": (200, scaled())}
+    result = fairlead("scale", "git", *arguments)
+    assert result.exit_code == 0
+    assert fleet.received[0].body == body
+    assert result.output.splitlines() == [
+        "git: 1 of 3 instances ready; 3 to 4 allowed",
+        "This is a live edit, kept across restarts; `fairlead overrides` lists it.",
+    ]
+    assert json.loads(fairlead("scale", "git", *arguments, "--json").output) == scaled()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("3", "--min", "1"),
+        ("0", "--max", "1"),
+        ("-1",),
+        ("1001",),
+        ("many",),
+        ("--max", "0"),
+        ("--min", "-1"),
+    ],
+)
+def test_scale_used_wrongly(fairlead, fleet: FleetService, arguments: tuple[str, ...]):
+    assert fairlead("scale", "git", *arguments).exit_code == 2
+    assert not fleet.received
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(404, 1), (409, 1), (422, 2), (503, 1)])
+@pytest.mark.parametrize(("command", "path"), [(("scale", "git", "1"), "scale"), (("drain", "git"), "drain")])
+def test_a_refusal_is_shown(fairlead, fleet: FleetService, command, path: str, status: int, exit_code: int):
+    fleet.answers = {f"POST /api/servers/git/{path}": problem(status, "x", "No", "because")}
+    result = fairlead(*command)
+    assert result.exit_code == exit_code
+    assert result.stderr == "error: No\n  because\n"
+
+
+@pytest.mark.parametrize(("options", "body"), [((), {}), (("--instance", "git-1"), {"instance": "git-1"})])
+def test_drain(fairlead, fleet: FleetService, options: tuple[str, ...], body: dict[str, str]):
+    drained = server_status("git", "stopped", "drained")
+    fleet.answers = {"POST /api/servers/git/drain": (200, drained)}
+    assert "git     stopped  -      drained" in fairlead("drain", "git", *options).output
+    assert fleet.received[0].body == body
+    assert json.loads(fairlead("drain", "git", *options, "--json").output) == drained
+
+
+def test_a_strange_name_stays_one_path_segment(fairlead, fleet: FleetService):
+    assert fairlead("drain", "a/../b").exit_code == 1
+    assert fleet.received[0].path == "/api/servers/a%2F..%2Fb/drain"

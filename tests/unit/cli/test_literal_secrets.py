@@ -1,0 +1,66 @@
+import pytest
+
+from fairlead.cli.literal_secrets import covered, looks_secret, variable_for
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEY", "abcdefgh"),
+        ("github_token", "x1y2z3w4"),
+        ("PASSWORD", "correct horse"),
+        ("Authorization", "Bearer abcdefgh"),
+        ("Cookie", "a=b"),
+        ("ANYTHING", "sk-abcdefgh1234"),
+        ("ANYTHING", "ghp_abcdefgh1234"),
+        ("X", "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"),
+        ("DATABASE_URL", "postgres://user:hunter2@db/x"),
+        ("PEM", "-----BEGIN PRIVATE KEY-----\nabc"),
+        ("X", "aB3dE5gH7jK9mN1pQ3sT5vW7"),
+        ("X", "0123456789abcdef0123456789abcdef"),
+    ],
+)
+def test_what_looks_like_a_secret(name: str, value: str):
+    assert looks_secret(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_KEY", ""),
+        ("API_KEY", "${API_KEY}"),
+        ("API_KEY", "${API_KEY:-none}"),
+        ("Authorization", "Bearer ${TOKEN}"),
+        ("USE_TOKEN", "true"),
+        ("MAX_TOKENS", "4096"),
+        ("KEY_FILE", "/run/secrets/key"),
+        ("TOKEN_URL", "https://login.example/token"),
+        ("LOG_LEVEL", "debug"),
+        ("HOME", "/home/someone/with/a/long/path/1A"),
+        ("DATABASE_URL", "postgres://db/x"),
+        ("PACKAGE", "modelcontextprotocol-server-filesystem"),
+    ],
+)
+def test_what_does_not(name: str, value: str):
+    assert not looks_secret(name, value)
+
+
+def test_a_headers_variable():
+    assert variable_for("X-Api-Key") == "X_API_KEY"
+    assert variable_for("API_KEY") == "API_KEY"
+
+
+def test_json_is_covered_by_name_and_by_shape():
+    value = {
+        "environment": {"API_KEY": "hunter22", "A": "b"},
+        "args": ["x", "sk-abcdefgh"],
+        "n": 1,
+        "o": None,
+    }
+    assert covered(value, lambda name: f"<{name}>") == {
+        "environment": {"API_KEY": "<API_KEY>", "A": "b"},
+        "args": ["x", "<args>"],
+        "n": 1,
+        "o": None,
+    }
+    assert covered("hunter22", lambda _: "***", "API_KEY") == "***"
