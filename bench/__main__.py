@@ -27,11 +27,13 @@ from bench.load import Load, Round, Running, check_answers, measure
 from bench.memory import Idle, measure_idle, resident_mib
 from bench.peers import PEERS, pinned_versions
 from bench.processes import Programs, StartError
+from bench.recovery import POOLS, Recovery, measure_recovery
 from bench.report import Key, Report, Resident, machine, rows
 
 CONNECTIONS = (1, 8, 32)
 OUTPUT = Path(__file__).parent.parent / "build" / "bench.json"
 ALL = [*CONTENDERS, *PEERS]
+RECOVERY = "recovery"
 
 
 class Run:
@@ -39,7 +41,8 @@ class Run:
 
     def __init__(self, console: Console, options: argparse.Namespace) -> None:
         self._console = console
-        self._rounds, self._seconds, self._idle_count = (1, 2, 1000) if options.quick else (5, 3, 10_000)
+        self._rounds, self._seconds = (1, 2) if options.quick else (5, 3)
+        self._idle_count, self._kill_count = (1000, 5) if options.quick else (10_000, 50)
         self._only: list[str] = options.only
         self._running: dict[str, Running] = {}
         self._not_measured: dict[str, str] = {}
@@ -51,7 +54,7 @@ class Run:
         idle_mib = {name: resident_mib(one.gateway) for name, one in self._running.items() if one.gateway}
         checks: dict[str, Load] = {}
         rounds: dict[Key, list[Round]] = {}
-        if shutil.which("wrk"):
+        if shutil.which("wrk") or not self._running:
             checks = self._check()
             rounds = self._load()
         else:
@@ -73,6 +76,7 @@ class Run:
             resident=resident,
             latency=self._latency(stage),
             idle=self._idle(stage),
+            recovery=self._recovery(stage),
             not_measured=self._not_measured,
             failures=self._failures,
         )
@@ -128,8 +132,10 @@ class Run:
         return rounds
 
     def _latency(self, stage: Stage) -> list[Latency]:
-        self._say("one call at a time")
         contenders = [one for one in self._running.values() if one.name != DIRECT]
+        if not contenders:
+            return []
+        self._say("one call at a time")
         callers = measure_latency(stage, contenders, self._rounds)
         self._failures += [f"{one.contender} to {one.over}: {one.fault}" for one in callers if one.fault]
         return compare(callers)
@@ -143,6 +149,18 @@ class Run:
         except (StartError, OSError) as error:
             self._failures.append(f"idle sessions and event streams: {error}")
             return None
+
+    def _recovery(self, stage: Stage) -> list[Recovery]:
+        found: list[Recovery] = []
+        if self._only and RECOVERY not in self._only:
+            return found
+        for instances in POOLS:
+            self._say(f"{self._kill_count} kills under load, in a pool of {instances}")
+            try:
+                found.append(measure_recovery(stage, instances, self._kill_count))
+            except StartError as error:
+                self._failures.append(f"recovery, pool of {instances}: {error}")
+        return found
 
 
 def versions() -> dict[str, str]:
@@ -180,8 +198,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench", description="Measure Fairlead beside nginx and other gateways."
     )
-    parser.add_argument("--quick", action="store_true", help="one round of 2 s instead of five of 3 s")
-    parser.add_argument("--only", nargs="+", default=[], choices=[contender.name for contender in ALL])
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of 2 s instead of five of 3 s, and fewer kills"
+    )
+    parts = [*(contender.name for contender in ALL), RECOVERY]
+    parser.add_argument("--only", nargs="+", default=[], choices=parts)
     return parser.parse_args()
 
 

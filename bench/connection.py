@@ -46,6 +46,16 @@ class Access:
             lines.append(f"Mcp-Session-Id: {self.session}")
         return "\r\n".join([*lines, "", ""]).encode()
 
+    def get(self, path: str) -> bytes:
+        """A request to the REST API."""
+        lines = [
+            f"GET {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{self.port}",
+            "Accept: application/json",
+            f"Authorization: Bearer {self.token}",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode()
+
 
 @dataclass(slots=True)
 class Reply:
@@ -62,34 +72,29 @@ class Reply:
         return message
 
 
-class Connection:
-    """One connection; calls go one after the other."""
+class ReplyReader:
+    """Replies out of the bytes of one connection, whose calls go one after the other."""
 
-    def __init__(self, access: Access, timeout: float = 30.0) -> None:
-        self.access = access  # may change between calls, for another session
-        self._socket = socket.create_connection(("127.0.0.1", access.port), timeout)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self._begin()
+
+    def feed(self, data: bytes) -> Reply | None:
+        """The reply, once it is whole. Raises HttpParserError, and ConnectionError when `data` is the end."""
+        if not data:
+            msg = "the connection was closed before the answer"
+            raise ConnectionError(msg)
+        self._parser.feed_data(data)
+        if not self._complete:
+            return None
+        reply = Reply(self._parser.get_status_code(), self._headers, self._body)
+        self._begin()
+        return reply
+
+    def _begin(self) -> None:
         self._headers: dict[str, str] = {}
         self._body = b""
         self._complete = False
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
-
-    def post(self, body: bytes) -> Reply:
-        """Send one message and wait for the whole answer. Raises OSError when the connection is lost."""
-        self._headers, self._body, self._complete = {}, b"", False
-        self._socket.sendall(self.access.head("POST", len(body)) + body)
-        while not self._complete:
-            if not (data := self._socket.recv(1 << 16)):
-                msg = "the connection was closed before the answer"
-                raise ConnectionError(msg)
-            self._parser.feed_data(data)
-        return Reply(self._parser.get_status_code(), self._headers, self._body)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -99,6 +104,36 @@ class Connection:
 
     def on_message_complete(self) -> None:
         self._complete = True
+
+
+class Connection:
+    """One connection; calls go one after the other."""
+
+    def __init__(self, access: Access, timeout: float = 30.0) -> None:
+        self.access = access  # may change between calls, for another session
+        self._socket = socket.create_connection(("127.0.0.1", access.port), timeout)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._reader = ReplyReader()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def post(self, body: bytes) -> Reply:
+        """Send one message and wait for the whole answer. Raises OSError when the connection is lost."""
+        return self._ask(self.access.head("POST", len(body)) + body)
+
+    def get(self, path: str) -> Reply:
+        """Ask the REST API."""
+        return self._ask(self.access.get(path))
+
+    def _ask(self, request: bytes) -> Reply:
+        self._socket.sendall(request)
+        while (reply := self._reader.feed(self._socket.recv(1 << 16))) is None:
+            pass
+        return reply
 
 
 def request(number: int, method: str, params: dict[str, Any] | None = None) -> bytes:

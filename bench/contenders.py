@@ -10,16 +10,19 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from bench.connection import READY_SECONDS, Access, when_ready
+from bench.connection import READY_SECONDS, Access, Connection, Reply, when_ready
 from bench.load import Running
 from bench.processes import Program, Programs, StartError, free_port
 
 HERE = Path(__file__).parent
 ECHO_STDIO = [sys.executable, str(HERE / "echo_stdio.py")]
 BIN = Path(sys.executable).parent
+SERVER = "/api/servers/echo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,13 @@ def start_nginx(stage: Stage) -> Running:
     return Running("nginx", "HTTP", access, program, worker, [stage.backend.process])
 
 
-def start_fairlead(stage: Stage, name: str = "fairlead") -> Running:
-    """The subject, with one stdio instance. `name` tells several of them apart."""
-    program, port = _orchestrator(stage, name, {"command": ECHO_STDIO[0], "args": ECHO_STDIO[1:]})
+def start_fairlead(stage: Stage, name: str = "fairlead", instances: int = 1) -> Running:
+    """The subject, with so many stdio instances, all of them ready. `name` tells several of them apart."""
+    program, port = _orchestrator(stage, name, {"command": ECHO_STDIO[0], "args": ECHO_STDIO[1:]}, instances)
     access = when_ready(program, Access(port, tool="echo__echo", token=stage.token))
-    return Running("Fairlead", "stdio", access, program, program.process)
+    _when_whole(program, access, instances)
+    shown = "Fairlead" if instances == 1 else f"Fairlead, pool of {instances}"
+    return Running(shown, "stdio", access, program, program.process)
 
 
 def start_fairlead_http(stage: Stage) -> Running:
@@ -94,11 +99,30 @@ def start_fairlead_http(stage: Stage) -> Running:
     return Running("Fairlead", "HTTP", access, program, program.process, [stage.backend.process])
 
 
-def fleet(server: dict[str, object]) -> dict[str, object]:
-    """A fleet file with one server, `echo`. Every limit is on, and none is met."""
+def ready_instances(reply: Reply) -> dict[str, dict[str, Any]]:
+    """The instances that are ready, by id, out of what `GET SERVER` answered. StartError: it was refused."""
+    if reply.status != 200:
+        msg = f"{SERVER} was answered with HTTP {reply.status}: {reply.body[:200]!r}"
+        raise StartError(msg)
+    return {one["id"]: one for one in json.loads(reply.body)["instances"] if one["state"] == "ready"}
+
+
+def _when_whole(program: Program, access: Access, instances: int) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with Connection(access) as connection:
+        while len(ready := ready_instances(connection.get(SERVER))) < instances:
+            program.check()
+            if time.monotonic() > deadline:
+                msg = f"{len(ready)} of {instances} instances were ready after {READY_SECONDS:.0f} s"
+                raise StartError(msg)
+            time.sleep(0.1)
+
+
+def fleet(server: dict[str, object], instances: int = 1) -> dict[str, object]:
+    """A fleet file with one server, `echo`, and always so many of it. Every limit is on, and none is met."""
     return {
         "version": "1",
-        "servers": {"echo": server},
+        "servers": {"echo": server | {"scaling": {"minInstances": instances, "maxInstances": instances}}},
         "security": {
             "resourceLimits": {
                 "maxConcurrentRequests": 100_000,
@@ -108,12 +132,14 @@ def fleet(server: dict[str, object]) -> dict[str, object]:
     }
 
 
-def _orchestrator(stage: Stage, name: str, server: dict[str, object]) -> tuple[Program, int]:
+def _orchestrator(
+    stage: Stage, name: str, server: dict[str, object], instances: int = 1
+) -> tuple[Program, int]:
     """Start the service as its users do; return it and its port."""
     folder = stage.folder / name
     state, config = folder / "state", folder / "config" / "mcp-servers.yml"
     config.parent.mkdir(parents=True)
-    config.write_text(json.dumps(fleet(server)))  # JSON is YAML
+    config.write_text(json.dumps(fleet(server, instances)))  # JSON is YAML
     env = {key: value for key, value in os.environ.items() if not key.startswith("FAIRLEAD_")}
     program = stage.programs.start(
         name,
@@ -145,5 +171,9 @@ CONTENDERS = [
     Contender("direct", start_direct),
     Contender("nginx", start_nginx),
     Contender("fairlead", start_fairlead, required=True),
+    *(
+        Contender(name, partial(start_fairlead, name=name, instances=instances), required=True)
+        for name, instances in (("fairlead-2", 2), ("fairlead-4", 4))
+    ),
     Contender("fairlead-http", start_fairlead_http, required=True),
 ]

@@ -41,8 +41,12 @@ class Program:
             msg = f"it ended with {code}: {self.last_words()}"
             raise StartError(msg)
 
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self._log.read_text(errors="replace")
+
     def last_words(self) -> str:
-        return " / ".join(self._log.read_text(errors="replace").strip().splitlines()[-3:]) or "no output"
+        return " / ".join(self.output().strip().splitlines()[-3:]) or "no output"
 
     def end(self) -> None:
         """TERM, wait, KILL; then whatever it left behind."""

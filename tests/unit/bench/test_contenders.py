@@ -1,8 +1,11 @@
 import json
 import re
 
-from bench.contenders import CONTENDERS, HERE, fleet
+import pytest
+from bench.connection import Reply
+from bench.contenders import CONTENDERS, HERE, fleet, ready_instances
 from bench.peers import PEERS, pinned_versions
+from bench.processes import StartError
 
 
 def test_the_fleet_has_every_limit_on_and_one_server():
@@ -10,6 +13,23 @@ def test_the_fleet_has_every_limit_on_and_one_server():
     limits = spec["security"]["resourceLimits"]
     assert limits["rateLimiting"]["enabled"] is True
     assert list(spec["servers"]) == ["echo"]
+
+
+@pytest.mark.parametrize("instances", [1, 4])
+def test_a_pool_neither_grows_nor_shrinks(instances):
+    [server] = fleet({"command": "python"}, instances)["servers"].values()
+    assert server == {
+        "command": "python",
+        "scaling": {"minInstances": instances, "maxInstances": instances},
+    }
+
+
+def test_only_instances_that_are_ready_count():
+    states = {"a": "ready", "b": "negotiating", "c": "failed"}
+    body = json.dumps({"instances": [{"id": one, "state": state} for one, state in states.items()]})
+    assert list(ready_instances(Reply(200, {}, body.encode()))) == ["a"]
+    with pytest.raises(StartError, match="HTTP 401: b'no token'"):
+        ready_instances(Reply(401, {}, b"no token"))
 
 
 def test_names_are_unique_so_that_only_can_choose():

@@ -5,7 +5,8 @@ import pytest
 from bench.latency import Latency
 from bench.load import Load, Round
 from bench.memory import Idle
-from bench.report import Report, Resident, mark, rows
+from bench.recovery import Kill, Recovery
+from bench.report import Report, Resident, marks, rows
 from rich.console import Console
 
 
@@ -14,11 +15,17 @@ def one_round(speed, *, wrong=0, gateway_us=20.0):
     return Round(load, gateway_us, server_us=2.0, wrk_us=10.0)
 
 
-def rounds_of(fairlead, nginx, connections=32):
+def rounds_of(fairlead, nginx, connections=32, name="Fairlead"):
     return {
         ("nginx", "HTTP", connections): [one_round(speed) for speed in nginx],
-        ("Fairlead", "stdio", connections): [one_round(speed) for speed in fairlead],
+        (name, "stdio", connections): [one_round(speed) for speed in fairlead],
     }
+
+
+def trial(ready_ms, *, wanted=None, failed=0, wrong=0, fault=""):
+    kills = tuple(Kill(0.5, 3, 2, 4, ready, 50, 0, 0) for ready in ready_ms)
+    example = "failed: HTTP 503" if failed else ""
+    return Recovery(3, wanted or len(kills), kills, 1234, failed, wrong, example, fault)
 
 
 def report(found, **changes):
@@ -34,6 +41,7 @@ def report(found, **changes):
         "latency": [Latency("direct", "stdio", 10, 70, 90, None, None)],
         "resident": [Resident("Fairlead", "stdio", 60.0, 61.0)],
         "idle": Idle(1024, start_mib=60, sessions_mib=64, streams_mib=74, closed_mib=65),
+        "recovery": [trial([1234.5])],
         "not_measured": {"supergateway": "[npm] is away"},
     }
     return Report(**(values | changes))
@@ -61,14 +69,33 @@ def test_a_row_without_a_gateway_has_no_gateway_cpu():
     assert row.gateway_us is None
 
 
-@pytest.mark.parametrize(("speed", "met"), [(700, True), (699, False)])
-def test_the_mark_is_seven_tenths_of_nginx(speed, met):
-    assert mark(rows(rounds_of([speed], [1000])))["met"] is met
+@pytest.mark.parametrize(
+    ("name", "speed", "met"),
+    [
+        ("Fairlead", 700, True),
+        ("Fairlead", 699, False),
+        ("Fairlead, pool of 2", 800, True),
+        ("Fairlead, pool of 2", 799, False),
+    ],
+)
+def test_the_mark_is_a_share_of_nginx(name, speed, met):
+    [mark] = marks(rows(rounds_of([speed], [1000], name=name)), [])
+    assert (mark.found, mark.met) == (speed / 1000, met)
 
 
 @pytest.mark.parametrize("found", [{}, rounds_of([700], []), rounds_of([700], [1000], connections=8)])
 def test_a_mark_that_was_not_measured_is_not_claimed(found):
-    assert mark(rows({key: values for key, values in found.items() if values})) is None
+    assert marks(rows({key: values for key, values in found.items() if values}), []) == []
+    assert marks([], [trial([], wanted=5)]) == []
+
+
+@pytest.mark.parametrize(
+    ("ready_ms", "wanted", "met"),
+    [([200, 1049], 2, True), ([200, 1050], 2, False), ([200], 2, False)],
+)
+def test_the_mark_of_recovery_leaves_out_the_servers_own_start_and_wants_every_kill(ready_ms, wanted, met):
+    [mark] = marks([], [trial(ready_ms, wanted=wanted)])
+    assert (mark.found, mark.met) == (max(ready_ms) - 50, met)
 
 
 def test_any_wrong_answer_is_a_fault():
@@ -80,9 +107,19 @@ def test_any_wrong_answer_is_a_fault():
     assert at_check.endswith("0 wrong, 2 refused, 0 lost HTTP 429: slow down")
 
 
+def test_calls_that_a_kill_cost_and_kills_that_were_not_done_are_faults():
+    lossy = trial([200], wanted=50, failed=2, wrong=1, fault="after 1 of 50 kills: it was too slow")
+    assert report([], failures=[], recovery=[trial([200]), lossy]).faults() == [
+        "recovery, pool of 3: after 1 of 50 kills: it was too slow",
+        "recovery, pool of 3: 2 retry-safe calls failed, 1 answers wrong; failed: HTTP 503",
+    ]
+
+
 def test_the_document_is_json_with_mark_faults_and_what_each_session_costs():
     document = json.loads(json.dumps(report(rows(rounds_of([700], [1000]))).as_json()))
-    assert document["mark"]["ratio"] == 0.7
+    assert [mark["found"] for mark in document["marks"]] == [0.7, 1184.5]
+    assert document["recovery"][0]["figures"]["replacement ready"]["p99_ms"] == 1234.5
+    assert document["recovery"][0]["kills"][0]["own_start_ms"] == 50
     assert document["faults"] == []
     assert (document["idle"]["session_kib"], document["idle"]["stream_kib"]) == (4.0, 10.0)
     assert document["calls"][1]["contender"] == "Fairlead"
@@ -95,7 +132,9 @@ def test_the_tables_show_every_contender_and_what_was_not_measured():
     for words in (
         "Fairlead",
         "0.600",
-        "mark MISSED",
+        "mark MISSED: 0.6 ",
+        "mark MISSED: 1,184.5 ",
+        "1,234.5",
         "supergateway: [npm] is away",
         "1,024 sessions",
         "10.00",
