@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from mcp_types import EmbeddedResource, PromptReference, ResourceLink
 from fairlead.ports import Link
 from support.light import LIGHT, Processes
 from support.recorder import Recorder, call, notify, request
+from support.until import until
 
 ERAS = [
     ("legacy", "auto", "2025-11-25"),
@@ -178,3 +180,82 @@ async def test_it_may_stay_silent_at_the_handshake(light):
     request(link, 2, "ping")
     await heard.answered(2)
     assert heard.answer(1) is None
+
+
+LONGER = {"long-line": 100, "stderr": 1000, "notifications": 300}
+SPOILS = {  # what one answer becomes, as frames with the ids of those that are answers
+    "garbage": [None, None, None, None, 2],
+    "half-lines": [None, 2],
+    "half-answers": [None],
+    "pieces": [2],
+    "twice": [2, 2],
+    "unknown-ids": [1_000_002, -3, "2", 2.5, True, None, [2], {"id": 2}, 10**30, 2],
+    "wrong-ids": [1_000_002],
+}
+
+
+def id_of(frame: bytes) -> object:
+    try:
+        return json.loads(frame)["id"]
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+@pytest.mark.parametrize("kind", SPOILS)
+async def test_it_spoils_as_many_answers_as_it_is_told(light, tmp_path, kind):
+    link, heard = await light.open("--misbehaves")
+    call(link, 1, "misbehave", kind=kind, times=1, done=str(tmp_path / "done"))
+    assert (await heard.answered(1))["result"]["structuredContent"]["pid"]
+    call(link, 2, "echo", text="spoiled")
+    call(link, 3, "echo", text="as ever")
+    await heard.answered(3)
+    assert [id_of(frame) for frame in heard.frames[1:]] == [*SPOILS[kind], 3]
+    assert (tmp_path / "done").exists()
+
+
+@pytest.mark.parametrize("kind", ["cut-off", "half-hang"])
+async def test_it_ends_or_hangs_in_the_middle_of_an_answer(light, tmp_path, kind):
+    link, heard = await light.open("--misbehaves", stop_grace=0.1)
+    call(link, 1, "misbehave", kind=kind, times=1, done=str(tmp_path / "done"))
+    await heard.answered(1)
+    call(link, 2, "echo", text="spoiled")
+    if kind == "half-hang":
+        await link.close()
+    assert (await heard.ended()).exit_code == (1 if kind == "cut-off" else -15)
+    assert len(heard.frames) == 1
+
+
+@pytest.mark.parametrize("kind", LONGER)
+async def test_it_floods(light, tmp_path, kind):
+    link, heard = await light.open("--misbehaves")
+    call(link, 1, "misbehave", kind=kind, times=LONGER[kind], done=str(tmp_path / "done"))
+    await until((tmp_path / "done").exists)
+    request(link, 2, "ping")
+    await heard.answered(2)
+    assert len(heard.frames) == {"long-line": 3, "stderr": 2, "notifications": 302}[kind]
+
+
+async def test_a_call_is_held_until_the_file_is_there(light, tmp_path):
+    link, heard = await light.open("--misbehaves")
+    call(link, 1, "hold", text="mine", file=str(tmp_path / "gate"))
+    request(link, 2, "ping")
+    await heard.answered(2)
+    assert heard.answer(1) is None
+    assert (tmp_path / "gate.held").read_text().endswith(" mine\n")
+    (tmp_path / "gate").touch()
+    assert (await heard.answered(1))["result"]["content"][0]["text"] == "mine"
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_it_may_be_bad_only_while_a_file_is_there(light, tmp_path, there):
+    if there:
+        (tmp_path / "bad").touch()
+    starts = tmp_path / "starts"
+    flags = ("--only-if", str(tmp_path / "bad"), "--exit-at-once", "3", "--starts", str(starts))
+    link, heard = await light.open(*flags, "--label", "9")
+    if there:
+        assert (await heard.ended()).exit_code == 3
+    else:
+        request(link, 1, "initialize", {"protocolVersion": "2025-11-25"})
+        assert (await heard.answered(1))["result"]["serverInfo"]["version"] == "9"
+    assert float(starts.read_text()) > 0

@@ -217,7 +217,13 @@ async def trial(
             pool.check(may_lose=may_lose)
             neighbour.check(may_lose=False)
             assert it.pids("neighbour") == before
+    assert not faults(records)
     assert _children() <= children
+
+
+def faults(records: list[Any]) -> list[Any]:
+    """What a log has of our own faults: exceptions that nobody expected."""
+    return [record for record in records if record.get("exc_info")]
 
 
 def _children() -> set[int]:

@@ -10,20 +10,19 @@ from typing import Any, Final
 import msgspec
 
 PARTS: Final = ("name", "description", "inputSchema", "outputSchema", "annotations")
-UNREADABLE: Final = "unreadable"
 
 
 def tool_digest(tool: bytes) -> str:
     """Hex digest of a tool's contract; `tool` is the JSON object of a list.
 
-    The order of keys and white space make no odds.
+    The order of keys and white space make no odds, unless the tool cannot be read.
     """
     try:
         members: dict[str, Any] = msgspec.json.decode(tool, type=dict[str, Any])
         parts = {name: members[name] for name in PARTS if name in members}
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    except (msgspec.DecodeError, RecursionError):
-        return UNREADABLE
+    except (ValueError, RecursionError):  # msgspec.DecodeError, what is not UTF-8, numbers beyond reason
+        return hashlib.sha256(b"unreadable\n" + tool).hexdigest()
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -36,5 +35,5 @@ def annotations_of(tool: bytes) -> object:
     """A tool's annotations as data; None when it has none that can be read."""
     try:
         return msgspec.json.decode(tool, type=dict[str, Any]).get("annotations")
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return None

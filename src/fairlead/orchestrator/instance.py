@@ -428,7 +428,8 @@ class MCPServerInstance:
             before = used if self.cpu_cores is None else self.cpu_cores
             self.cpu_cores = (before + used) / 2
             memory = (link.memory_bytes or 0) / limit if (limit := self._memory_limit) else 0.0
-            self.pressure = max(self.cpu_cores / cores, memory)
+            # In steps: a hair's breadth less must not draw all calls.
+            self.pressure = round(20 * max(self.cpu_cores / cores, memory)) / 20
         self._cpu_seconds = link.cpu_seconds
 
     # -- start and stop ----------------------------------------------------------------------------------

@@ -108,16 +108,27 @@ class MCPOrchestrator:
     async def _prepare(self, specs: Mapping[str, ServerSpec]) -> dict[str, list[Newcomer]]:
         """Bring up the new versions of those servers that serve, or none. Raises ProblemError."""
         serving = {server: spec for server, spec in specs.items() if self._pools[server].serves}
-        starts = [self._pools[server].prepare(spec) for server, spec in serving.items()]
-        done = await asyncio.gather(*starts, return_exceptions=True)
-        came = {server: new for server, new in zip(serving, done, strict=True) if isinstance(new, list)}
-        reasons = {s: _why(failed) for s, failed in zip(serving, done, strict=True) if s not in came}
+        tasks: dict[str, asyncio.Task[list[Newcomer] | Exception]] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for server, spec in serving.items():
+                    tasks[server] = group.create_task(_attempt(self._pools[server], spec))
+        except BaseException:  # given up: nothing that came up stays
+            await asyncio.shield(self._discard(tasks))
+            raise
+        done = {server: task.result() for server, task in tasks.items()}
+        came = {server: new for server, new in done.items() if not isinstance(new, Exception)}
+        reasons = {server: _why(failed) for server, failed in done.items() if isinstance(failed, Exception)}
         reasons |= {server: "it died at once" for server, new in came.items() if not all(map(_lives, new))}
         if reasons:
-            for server, new in came.items():
-                await self._pools[server].discard([newcomer.instance for newcomer in new])
+            await self._discard(tasks)
             raise _refused(reasons)
         return came
+
+    async def _discard(self, tasks: Mapping[str, asyncio.Task[list[Newcomer] | Exception]]) -> None:
+        for server, task in tasks.items():
+            if task.done() and not task.cancelled() and not isinstance(new := task.result(), Exception):
+                await self._pools[server].discard([newcomer.instance for newcomer in new])
 
     def _commit(self, spec: FleetSpec, steps: Plan, newcomers: Mapping[str, list[Newcomer]]) -> Applied:
         """The new spec takes over, in one synchronous step."""
@@ -219,10 +230,7 @@ class MCPOrchestrator:
 
     async def start(self, server_id: str) -> ServerStatus:
         """Start a server that is stopped. One that the spec disables is refused."""
-        pool = self._pool(server_id)
-        if not pool.spec.enabled:
-            detail = f"server {server_id!r} is disabled in the fleet file; set `enabled: true` there"
-            raise ProblemError(Problem("server-disabled", "Server disabled", detail, 409, Fault.CLIENT))
+        pool = self._enabled_pool(server_id)
         pool.start()
         return pool.status()
 
@@ -243,6 +251,7 @@ class MCPOrchestrator:
             await self.stop(server_id)
             return await self.start(server_id)
         async with self._applying:
+            pool = self._enabled_pool(server_id)  # it may have been changed before it was our turn
             newcomers = await self._prepare({server_id: pool.spec})
             pool.commit(pool.spec, self.spec.load_balancing, newcomers.get(server_id, ()))
         return pool.status()
@@ -289,6 +298,13 @@ class MCPOrchestrator:
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
         detail = f"no circuit breaker {breaker_id[:100]!r}; {hint}"
         raise ProblemError(Problem("unknown-breaker", "No such breaker", detail, 404, Fault.CLIENT))
+
+    def _enabled_pool(self, server_id: str) -> ServerPool:
+        pool = self._pool(server_id)
+        if pool.spec.enabled:
+            return pool
+        detail = f"server {server_id!r} is disabled in the fleet file; set `enabled: true` there"
+        raise ProblemError(Problem("server-disabled", "Server disabled", detail, 409, Fault.CLIENT))
 
     def _pool(self, server_id: str) -> ServerPool:
         pool = self._pools.get(server_id)
@@ -384,14 +400,19 @@ def _lives(newcomer: Newcomer) -> bool:
     return newcomer.instance.state is InstanceState.READY
 
 
-def _why(failed: object) -> str:
+async def _attempt(pool: ServerPool, spec: ServerSpec) -> list[Newcomer] | Exception:
+    """The instances of a new version, or why there are none: one failure must not cancel the others."""
+    try:
+        return await pool.prepare(spec)
+    except Exception as failed:  # noqa: BLE001 - it is told to whoever asked for the change
+        return failed
+
+
+def _why(failed: Exception) -> str:
     if isinstance(failed, ProblemError):
         return failed.problem.detail
-    if isinstance(failed, Exception):
-        LOG.error("a new version could not be prepared", exc_info=failed)
-        return f"the gateway failed to start it ({type(failed).__name__}); its log has more"
-    assert isinstance(failed, BaseException)
-    raise failed
+    LOG.error("a new version could not be prepared", exc_info=failed)
+    return f"the gateway failed to start it ({type(failed).__name__}); its log has more"
 
 
 def _refused(reasons: Mapping[str, str]) -> ProblemError:

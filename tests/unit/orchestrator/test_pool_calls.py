@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from fairlead.core.lifecycle import InstanceState
 from fairlead.mcp.errors import McpError
 from fairlead.model.errors import ProblemError
 from fairlead.model.fleet import (
@@ -14,12 +13,10 @@ from fairlead.model.fleet import (
     LoadBalancing,
     Resources,
     Scaling,
-    Sharing,
     Strategy,
 )
-from fairlead.model.status import BreakerState, ServerState, Standing
+from fairlead.model.status import BreakerState, Standing
 from fairlead.orchestrator.replies import CallLostError, FutureReply
-from fairlead.orchestrator.scaler import Scaler
 from support.pool_rig import PoolRig, problem, silent, stateful
 from support.scripted import answer, legacy, refuse
 
@@ -604,107 +601,3 @@ async def test_who_wants_a_healthy_instance_hears_when_there_is_no_hope():
         rig.pool.drain()
         with pytest.raises(ProblemError, match="stopped"):
             await wanting
-
-
-# -- idleness --------------------------------------------------------------------------------------------
-
-
-IDLE = Scaling(min_instances=0, max_instances=2, idle_after=60)
-
-
-class IdleRig(PoolRig):
-    """As the orchestrator runs it, with the scaler."""
-
-    def __init__(self, *args, **spec):
-        super().__init__(*args, **{"ticking": True, "scaling": IDLE, **spec})
-        self._scaler = Scaler(lambda: [self.pool])
-        tick = self.pool.tick
-
-        def both(now):
-            tick(now)
-            self._scaler.tick(now)
-
-        self.pool.tick = both
-
-
-async def test_without_calls_it_goes_idle_and_the_next_call_starts_it_once():
-    async with IdleRig() as rig:
-        await rig.ready()
-        await asyncio.sleep(55)
-        assert rig.running == 1, "one first start shows what it offers"
-        await asyncio.sleep(10)
-        assert (rig.running, rig.pool.state) == (0, ServerState.IDLE)
-        status = rig.pool.status()
-        assert status.message == "idle, starts with the next call; 1 tool"
-        assert (status.tools, status.wanted_instances, status.restarts) == (1, 0, 0)
-        assert status.conditions[0].status, "idle is healthy"
-        rig.driver.delay = 3.0
-        assert rig.pool.pick("k") is None
-        waiting = acquiring(rig, *(str(n) for n in range(20)))
-        await asyncio.sleep(0)
-        assert rig.pool.state is ServerState.STARTING
-        assert len(set(await asyncio.gather(*waiting))) == 1
-        assert len(rig.driver.links) == 2, "one start for all of them"
-        assert rig.pool.state is ServerState.READY
-
-
-async def test_calls_keep_it_from_going_idle():
-    async with IdleRig(silent()) as rig:
-        [instance] = await rig.ready()
-        rig.send(instance, timeout=200)
-        await asyncio.sleep(150)
-        assert rig.pool.state is ServerState.READY
-        finish(rig, instance)
-        await asyncio.sleep(50)
-        assert rig.pool.state is ServerState.READY
-        await asyncio.sleep(20)
-        assert rig.pool.state is ServerState.IDLE
-
-
-async def test_a_lease_keeps_it_from_going_idle():
-    async with IdleRig(sharing=Sharing.SESSION) as rig:
-        instance = await rig.pool.acquire("session:a", timeout=5)
-        await asyncio.sleep(200)
-        assert instance.state is InstanceState.READY
-        await rig.pool.release("session:a")
-        await asyncio.sleep(70)
-        assert rig.pool.state is ServerState.IDLE
-
-
-async def test_one_that_takes_longer_to_start_than_to_go_idle_comes_up_first():
-    rig = IdleRig(scaling=Scaling(min_instances=0, max_instances=2, idle_after=5))
-    rig.driver.delay = 20.0
-    async with rig:
-        await asyncio.sleep(15)
-        assert rig.pool.status().wanted_instances == 1
-        await asyncio.sleep(15)
-        assert rig.pool.state is ServerState.IDLE
-        assert rig.pool.status().tools == 1
-
-
-async def test_one_that_dies_as_it_goes_idle_is_idle():
-    async with IdleRig() as rig:
-        [instance] = await rig.ready()
-        rig.pool.scale_to(0, "test")
-        rig.link(instance).lose()
-        await asyncio.sleep(0.1)
-        assert (rig.running, rig.pool.state) == (0, ServerState.IDLE)
-
-
-async def test_an_idle_server_is_stopped_and_started_as_any_other():
-    async with IdleRig() as rig:
-        await asyncio.sleep(70)
-        await rig.pool.stop()
-        assert rig.pool.state is ServerState.STOPPED
-        await refused(rig, "not-running")
-        rig.pool.start()
-        await rig.ready()
-        assert rig.pool.state is ServerState.READY
-
-
-async def test_one_that_cannot_start_from_idle_says_so_to_those_who_wait():
-    async with IdleRig() as rig:
-        await asyncio.sleep(70)
-        rig.launcher.problems = [problem("command-not-found", "no such command")]
-        with pytest.raises(ProblemError, match="is blocked: no such command"):
-            await rig.pool.acquire("k", timeout=20)
