@@ -110,10 +110,13 @@ class Calls(RuleBasedStateMachine):
         before = self.breaker.state
         self.tell(slow=count)
         self.breaker.slow(self.now, self.answers, count)
-        if before is CLOSED:
+        if before is HALF_OPEN:
+            self.relapses += 1
+            self.must_be(OPEN)
+        elif before is CLOSED:
             self.judged()
         else:
-            self.must_be(before, since=self.opened_at)
+            self.must_be(OPEN, since=self.opened_at)
 
     @rule()
     def a_person_resets_it(self):

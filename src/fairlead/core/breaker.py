@@ -5,7 +5,7 @@ is emptied as the newest begins, so that an event counts for nine to ten tenths 
 are not reported one by one, which would be felt on the hot path: whoever reports anything passes the number
 of good answers so far, and what it has grown by since the last time are new successes. When too much fails it
 opens and lets nothing through; after a while it is half-open and lets a few trials through. When enough of
-them are answered it closes with an empty window; when one fails it opens again, each time for longer.
+them are answered it closes with an empty window; when one fails or is slow it opens again, for longer.
 
 Only `advance` moves it on as time passes, so its owner calls that about once a second, and after each answer
 while it is not closed.
@@ -102,8 +102,7 @@ class Breaker:
         self._last_failure = reason
         self._count(now, answers, failures=1)
         if self.state is BreakerState.HALF_OPEN:
-            self._relapses += 1
-            self._open(now, f"failed again when it was tried: {reason}")
+            self._relapse(now, f"failed again when it was tried: {reason}")
         elif self.state is BreakerState.CLOSED:
             self._judge(now)
         # While it is open, what fails was sent before that and says nothing new.
@@ -111,7 +110,9 @@ class Breaker:
     def slow(self, now: float, answers: int, count: int = 1) -> None:
         """`count` calls have become slow: each is told once, answered or not."""
         self._count(now, answers, slow=count)
-        if self.state is BreakerState.CLOSED:
+        if self.state is BreakerState.HALF_OPEN:
+            self._relapse(now, "was slow again when it was tried")
+        elif self.state is BreakerState.CLOSED:
             self._judge(now)
 
     def advance(self, now: float, answers: int) -> bool:
@@ -191,6 +192,11 @@ class Breaker:
 
     def _pause(self) -> float:
         return self._policy.open_for * min(LONGEST, 2.0 ** min(self._relapses, 4))
+
+    def _relapse(self, now: float, reason: str) -> None:
+        """Half-open: the trial has failed."""
+        self._relapses += 1
+        self._open(now, reason)
 
     def _open(self, now: float, reason: str) -> None:
         self._move(BreakerState.OPEN)

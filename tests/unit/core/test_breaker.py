@@ -236,11 +236,13 @@ def test_once_closed_it_starts_with_the_short_pause_again():
     assert breaker.retry_after(140.0) == 10.0
 
 
-def test_slow_trials_neither_open_nor_close_it():
+def test_a_slow_trial_is_a_failed_one():
     breaker = half_open()
-    breaker.slow(111.0, 0, count=50)
-    assert not breaker.advance(111.0, 0)
-    assert breaker.state is HALF_OPEN
+    before = breaker.opened_total
+    breaker.slow(111.0, 0)
+    assert (breaker.state, breaker.opened_total) == (OPEN, before + 1)
+    assert breaker.retry_after(111.0) == 2 * POLICY.open_for
+    assert breaker.reason == "was slow again when it was tried"
 
 
 @pytest.mark.parametrize("make", [lambda: Breaker(POLICY), opened, half_open])
