@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from fairlead.mcp.contracts import contract_digest
+from fairlead.core.retry import SAFE_METHODS, is_safe_tool
+from fairlead.mcp.contracts import annotations_of, contract_digest
 from fairlead.mcp.errors import METHOD_NOT_FOUND, McpError
 from fairlead.mcp.messages import decode_members, one_line
 from fairlead.orchestrator.instance import MCPServerInstance
@@ -53,6 +54,12 @@ class Catalogue:
     def contract(self) -> str:
         """The digest of all tools: servers with the same one can stand in for each other."""
         return contract_digest(item.raw for item in self.items("tools"))
+
+    def is_safe(self, method: str, tool: object) -> bool:
+        """Whether a request does no harm when it happens twice."""
+        if method != "tools/call":
+            return method in SAFE_METHODS
+        return any(i.key == tool and is_safe_tool(annotations_of(i.raw)) for i in self.items("tools"))
 
     def has_tool(self, name: object) -> bool:
         return any(item.key == name for item in self.items("tools"))

@@ -355,7 +355,7 @@ class MCPOrchestrator:
 
     async def _asked(self, pool: ServerPool, request: RoutedRequest, timeout: float) -> bytes:  # noqa: ASYNC109
         """The raw result, from another instance when the first one was lost and that is safe."""
-        safe = pool.is_safe(request.method, request.params.get("name"))
+        safe = pool.catalogue.is_safe(request.method, request.params.get("name"))
         replays = 0
         while True:
             instance = await pool.acquire(f"principal:{request.principal}", timeout=timeout)

@@ -27,17 +27,16 @@ from fairlead.core.autoscale import Load
 from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.core.health import Health, HealthPolicy
 from fairlead.core.lifecycle import InstanceState
-from fairlead.core.retry import SAFE_METHODS, RetryBudget, is_safe_tool, refusal
+from fairlead.core.retry import RetryBudget, refusal
 from fairlead.kit.tasks import Tasks
-from fairlead.mcp.contracts import annotations_of
-from fairlead.mcp.errors import McpError
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import LoadBalancing, ServerSpec, Sharing
 from fairlead.model.reports import BreakerStatus, ServerBalance
 from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
-from fairlead.orchestrator.catalogue import Catalogue, read_catalogue
+from fairlead.orchestrator.catalogue import Catalogue
 from fairlead.orchestrator.instance import CallRules, MCPServerInstance, PoolKey
 from fairlead.orchestrator.keeper import Keeper
+from fairlead.orchestrator.list_reader import ListReader
 from fairlead.orchestrator.members import Lease, Members, is_hung
 from fairlead.orchestrator.nursery import Newcomer, Nursery
 from fairlead.orchestrator.pool_reports import balance_of, breakers_of, status_of
@@ -49,8 +48,6 @@ from fairlead.orchestrator.waiting import WaitingRoom
 from fairlead.ports import LinkLost
 
 SETTLE: Final = 10.0  # s after a start in which clients that list wait for this server
-DEBOUNCE: Final = 0.05  # s, before lists that a server calls changed are read again
-LONGEST_DEBOUNCE: Final = 5.0  # s, while it calls them changed again and again
 LOG = structlog.get_logger("fairlead.pool")
 
 
@@ -85,10 +82,7 @@ class ServerPool:
         self._leases = self.members.leases
         self._candidates: list[MCPServerInstance] = []  # ready, of a version that is not yet in force
         self._budget = RetryBudget()
-        self._changed_kinds: set[str] = set()
-        self._reading: asyncio.Task[None] | None = None
-        self._read_at = float("-inf")  # loop time, when changed lists were read last
-        self._debounce = DEBOUNCE
+        self._list_reader = ListReader(self, self._tasks)
         self._calls_seen = 0
         self._last_call = self._loop.time()
         self._health = HealthPolicy.of(spec.health_check)
@@ -220,13 +214,6 @@ class ServerPool:
             return "the server's state went with the instance"
         return refusal(safe, replays, self._budget, self._loop.time(), self.members.calls_total)
 
-    def is_safe(self, method: str, tool: object) -> bool:
-        """Whether a request does no harm when it happens twice."""
-        if method != "tools/call":
-            return method in SAFE_METHODS
-        items = self.catalogue.items("tools")
-        return any(item.key == tool and is_safe_tool(annotations_of(item.raw)) for item in items)
-
     # -- leases ------------------------------------------------------------------------------------------
 
     def holds(self, key: str) -> bool:
@@ -307,7 +294,7 @@ class ServerPool:
             instance.limit = self.spec.limits.calls_per_instance
             self.members.add(instance)
             LOG.info("instance ready", instance=instance.id, era=instance.era.value)
-        self._take_lists(newcomers[-1].catalogue)
+        self.take_lists(newcomers[-1].catalogue)
         self.refresh()
         self.shown.set(ServerState.READY, "Ready", self._offer())
         self._call_waiting()
@@ -417,7 +404,8 @@ class ServerPool:
         count = len(self.catalogue.items("tools"))
         return "1 tool" if count == 1 else f"{count} tools"
 
-    def _take_lists(self, catalogue: Catalogue) -> None:
+    def take_lists(self, catalogue: Catalogue) -> None:
+        """What the server offers now."""
         before, self.catalogue = self.catalogue, catalogue
         self.contract = catalogue.contract() if catalogue.items("tools") else f"no tools of {self.spec.id}"
         kinds = frozenset(
@@ -427,35 +415,14 @@ class ServerPool:
         )
         if kinds:
             self._listener.catalogue_changed(self, kinds)
+        if self.state is ServerState.READY:
+            self.shown.set(ServerState.READY, "Ready", self._offer())
 
     def list_changed(self, instance: MCPServerInstance, kind: str) -> None:
         if instance not in self.members or instance.key != self.members.key:
             return  # not yet in force, or no more
         if instance.leased_to is None or instance is self.members.last:
-            self._changed_kinds.add(kind)
-            if self._reading is None or self._reading.done():
-                self._reading = self._tasks.spawn(self._read_again(), f"read lists of {self.spec.id}")
-
-    async def _read_again(self) -> None:
-        """A server said that its lists changed. The last good lists stay when they cannot be read."""
-        while self._changed_kinds:
-            often = self._loop.time() - self._read_at < 4 * self._debounce
-            self._debounce = min(2 * self._debounce, LONGEST_DEBOUNCE) if often else DEBOUNCE
-            await asyncio.sleep(self._debounce)
-            self._read_at = self._loop.time()
-            self._changed_kinds.clear()
-            instance = self.members.last
-            if instance is None or instance.state is not InstanceState.READY:
-                return
-            try:
-                catalogue = await read_catalogue(instance, timeout=self.spec.timeouts.start)
-            except McpError as error:
-                LOG.warning("lists unreadable", instance=instance.id, detail=error.message)
-                continue
-            if instance is self.members.last and instance.key == self.members.key:
-                self._take_lists(catalogue)
-                if self.state is ServerState.READY:
-                    self.shown.set(ServerState.READY, "Ready", self._offer())
+            self._list_reader.changed()
 
     # -- what befalls the instances ----------------------------------------------------------------------
 

@@ -516,10 +516,10 @@ async def test_what_is_safe_is_replayed_a_few_times_and_what_is_not_never():
     async with rig:
         await rig.ready()
         pool = rig.pool
-        assert pool.is_safe("resources/read", None)
-        assert pool.is_safe("tools/call", "echo")
-        assert not pool.is_safe("tools/call", "other")
-        assert not pool.is_safe("logging/setLevel", None)
+        assert pool.catalogue.is_safe("resources/read", None)
+        assert pool.catalogue.is_safe("tools/call", "echo")
+        assert not pool.catalogue.is_safe("tools/call", "other")
+        assert not pool.catalogue.is_safe("logging/setLevel", None)
         assert pool.why_not_replay(safe=True, replays=0) is None
         assert "not annotated" in pool.why_not_replay(safe=False, replays=0)
         assert "3 times already" in pool.why_not_replay(safe=True, replays=3)
@@ -529,7 +529,7 @@ async def test_what_is_safe_is_replayed_a_few_times_and_what_is_not_never():
 async def test_a_tool_that_does_not_say_so_is_not_safe(annotations):
     async with PoolRig(legacy(annotations=annotations)) as rig:
         await rig.ready()
-        assert not rig.pool.is_safe("tools/call", "echo")
+        assert not rig.pool.catalogue.is_safe("tools/call", "echo")
 
 
 async def test_replays_have_a_budget():
