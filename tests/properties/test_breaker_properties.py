@@ -43,6 +43,7 @@ class Calls(RuleBasedStateMachine):
         self.answers = 0
         self.told = 0  # answers that the breaker knows of
         self.in_flight = 0
+        self.stragglers = 0  # those of them that were sent before it became half-open
         self.in_a_row = 0
         self.log = []  # (time, good, failed, slow) since the window was last cleared
         self.relapses = 0
@@ -68,30 +69,50 @@ class Calls(RuleBasedStateMachine):
     def calls_come_in(self, wanted):
         state, admitted = self.breaker.state, 0
         for _ in range(wanted):
-            limit = self.breaker.limit(self.now)
-            if limit is None or self.in_flight < limit:
+            limit = self.breaker.limit
+            if limit is None or self.in_flight - self.stragglers < limit:
                 self.in_flight += 1
                 admitted += 1
         if state is OPEN:
             assert admitted == 0
         elif state is HALF_OPEN:
-            assert admitted == 0 or self.in_flight <= self.policy.trials
+            trials = self.in_flight - self.stragglers
+            assert trials >= self.policy.trials or admitted == wanted
+            assert admitted == 0 or trials <= self.policy.trials
         else:
             assert admitted == wanted
 
     @precondition(lambda self: self.in_flight)
     @rule(count=st.integers(1, 6))
     def calls_are_answered(self, count):
-        for _ in range(min(count, self.in_flight)):
+        for _ in range(min(count, self.in_flight - self.stragglers)):
             self.in_flight -= 1
             self.answers += 1
             if self.breaker.state is not CLOSED:
                 self.advance()
 
+    @precondition(lambda self: self.stragglers)
+    @rule(count=st.integers(1, 6))
+    def calls_from_before_are_answered(self, count):
+        for _ in range(min(count, self.stragglers)):
+            self.in_flight -= 1
+            self.stragglers -= 1
+            self.answers += 1
+            if self.breaker.state is not CLOSED:
+                self.advance(trial=False)
+
+    @precondition(lambda self: self.stragglers)
+    @rule(count=st.integers(1, 6))
+    def calls_from_before_fail(self, count):
+        """Which it is not told."""
+        gone = min(count, self.stragglers)
+        self.in_flight -= gone
+        self.stragglers -= gone
+
     @precondition(lambda self: self.in_flight)
     @rule(count=st.integers(1, 6))
     def calls_fail(self, count):
-        for _ in range(min(count, self.in_flight)):
+        for _ in range(min(count, self.in_flight - self.stragglers)):
             self.in_flight -= 1
             before = self.breaker.state
             self.tell(failed=1)
@@ -136,18 +157,18 @@ class Calls(RuleBasedStateMachine):
 
     # What is known of it from outside.
 
-    def tell(self, *, failed=0, slow=0):
+    def tell(self, *, failed=0, slow=0, trial=True):
         good, self.told = self.answers - self.told, self.answers
         if good:
             self.in_a_row = 0
         self.in_a_row += failed
-        self.passed += good
+        self.passed += good if trial else 0
         self.log.append((self.now, good, failed, slow))
 
-    def advance(self):
+    def advance(self, *, trial=True):
         before = self.breaker.state
-        self.tell()
-        changed = self.breaker.advance(self.now, self.answers)
+        self.tell(trial=trial)
+        changed = self.breaker.advance(self.now, self.answers, trial=trial)
         assert changed == (self.breaker.state is not before)
         if before is CLOSED:
             self.judged()
@@ -156,6 +177,7 @@ class Calls(RuleBasedStateMachine):
             self.must_be(HALF_OPEN if due else OPEN, since=self.opened_at)
             if due:
                 self.passed = 0
+                self.stragglers = self.in_flight
         else:
             if self.passed >= self.policy.trials:
                 self.cleared()
@@ -196,7 +218,7 @@ class Calls(RuleBasedStateMachine):
     @invariant()
     def it_admits_what_its_state_allows(self):
         limits = {CLOSED: None, OPEN: 0, HALF_OPEN: self.policy.trials}
-        assert self.breaker.limit(self.now) == limits[self.breaker.state]
+        assert self.breaker.limit == limits[self.breaker.state]
         after = self.breaker.retry_after(self.now)
         if self.breaker.state is OPEN:
             assert after == max(0.0, self.opened_at + self.pause() - self.now)

@@ -129,7 +129,10 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def lane_rig(script: Script | None = None) -> AsyncIterator[Rig]:
+async def lane_rig(
+    script: Script | None = None, *, concurrent: int = 1000, **servers: dict[str, Any]
+) -> AsyncIterator[Rig]:
+    """`servers` are the specs of servers by id; without any there is one plain server `s`."""
     driver = ScriptedDriver(script or legacy())
     metrics = MetricsCollector(list)
     sealer = Sealer(b"k" * 32)
@@ -138,15 +141,16 @@ async def lane_rig(script: Script | None = None) -> AsyncIterator[Rig]:
         sealer, SessionTable(sealer, "n", limit=1000, idle=3600), metrics, policy, EdgeTimeouts()
     )
     fleet = MCPOrchestrator(ScriptedLauncher(driver), gateway, metrics)
-    limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False), max_concurrent_requests=1000)
+    limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False), max_concurrent_requests=concurrent)
+    specs = {name: ServerSpec(**{"id": name, "command": "x", **spec}) for name, spec in servers.items()}
     spec = FleetSpec(
-        servers={"s": ServerSpec(id="s", command="x")}, security=Security(resource_limits=limits)
+        servers=specs or {"s": ServerSpec(id="s", command="x")}, security=Security(resource_limits=limits)
     )
     config = uvicorn.Config(_nothing, log_config=None, access_log=False, lifespan="off")
     config.load()
     try:
         await fleet.apply(spec)
-        while not fleet.server("s").tools:
+        while not all(fleet.server(name).tools for name in spec.servers):
             await asyncio.sleep(0)
         yield Rig(gateway, fleet, driver, config)
     finally:

@@ -15,10 +15,13 @@ from support.scripted import ScriptedDriver, ScriptedLauncher, legacy
 
 class Listener:
     def __init__(self):
-        self.kinds, self.states, self.messages = [], [], []
+        self.kinds, self.states, self.messages, self.suspects = [], [], [], []
 
     def catalogue_changed(self, pool, kinds):
         self.kinds.append(kinds)
+
+    def became_suspect(self, pool, instance):
+        self.suspects.append(instance)
 
     def state_changed(self, pool):
         self.states.append(pool.state)
@@ -127,11 +130,11 @@ class Ears:
     def instance_ended(self, instance, lost):
         self.ended.append(lost)
 
-    def answered(self, instance):
+    def answered(self, instance, number):
         self.answers += 1
 
-    def call_failed(self, instance, reason, *, transport):
+    def call_failed(self, instance, reason, *, number, transport):
         self.failures.append((reason, transport))
 
-    def calls_slow(self, instance, count):
-        self.slow.append(count)
+    def calls_slow(self, instance, numbers):
+        self.slow.append(len(numbers))

@@ -5,7 +5,8 @@ is emptied as the newest begins, so that an event counts for nine to ten tenths 
 are not reported one by one, which would be felt on the hot path: whoever reports anything passes the number
 of good answers so far, and what it has grown by since the last time are new successes. When too much fails it
 opens and lets nothing through; after a while it is half-open and lets a few trials through. When enough of
-them are answered it closes with an empty window; when one fails or is slow it opens again, for longer.
+them are answered it closes with an empty window; when one fails or is slow it opens again, for longer. Calls
+from before that are no trials: its owner keeps their failures from it, and says so of their answers.
 
 Only `advance` moves it on as time passes, so its owner calls that about once a second, and after each answer
 while it is not closed.
@@ -115,10 +116,13 @@ class Breaker:
         elif self.state is BreakerState.CLOSED:
             self._judge(now)
 
-    def advance(self, now: float, answers: int) -> bool:
-        """Time has passed or answers have come. True when this has changed `state`."""
+    def advance(self, now: float, answers: int, *, trial: bool = True) -> bool:
+        """Time has passed or answers have come. True when this has changed `state`.
+
+        `trial` is false of answers to calls from before it let trials through: they say nothing of now.
+        """
         before = self.state
-        self._count(now, answers)
+        self._count(now, answers, trial=trial)
         if before is BreakerState.CLOSED:
             self._judge(now)
         elif before is BreakerState.OPEN:
@@ -129,8 +133,9 @@ class Breaker:
             self._close()
         return self.state is not before
 
-    def limit(self, now: float) -> int | None:  # `now`: see `advance`, which alone lets time pass
-        """Calls in flight that are allowed; None is any number."""
+    @property
+    def limit(self) -> int | None:
+        """Calls in flight that are allowed; None is any number. Half-open, only those sent since count."""
         if self.state is BreakerState.CLOSED:
             return None
         return 0 if self.state is BreakerState.OPEN else self._policy.trials
@@ -160,12 +165,15 @@ class Breaker:
         good, failures, slow = self._window.totals
         return max(good + failures, slow), failures, slow
 
-    def _count(self, now: float, answers: int, *, failures: int = 0, slow: int = 0) -> None:
+    def _count(
+        self, now: float, answers: int, *, failures: int = 0, slow: int = 0, trial: bool = True
+    ) -> None:
         good = answers - self._answers
         self._answers = answers
         if good:
             self._in_a_row = 0
-            self._passed += good
+            if trial:
+                self._passed += good
         self._in_a_row += failures
         self._window.add(now, self._policy.window, good, failures, slow)
 

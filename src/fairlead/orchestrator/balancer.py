@@ -38,16 +38,19 @@ class LoadBalancer:
     def choose(self, capability: str, tool: object, pools: Sequence[ServerPool]) -> ServerPool:
         """The server for one request. `tool` is the name of the tool that it calls, None if it calls none.
 
-        The first server of the fleet that offers the capability (and the tool) leads; those with the same
-        tools share with it. Raises ProblemError when none offers the capability.
+        The first server of the fleet that offers the capability (and the tool) leads, once its tools are
+        known; those with the same tools share with it. Those that cannot take the request now are passed over
+        while another one can. Raises ProblemError when none offers the capability.
         """
         able = [pool for pool in pools if capability in pool.spec.capabilities]
         if not able:
             raise _unknown(capability, pools)
         if tool is not None:
             able = [pool for pool in able if pool.catalogue.has_tool(tool)] or able
-        group = [pool for pool in able if pool.contract == able[0].contract]
+        leader = next((pool for pool in able if pool.members.last is not None), able[0])
+        group = [pool for pool in able if pool.contract == leader.contract]
         serving = [pool for pool in group if pool.state in _SERVING] or group
+        serving = [pool for pool in serving if pool.circuits.lets_through] or serving
         if len(serving) == 1:
             return serving[0]
         names = tuple(pool.spec.id for pool in group)

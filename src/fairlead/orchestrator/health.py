@@ -89,7 +89,6 @@ class HealthMonitor:
 
     def look_at(self, pool: CheckedPool, now: float) -> None:
         """Look for signs of life and start the checks that are due."""
-        policy = HealthPolicy.of(pool.spec.health_check)
         for instance in pool.instances:
             if instance.state not in CHECKED:
                 continue
@@ -97,9 +96,13 @@ class HealthMonitor:
             if total != self._answered.get(instance, total):
                 pool.answered_lately(instance, now)
             self._answered[instance] = total
-            check = instance.health.due(now, policy)
-            if check is not None and instance not in self._checks:
-                self._start(pool, instance, check)
+            self.check_if_due(pool, instance, now)
+
+    def check_if_due(self, pool: CheckedPool, instance: MCPServerInstance, now: float) -> None:
+        """Start the check of an instance that is due, unless one runs."""
+        check = instance.health.due(now, HealthPolicy.of(pool.spec.health_check))
+        if check is not None and instance not in self._checks:
+            self._start(pool, instance, check)
 
     async def check_now(self, pools: Iterable[CheckedPool]) -> list[CheckResult]:
         """Check every instance that runs, whether a check is due or not; in the pools' order."""

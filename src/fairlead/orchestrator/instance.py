@@ -17,10 +17,11 @@ request. Whatever is not positive evidence of the modern era falls back to `init
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -53,15 +54,15 @@ from fairlead.mcp.messages import (
 )
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.launch import Launch, ProcessLaunch
-from fairlead.model.status import InstanceStatus
+from fairlead.model.status import BreakerState, InstanceStatus
 from fairlead.orchestrator.oddities import NO_CALL, NOISE, Oddities
 from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply, error_from_server
+from fairlead.orchestrator.rules import CallRules
 from fairlead.ports import Driver, Link, LinkLost
 
 PROBE_TIMEOUT: Final = 10.0  # s, for server/discover
 GATEWAY_INFO: Final = encode_json({"name": "fairlead", "title": "Fairlead", "version": __version__})
 MAX_PAGES: Final = 1000
-SEARCHED_BYTES: Final = 16 * 1024  # of a result, for texts that mean failure
 MAX_QUEUED_BYTES: Final = 32 * 2**20  # towards the server; beyond it calls are refused
 
 _CHANGED: Final = {
@@ -86,16 +87,16 @@ class InstanceListener(Protocol):
         """The link is gone; the calls in flight fail right after this."""
         ...
 
-    def answered(self, instance: MCPServerInstance) -> None:
-        """A call has ended with an answer; told only while the instance is `watched`."""
+    def answered(self, instance: MCPServerInstance, number: int) -> None:
+        """This request has ended with an answer; told only while the instance is `watched`."""
         ...
 
-    def call_failed(self, instance: MCPServerInstance, reason: str, *, transport: bool) -> None:
+    def call_failed(self, instance: MCPServerInstance, reason: str, *, number: int, transport: bool) -> None:
         """A call failed by the server's fault; `transport`: it could not even be delivered."""
         ...
 
-    def calls_slow(self, instance: MCPServerInstance, count: int) -> None:
-        """So many more calls have been in flight for longer than the breaker allows."""
+    def calls_slow(self, instance: MCPServerInstance, numbers: Sequence[int]) -> None:
+        """These calls have by now been in flight for longer than the breaker allows."""
         ...
 
 
@@ -108,14 +109,6 @@ class PoolKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.server}@{self.environment}/{self.profile}"
-
-
-@dataclass(frozen=True, slots=True)
-class CallRules:
-    """What a pool asks of its instances' calls: seconds until a call is slow, texts that mean failure."""
-
-    slow_call: float
-    error_pattern: re.Pattern[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +139,8 @@ class MCPServerInstance:
         self.limit = 1  # of calls in flight
         self.watched = False  # its answers are told to the listener
         self.breaker_told = breaker.state  # as the log has it
+        self.trials_after = 0  # the last number of before its breaker became half-open
+        self.server_trials_after = 0  # and of before its server's did
         self.retiring = False  # goes as soon as another one has taken its place
         self.answers = 0  # good ones, to calls
         self.lost_calls = 0  # that were in flight when it ended
@@ -167,6 +162,7 @@ class MCPServerInstance:
         self._pending: dict[int, Reply] = {}
         self._deadlines: dict[int, float] = {}
         self._next_id = 0
+        self._progress = 0  # notifications of progress of calls that wait
         self._odd = Oddities(self.id)
         self._cancelled: deque[int] = deque(maxlen=256)  # the last ones; their answers may still come
         self._spoilt = 0  # numbers up to this one were in flight when an answer was spoilt
@@ -211,17 +207,17 @@ class MCPServerInstance:
             self._answer_to_nobody(message.id, frame)
             return
         del self._deadlines[message.id]
-        if message.error is UNSET and self.rules.error_pattern is None:
+        if message.error is UNSET and not self.rules.error_patterns:
             if not reply.own:
                 self.answers += 1
         elif not reply.own:
-            self._judge(message)
+            self._judge(message, message.id)
         try:
             reply.answered(message)
         except Exception:  # a fault with one answer must not lose the others of the same read
             LOG.exception("answer failed", instance=self.id)
         if self.watched:
-            self._listener.answered(self)
+            self._listener.answered(self, message.id)
 
     @property
     def in_flight(self) -> int:
@@ -234,29 +230,49 @@ class MCPServerInstance:
 
     @property
     def answered_total(self) -> int:
-        """Answers to calls, good or bad: signs of life."""
-        return self.answers + self.errors
+        """Answers to calls, good or bad, and progress of calls: signs of life."""
+        return self.answers + self.errors + self._progress
 
     def is_pending(self, number: int) -> bool:
         return number in self._pending
 
-    def _judge(self, message: FromServer) -> None:
+    @property
+    def sent(self) -> int:
+        """The number of the last request."""
+        return self._next_id
+
+    def calls_after(self, number: int) -> int:
+        """Calls in flight that were sent after this request."""
+        return sum(1 for n, reply in self._pending.items() if n > number and not reply.own)
+
+    @property
+    def room(self) -> int:
+        """How many more calls it may take; its breaker bounds the trials.
+
+        Calls from before those do not count: it was tried with them, and they may hang until their deadlines.
+        """
+        before = sum(1 for _ in takewhile(self.trials_after.__ge__, self._pending))
+        room = self.limit - len(self._pending) + before
+        if self.breaker.state is BreakerState.HALF_OPEN:
+            room = min(room, (self.breaker.limit or 0) - self.calls_after(self.trials_after))
+        return room
+
+    def _judge(self, message: FromServer, number: int) -> None:
         """Whether an answer counts as a failure of the server: its own faults do, a client's do not."""
         if message.error is not UNSET and bytes(message.error) != b"null":
             self.errors += 1
             error = error_from_server(message.error)
             if error.code in SERVER_FAULTS:
-                self._listener.call_failed(self, f"error {error.code}: {error.message}", transport=False)
+                reason = f"error {error.code}: {error.message}"
+                self._listener.call_failed(self, reason, number=number, transport=False)
             return
-        pattern = self.rules.error_pattern
-        text = b"" if message.result is UNSET else bytes(message.result)[:SEARCHED_BYTES]
-        found = pattern.search(text) if pattern is not None else None
+        found = None if message.result is UNSET else self.rules.failure_in(message.result)
         if found is None:
             self.answers += 1
             return
         self.errors += 1
-        shown = found[0][:100].decode(errors="replace")
-        self._listener.call_failed(self, f"an answer says {shown!r}", transport=False)
+        reason = f"an answer says {found[:100]!r}"
+        self._listener.call_failed(self, reason, number=number, transport=False)
 
     @property
     def overloaded(self) -> bool:
@@ -288,7 +304,7 @@ class MCPServerInstance:
     def _note(self, kind: str, frame: bytes) -> None:
         """Something that nobody asked for; what looks like a message may be a spoilt answer."""
         self._odd.note(kind, frame, time.monotonic())
-        if frame.startswith(b"{"):
+        if b'"jsonrpc"' in frame:  # a log line in JSON is none
             self._spoilt = self._next_id
 
     def _received_other(self, message: FromServer | None, frame: bytes) -> None:
@@ -311,6 +327,7 @@ class MCPServerInstance:
             return
         reply = self._pending.get(token) if type(token) is int else None
         if reply is not None:
+            self._progress += 1
             reply.progressed(params)
 
     def _answer_server(self, message: FromServer) -> None:
@@ -350,7 +367,7 @@ class MCPServerInstance:
             reply = self._pending[number]
             self.cancel(number, "timed out")
             if not reply.own:
-                self._listener.call_failed(self, "did not answer in time", transport=False)
+                self._listener.call_failed(self, "did not answer in time", number=number, transport=False)
             reply.failed(
                 Failure(FailureKind.TIMED_OUT, f"{self.id} did not answer in time and the call was cancelled")
             )
@@ -377,7 +394,7 @@ class MCPServerInstance:
                 break
         if slow_up_to > self._slow_up_to:
             before, self._slow_up_to = self._slow_up_to, slow_up_to
-            slow = sum(1 for n, r in self._pending.items() if before < n <= slow_up_to and not r.own)
+            slow = [n for n, r in self._pending.items() if before < n <= slow_up_to and not r.own]
             if slow:
                 self._listener.calls_slow(self, slow)
 
@@ -393,7 +410,7 @@ class MCPServerInstance:
         if reply is not None:
             del self._deadlines[request_id]
             if not reply.own:
-                self._listener.call_failed(self, reason, transport=True)
+                self._listener.call_failed(self, reason, number=request_id, transport=True)
             reply.failed(Failure(FailureKind.LOST, f"{self.id}: {reason}", retry_after))
 
     def writable_changed(self, writable: bool) -> None:
@@ -595,7 +612,7 @@ class MCPServerInstance:
             breaker=self.breaker.state,
             weight=self.weight,
             in_rotation=in_rotation,
-            detail=self.lost.reason if self.lost else "",
+            detail=self.lost.reason if self.lost else "retiring" if self.retiring else "",
         )
 
 

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from fairlead.orchestrator.pool import ServerPool
 
 MAX_STARTS: Final = 4  # of one server at a time
+MOST_OF_ALL: Final = 2  # times maxInstances: the ready, the coming and those that hang, together
 CRASH_LOOP: Final = 3  # failures in a row from which on it is called by its name
+HOLD: Final = 5.0  # s until the next start of what failed, for which calls are held
 BLOCKED_RETRY: Final = 30.0  # s
 SHORTEST_PAUSE: Final = 0.001  # s; a timer that is due a little early must not spin
 BLOCKING: Final = frozenset(
@@ -71,6 +73,7 @@ class Keeper:
         self._starts: dict[asyncio.Task[None], PoolKey] = {}
         self._ending: set[MCPServerInstance] = set()
         self._restart = RestartState()
+        self._took_too_long = False  # the last start that failed
         self._rng = random.Random()  # noqa: S311 - jitter, no secret
 
     def __repr__(self) -> str:
@@ -95,18 +98,18 @@ class Keeper:
             self._tender = self._tasks.spawn(self._tend(), f"tend {self._pool.spec.id}")
         self._wake.set()
 
-    async def stop(self) -> None:
-        """Want nothing, and start nothing more: returns when the starts of now have been given up."""
+    def give_up(self) -> list[asyncio.Task[None]]:
+        """Want nothing, and start nothing more: the starts of now, which have been cancelled."""
         self.wanted = False
         tender, self._tender = self._tender, None
         tasks = [*self._starts, *([tender] if tender is not None else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
     def forgive(self) -> None:
         """Forget earlier failures."""
-        self._restart, self.not_before = RestartState(), 0.0
+        self._restart, self.not_before, self._took_too_long = RestartState(), 0.0, False
 
     def wake(self) -> None:
         """Something happened."""
@@ -146,10 +149,15 @@ class Keeper:
         staying = [i for i in ready if not is_hung(i) and not i.retiring]
         free = [i for i in staying if i.leased_to is None]
         coming = self.coming()
-        room = pool.spec.scaling.max_instances - len(staying) - coming
+        maximum = pool.spec.scaling.max_instances
+        room = maximum - len(staying) - coming
         missing = min(self.target - len(free) - coming, room)
         if missing > 0:
-            return self._start_some(missing, coming, now)
+            allowed = MOST_OF_ALL * maximum - len(ready) - coming
+            if allowed <= 0 and not coming:
+                hung = sum(map(is_hung, ready))
+                pool.shown.lacks("Hung", f"{hung} instances hang with calls; others start when these end")
+            return self._start_some(min(missing, allowed), coming, now)
         pool.shown.lacks_nothing()
         if len(free) >= self.target:
             self.drain([i for i in ready if i.retiring and i.leased_to is None])
@@ -160,6 +168,13 @@ class Keeper:
         if nobody and pool.state in (ServerState.READY, *COMING):
             pool.became_idle()
         return None
+
+    def retire(self, instance: MCPServerInstance) -> None:
+        """Let it go when another one has taken its place; one that a session has, right after its calls."""
+        instance.retiring = True
+        self.drain([instance] if instance.leased_to is not None else ())
+        self._pool.call_all_waiting()  # the session gets another one
+        self._wake.set()
 
     def drain(self, instances: Iterable[MCPServerInstance]) -> None:
         """Let them finish their calls, and end."""
@@ -207,7 +222,7 @@ class Keeper:
 
     async def _start_one(self, spec: ServerSpec, key: PoolKey) -> None:
         """Start one more instance; what goes wrong becomes the server's condition."""
-        state = self._pool.shown
+        state, since = self._pool.shown, self._loop.time()
         try:
             state.say_coming(ServerState.INSTALLING, "Installing", "installing")
             newcomer = await self._nursery.bring_up(
@@ -216,10 +231,10 @@ class Keeper:
                 launching=lambda: state.say_coming(ServerState.STARTING, "Starting", "starting"),
             )
         except ProblemError as error:
-            self._could_not_start(error.problem, key)
+            self._could_not_start(error.problem, key, since)
         except Exception as error:  # a fault of ours ends one start, not the tending
             LOG.error("start failed", server=spec.id, exc_info=error)
-            self._could_not_start(_internal(error), key)
+            self._could_not_start(_internal(error), key, since)
         else:
             if self._wants(key):
                 self._pool.welcome([newcomer])
@@ -229,35 +244,45 @@ class Keeper:
     def _wants(self, key: PoolKey) -> bool:
         return self.wanted and key == self._pool.members.key
 
-    def _could_not_start(self, problem: Problem, key: PoolKey) -> None:
+    def _could_not_start(self, problem: Problem, key: PoolKey, since: float) -> None:
         if not self._wants(key):
             return
         pool, state = self._pool, self._pool.shown
         blocked = problem.code in BLOCKING
-        delay = self.failed(0.0, served=False)
+        delay = self.failed(since)
+        self._took_too_long = problem.code == "start-timeout"
         if blocked:
             delay = BLOCKED_RETRY
             self.not_before = self._loop.time() + delay
         log = LOG.debug if problem.detail in state.message else LOG.warning
         log("server cannot start", server=pool.spec.id, problem=problem.code, detail=problem.detail)
-        reason = "CrashLoop" if self._restart.failures >= CRASH_LOOP else "StartFailed"
+        reason = self.failing_reason("StartFailed")
         if pool.members.ready():
             state.lacks(reason, self.failing_text(problem.detail, delay))
             return
         if blocked:
             state.set(ServerState.BLOCKED, "Blocked", problem.detail)
-        elif self._restart.failures > 1 or problem.code == "start-timeout":
+        elif self._restart.failures > 1 or self._took_too_long:
             state.set(ServerState.FAILED, reason, self.failing_text(problem.detail, delay))
         else:
             state.set(ServerState.STARTING, "StartFailed", f"{problem.detail}; starting again")
         pool.call_all_waiting()
 
-    def failed(self, ran_for: float, *, served: bool) -> float:
-        """An instance failed, in its start or after running for some seconds; s until the next start."""
-        self._restart = self._restart.failed(ran_for, served=served)
-        delay = self._restart.delay(self._rng)
-        self.not_before = self._loop.time() + delay
-        return delay
+    def failed(self, since: float, *, ran_for: float = 0.0, answers: int = 0) -> float:
+        """An instance failed that came up, or whose start began, at `since`; s until the next start."""
+        now, before = self._loop.time(), self._restart
+        self._restart = before.failed(now, since=since, ran_for=ran_for, answers=answers)
+        if self._restart is not before:
+            self.not_before = now + self._restart.delay(self._rng)
+        return max(0.0, self.not_before - now)
+
+    def holds(self, now: float, until: float) -> bool:
+        """Whether calls that may wait `until` then are held for the next start of what failed."""
+        return not self._took_too_long and self.not_before <= min(now + HOLD, until)
+
+    def failing_reason(self, once: str) -> str:
+        """CamelCase: what failed, or that it fails again and again."""
+        return once if self._restart.failures < CRASH_LOOP else "CrashLoop"
 
     def failing_text(self, detail: str, delay: float) -> str:
         """What is wrong, and if it happens again and again, that too."""

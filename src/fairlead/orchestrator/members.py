@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.core.lifecycle import InstanceState
-from fairlead.model.status import Standing
+from fairlead.model.status import BreakerState, Standing
 from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
 
 SAMPLE_EVERY: Final = 2.0  # s, between looks at how busy the instances are
@@ -25,11 +25,11 @@ class Members:
     """All instances that were ready once and have not ended, of the pool's own key or an older one."""
 
     def __init__(self, key: PoolKey) -> None:
-        self.key = key
+        self._key = key
         self.leases: dict[str, Lease] = {}
         self.last: MCPServerInstance | None = None  # that came up
         self._all: list[MCPServerInstance] = []
-        self._answers_gone = 0  # good answers of instances that have ended
+        self._answers_before = 0  # good ones, of instances that do not count any more
         self._calls_gone = 0
         self._sampled_at = float("-inf")
 
@@ -45,6 +45,17 @@ class Members:
     def __contains__(self, instance: MCPServerInstance) -> bool:
         return instance in self._all
 
+    @property
+    def key(self) -> PoolKey:
+        """Of the present version."""
+        return self._key
+
+    @key.setter
+    def key(self, key: PoolKey) -> None:
+        answers = self.answers
+        self._key = key
+        self._answers_before += answers - self.answers  # the count goes on from there
+
     def add(self, instance: MCPServerInstance) -> None:
         self._all.append(instance)
         self.last = instance
@@ -52,7 +63,7 @@ class Members:
     def remove(self, instance: MCPServerInstance) -> None:
         """It has ended; its numbers stay."""
         self._all.remove(instance)
-        self._answers_gone += instance.answers
+        self._answers_before += instance.answers if instance.key == self._key else 0
         self._calls_gone += instance.calls_total
         self.unlease(instance)
 
@@ -76,6 +87,12 @@ class Members:
         """Those of the ready ones that belong to nobody."""
         return [i for i in self.ready() if i.leased_to is None]
 
+    def staying(self) -> list[MCPServerInstance]:
+        """The free ones that may get calls: those that retire only while no other one is sound."""
+        free = self.free()
+        staying = [i for i in free if not i.retiring]
+        return staying if any(map(_is_sound, staying)) else free
+
     def leaving(self) -> list[MCPServerInstance]:
         """Those that end when their calls have."""
         return [i for i in self._all if i.state is InstanceState.DRAINING or is_hung(i)]
@@ -90,8 +107,8 @@ class Members:
 
     @property
     def answers(self) -> int:
-        """Good answers so far; only grows."""
-        return self._answers_gone + sum(instance.answers for instance in self._all)
+        """Good answers so far; only grows. What an older version still answers does not count."""
+        return self._answers_before + sum(i.answers for i in self._all if i.key == self._key)
 
     @property
     def calls_total(self) -> int:
@@ -113,3 +130,7 @@ class Members:
 
 def is_hung(instance: MCPServerInstance) -> bool:
     return instance.health.standing is Standing.UNHEALTHY
+
+
+def _is_sound(instance: MCPServerInstance) -> bool:
+    return instance.health.standing is Standing.HEALTHY and instance.breaker.state is BreakerState.CLOSED

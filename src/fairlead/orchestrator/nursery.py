@@ -7,8 +7,7 @@ it stays behind.
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from fairlead.core.breaker import Breaker, BreakerPolicy
@@ -32,10 +31,10 @@ class Newcomer:
 class Nursery:
     """Starts instances for one pool. Their numbers go on through all specs, so no id comes twice."""
 
-    def __init__(self, launcher: Launcher, listener: InstanceListener) -> None:
+    def __init__(self, launcher: Launcher, listener: InstanceListener, numbers: Iterator[int]) -> None:
         self._launcher = launcher
         self._listener = listener
-        self._numbers = itertools.count(1)
+        self._numbers = numbers
         self.coming: list[MCPServerInstance] = []  # launched, not yet ready
 
     def __repr__(self) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Mapping
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any, Final
@@ -24,18 +26,19 @@ from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.mcp.messages import decode_any
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
 from fairlead.model.fleet import FleetSpec, ServerSpec
-from fairlead.model.reports import BalancerStatus, BreakerStatus, CheckResult
+from fairlead.model.reports import BalancerStatus, BreakerScope, BreakerStatus, CheckResult
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.balancer import LoadBalancer, set_weights
 from fairlead.orchestrator.gateway.gateway import Gateway
 from fairlead.orchestrator.health import HealthMonitor
+from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.metrics import MetricsCollector, Outcome
 from fairlead.orchestrator.nursery import Newcomer
 from fairlead.orchestrator.pool import ServerPool
 from fairlead.orchestrator.ports import Launcher
-from fairlead.orchestrator.replies import CallLostError, FutureReply
 from fairlead.orchestrator.revision import pool_key
+from fairlead.orchestrator.routed import RoutedCall
 from fairlead.orchestrator.scaler import Scaler
 
 LOG = structlog.get_logger("fairlead.orchestrator")
@@ -53,6 +56,7 @@ ROUTABLE: Final = frozenset(
     }
 )
 """Methods that `request` sends on. A handshake on a live connection, say, would do harm."""
+PREPARED_AT_A_TIME: Final = 8  # instances of new versions that start at once
 POOLS_AT_A_TIME: Final = 16
 LEASE_IDLE: Final = 3600.0  # s after which an instance that nobody uses is taken back from its holder
 
@@ -79,12 +83,14 @@ class MCPOrchestrator:
         self._gateway = gateway
         self._metrics = metrics
         self._pools: dict[str, ServerPool] = {}
+        self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         self._leaving: set[ServerPool] = set()  # removed; their last calls are finishing
         self._balancer = LoadBalancer()
         self._monitor = HealthMonitor(self._pools.values, metrics.checked)
         self._scaler = Scaler(self._pools.values)
         self._tasks = Tasks(self._task_failed)
         self._applying = asyncio.Lock()
+        self.on_state: Callable[[], None] = lambda: None  # the state of a server has changed
 
     def __repr__(self) -> str:
         return f"<MCPOrchestrator generation={self.generation} {list(self._pools.values())}>"
@@ -101,6 +107,8 @@ class MCPOrchestrator:
         async with self._applying:
             steps = plan(_enabled(self.spec), _enabled(spec), same_process=_same_process)
             if dry_run or spec == self.spec:
+                if not dry_run:
+                    self.spec = spec  # it may say what the other left to the defaults
                 return _applied(steps, {server: self._pools[server].leases for server in steps.replaced})
             newcomers = await self._prepare({server: spec.servers[server] for server in steps.replaced})
             return self._commit(spec, steps, newcomers)
@@ -108,11 +116,12 @@ class MCPOrchestrator:
     async def _prepare(self, specs: Mapping[str, ServerSpec]) -> dict[str, list[Newcomer]]:
         """Bring up the new versions of those servers that serve, or none. Raises ProblemError."""
         serving = {server: spec for server, spec in specs.items() if self._pools[server].serves}
+        gate = asyncio.Semaphore(PREPARED_AT_A_TIME)
         tasks: dict[str, asyncio.Task[list[Newcomer] | Exception]] = {}
         try:
             async with asyncio.TaskGroup() as group:
                 for server, spec in serving.items():
-                    tasks[server] = group.create_task(_attempt(self._pools[server], spec))
+                    tasks[server] = group.create_task(_attempt(self._pools[server], spec, gate))
         except BaseException:  # given up: nothing that came up stays
             await asyncio.shield(self._discard(tasks))
             raise
@@ -138,7 +147,7 @@ class MCPOrchestrator:
             self._remove(old[server])
         moved: dict[str, tuple[str, ...]] = {}
         pools = {
-            server: old.get(server) or ServerPool(new, fleet, self._launcher, self)
+            server: old.get(server) or ServerPool(new, fleet, self._launcher, self, self._numbers[server])
             for server, new in spec.servers.items()
         }
         old.clear()  # in place: the monitor and the scaler look at the same dict
@@ -210,9 +219,13 @@ class MCPOrchestrator:
     def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None:
         self._gateway.catalogue_changed(pool, kinds)
 
+    def became_suspect(self, pool: ServerPool, instance: MCPServerInstance) -> None:
+        self._monitor.check_if_due(pool, instance, asyncio.get_running_loop().time())
+
     def state_changed(self, pool: ServerPool) -> None:
         status = pool.status()
         LOG.info("server state", server=status.id, state=status.state.value, message=status.message)
+        self.on_state()
 
     def installing(self, package: str, text: str) -> None:
         """The installer tells how a package comes along; those who wait for it show it."""
@@ -253,6 +266,9 @@ class MCPOrchestrator:
         async with self._applying:
             pool = self._enabled_pool(server_id)  # it may have been changed before it was our turn
             newcomers = await self._prepare({server_id: pool.spec})
+            if not pool.keeper.wanted:  # somebody stopped it meanwhile
+                await pool.discard([newcomer.instance for newcomer in newcomers.get(server_id, ())])
+                return pool.status()
             pool.commit(pool.spec, self.spec.load_balancing, newcomers.get(server_id, ()))
         return pool.status()
 
@@ -287,9 +303,18 @@ class MCPOrchestrator:
     def breakers(self) -> list[BreakerStatus]:
         return [status for pool in self._enabled() for status in pool.breakers()]
 
-    def reset_breaker(self, breaker_id: str) -> BreakerStatus:
-        """Close a breaker, by the id of its server or instance."""
-        for pool in self._enabled():
+    def reset_breaker(self, breaker_id: str, scope: BreakerScope | None = None) -> BreakerStatus:
+        """Close a breaker, by the id of its server or instance; `scope` says which, where both have it."""
+        found = {
+            status.scope: pool
+            for pool in self._enabled()
+            for status in pool.breakers()
+            if status.id == breaker_id and scope in {None, status.scope}
+        }
+        if len(found) > 1:
+            detail = f"a server and an instance are called {breaker_id!r}; add ?scope=server or =instance"
+            raise ProblemError(Problem("ambiguous-breaker", "Which breaker?", detail, 409, Fault.CLIENT))
+        for pool in found.values():
             status = pool.reset_breaker(breaker_id)
             if status is not None:
                 return status
@@ -303,7 +328,7 @@ class MCPOrchestrator:
         pool = self._pool(server_id)
         if pool.spec.enabled:
             return pool
-        detail = f"server {server_id!r} is disabled in the fleet file; set `enabled: true` there"
+        detail = f"server {server_id!r} is disabled in the fleet spec; set `enabled: true`"
         raise ProblemError(Problem("server-disabled", "Server disabled", detail, 409, Fault.CLIENT))
 
     def _pool(self, server_id: str) -> ServerPool:
@@ -323,7 +348,7 @@ class MCPOrchestrator:
             detail = f"{request.method[:100]!r} cannot be routed; these can: {', '.join(sorted(ROUTABLE))}"
             raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
         pool = self._pool(request.server) if request.server is not None else self._capable(request)
-        with self._gateway.counted():
+        with self._gateway.counted(pool):
             answer = await self._routed(pool, request)
         if isinstance(answer, dict) and answer.get("resultType") == "input_required":
             raise InputRequired(answer)
@@ -336,7 +361,7 @@ class MCPOrchestrator:
         outcome = Outcome.REFUSED
         try:
             async with asyncio.timeout(timeout):
-                raw = await self._asked(pool, request, timeout)
+                raw = await RoutedCall(pool, request, self._metrics, timeout).result()
             outcome = Outcome.OK
             return decode_any(raw)
         except TimeoutError:
@@ -352,25 +377,6 @@ class MCPOrchestrator:
             raise _as_rest(refused) from None
         finally:
             stats.record(monotonic() - started, outcome)
-
-    async def _asked(self, pool: ServerPool, request: RoutedRequest, timeout: float) -> bytes:  # noqa: ASYNC109
-        """The raw result, from another instance when the first one was lost and that is safe."""
-        safe = pool.catalogue.is_safe(request.method, request.params.get("name"))
-        replays = 0
-        while True:
-            instance = await pool.acquire(f"principal:{request.principal}", timeout=timeout)
-            instance.require_ear()
-            # A call that is stuck moves once: elsewhere it may take long for a good reason, too.
-            reply = FutureReply(movable=safe and not replays)
-            try:
-                return await instance.call(request.method, request.params, timeout=timeout + 1, reply=reply)
-            except CallLostError as lost:
-                why = pool.why_not_replay(safe=safe, replays=replays)
-                if why is not None:
-                    self._metrics.not_replayed(pool.spec.id)
-                    raise lost.failure.as_error(why) from None
-                self._metrics.replayed(pool.spec.id)
-                replays += 1
 
     def _capable(self, request: RoutedRequest) -> ServerPool:
         tool = request.params.get("name") if request.method == "tools/call" else None
@@ -400,10 +406,10 @@ def _lives(newcomer: Newcomer) -> bool:
     return newcomer.instance.state is InstanceState.READY
 
 
-async def _attempt(pool: ServerPool, spec: ServerSpec) -> list[Newcomer] | Exception:
+async def _attempt(pool: ServerPool, spec: ServerSpec, gate: asyncio.Semaphore) -> list[Newcomer] | Exception:
     """The instances of a new version, or why there are none: one failure must not cancel the others."""
     try:
-        return await pool.prepare(spec)
+        return await pool.prepare(spec, gate)
     except Exception as failed:  # noqa: BLE001 - it is told to whoever asked for the change
         return failed
 

@@ -16,8 +16,8 @@ from then on only instances of the new version get calls, and the old ones end a
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -34,8 +34,9 @@ from fairlead.model.fleet import LoadBalancing, ServerSpec, Sharing
 from fairlead.model.reports import BreakerStatus, ServerBalance
 from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
 from fairlead.orchestrator.catalogue import Catalogue
-from fairlead.orchestrator.instance import CallRules, MCPServerInstance, PoolKey
-from fairlead.orchestrator.keeper import Keeper
+from fairlead.orchestrator.circuits import Circuits
+from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
+from fairlead.orchestrator.keeper import MAX_STARTS, Keeper
 from fairlead.orchestrator.list_reader import ListReader
 from fairlead.orchestrator.members import Lease, Members, is_hung
 from fairlead.orchestrator.nursery import Newcomer, Nursery
@@ -44,6 +45,7 @@ from fairlead.orchestrator.pool_state import PoolState
 from fairlead.orchestrator.ports import Launcher, PoolListener
 from fairlead.orchestrator.revision import pool_key
 from fairlead.orchestrator.rotation import Rotation
+from fairlead.orchestrator.rules import CallRules
 from fairlead.orchestrator.waiting import WaitingRoom
 from fairlead.ports import LinkLost
 
@@ -55,16 +57,24 @@ class ServerPool:
     """One server of the fleet."""
 
     def __init__(
-        self, spec: ServerSpec, fleet: LoadBalancing, launcher: Launcher, listener: PoolListener
+        self,
+        spec: ServerSpec,
+        fleet: LoadBalancing,
+        launcher: Launcher,
+        listener: PoolListener,
+        numbers: Iterator[int] | None = None,
     ) -> None:
+        """`numbers` are those of its instances, so that no id comes twice, even if it is removed and back."""
         self.spec = spec
         self.catalogue = Catalogue()
         self.contract = (
             f"unknown of {spec.id}"  # digest of the tools; servers with the same one offer the same tools
         )
         self.restarts = 0
+        self.calls_held = 0  # by the gateway: in flight or waiting
         self.members = Members(pool_key(spec))
         self.breaker = Breaker(_server_policy(spec))
+        self.circuits = Circuits(spec.id, self.breaker, self.members)
         self.rotation = Rotation(spec.strategy or fleet.strategy)
         self.waiting = WaitingRoom()
         self._choosy = WaitingRoom()  # who wants a healthy instance; others need not wait behind them
@@ -74,7 +84,7 @@ class ServerPool:
         )
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._task_failed)
-        self._nursery = Nursery(launcher, self)
+        self._nursery = Nursery(launcher, self, numbers or itertools.count(1))
         self.keeper = Keeper(self, self._nursery, self._tasks)
         self._fleet = fleet
         self._listener = listener
@@ -86,7 +96,7 @@ class ServerPool:
         self._calls_seen = 0
         self._last_call = self._loop.time()
         self._health = HealthPolicy.of(spec.health_check)
-        self._rules = _rules(spec)
+        self._rules = CallRules.of(spec)
 
     def __repr__(self) -> str:
         return f"<ServerPool {self.members.key} {self.state} {self.keeper} {self.members}>"
@@ -95,14 +105,14 @@ class ServerPool:
 
     def pick(self, key: str) -> MCPServerInstance | None:
         """An instance for a call of the session `key`, at once, or None: then `acquire` may have to wait."""
-        if self._queue:
-            return None  # others were here first
         if self.spec.sharing is Sharing.SESSION:
             lease = self._leases.get(key)
             if lease is None or self.breaker.state is not BreakerState.CLOSED:
                 return None
             lease.used = self._loop.time()
             return self._if_room(lease.instance)
+        if self._queue:
+            return None  # others were here first
         return self.rotation.pick()
 
     # -- the slow path -----------------------------------------------------------------------------------
@@ -114,14 +124,17 @@ class ServerPool:
         """
         room = self._choosy if healthy else self.waiting
         since = now = self._loop.time()
-        instance = None if self._queue else self._take(key, now, healthy=healthy)
+        behind = bool(self._queue) and key not in self._leases  # who has an instance waits for nobody's
+        instance = None if behind else self._take(key, now, healthy=healthy)
         number: int | None = None  # in the queue
         while instance is None:
-            self._require_hope(key, now)
+            self._wake_up(now)
+            self._require_hope(key, now, since + timeout)
             if number is None:
                 self._require_place(room)
                 number = room.number()
-            self._wake_up()
+            for instance in self.members:
+                instance.watched = True  # each answer may make room
             try:
                 await room.wait(since + timeout, since=since, number=number)
             except TimeoutError:
@@ -131,24 +144,23 @@ class ServerPool:
         return instance
 
     def _take(self, key: str, now: float, *, healthy: bool) -> MCPServerInstance | None:
-        limit = self.breaker.limit(now)
-        if limit == 0:
+        if not self.circuits.lets_through:
             return None
         if healthy:
             return self.rotation.pick_healthy()
         if self.spec.sharing is Sharing.SESSION:
-            if self.members.in_flight >= (self.spec.limits.calls if limit is None else limit):
+            if self.members.in_flight >= self.spec.limits.calls:
                 return None
             lease = self._leases.get(key)
             if lease is None:
                 return self._lease(key, now)
             lease.used = now
             return self._if_room(lease.instance)
-        return self.rotation.pick() if limit is None else self.rotation.pick_for_trial(limit)
+        return self.rotation.first() if self.breaker.limit else self.rotation.pick()
 
     def _if_room(self, instance: MCPServerInstance) -> MCPServerInstance | None:
         """A session's own instance; its calls wait while it or the server is full, or it looks hung."""
-        if is_hung(instance) or instance.in_flight >= instance.limit:
+        if is_hung(instance) or instance.breaker.limit == 0 or instance.room <= 0:
             return None
         limits = self.spec.limits
         many = len(self._leases) * limits.calls_per_instance > limits.calls
@@ -159,23 +171,25 @@ class ServerPool:
         if instance is None or len(self._leases) >= self.spec.scaling.max_instances:
             return None
         instance.leased_to = key
-        instance.limit = self.spec.limits.calls_per_instance
         self._leases[key] = Lease(instance, now)
         self.refresh()
         self.keeper.wake()
         return instance
 
-    def _require_hope(self, key: str, now: float) -> None:
-        """Waiting makes sense only while a turn may still come."""
+    def _require_hope(self, key: str, now: float, until: float) -> None:
+        """Waiting until then makes sense only while a turn may still come."""
         state = self.state
         if not self.keeper.wanted or state in (ServerState.BLOCKED, ServerState.DISABLED):
             raise self._problem("not-running", f"is {state}: {self.shown.message}")
-        if state is ServerState.FAILED:
+        if state is ServerState.FAILED and not self.keeper.holds(now, until):
             retry = max(1.0, self.keeper.not_before - now)
             raise self._problem("failed", f"cannot start: {self.shown.message}", retry=retry)
-        if self.breaker.state is not BreakerState.CLOSED:
-            retry = self.breaker.retry_after(now) or 1.0
-            what = f"gets no calls for a while, since too many failed ({self.breaker.reason})"
+        breaker = self.breaker
+        if key in self._leases and breaker.state is BreakerState.CLOSED:
+            breaker = self._leases[key].instance.breaker
+        if breaker.state is not BreakerState.CLOSED:
+            retry = breaker.retry_after(now) or 1.0
+            what = f"gets no calls for a while, since too many failed ({breaker.reason})"
             raise self._problem("circuit-open", what, retry=retry)
         leases = len(self._leases)
         stateful = self.spec.sharing is Sharing.SESSION
@@ -198,12 +212,10 @@ class ServerPool:
         detail = f"server {self.spec.id!r} {what}"
         return ProblemError(Problem(code, "The server is not available", detail, 503, Fault.UPSTREAM, retry))
 
-    def _wake_up(self) -> None:
-        """A call waits: each answer may make room for it, and a server that went idle comes back."""
-        for instance in self.members:
-            instance.watched = True
+    def _wake_up(self, now: float) -> None:
+        """A server that went idle comes back, or tries to."""
         if self.keeper.target == 0 and self.keeper.wanted:
-            self.keeper.target = 1
+            self.keeper.target, self._last_call = 1, now
             if self.state is ServerState.IDLE:
                 self.shown.set(ServerState.STARTING, "Waking", "starting for a call")
             self.keeper.wake()
@@ -241,7 +253,7 @@ class ServerPool:
     def start(self) -> None:
         """Want the server to run, one that went idle too; returns at once."""
         if self.keeper.wanted:
-            self._wake_up()
+            self._wake_up(self._loop.time())
             return
         self.keeper.target = _first_target(self.spec)
         self._last_call = self._loop.time()
@@ -266,7 +278,13 @@ class ServerPool:
         """
         leaving = list(self.members)
         self.drain()
-        await self.keeper.stop()
+        ending = self._end(leaving, self.keeper.give_up())
+        await asyncio.shield(self._tasks.spawn(ending, f"stop {self.spec.id}"))  # even if nobody waits for it
+
+    async def _end(
+        self, leaving: Sequence[MCPServerInstance], given_up: Sequence[asyncio.Task[None]]
+    ) -> None:
+        await asyncio.gather(*given_up, return_exceptions=True)
         await asyncio.gather(*(instance.stop() for instance in leaving))
         if not self.keeper.wanted:
             self.keeper.empty.set()
@@ -309,8 +327,7 @@ class ServerPool:
         """Let one instance go as soon as another one has taken its place; False when there is none such."""
         for instance in self.members.ready():
             if instance.id == instance_id:
-                instance.retiring = True
-                self.keeper.wake()
+                self.keeper.retire(instance)
                 return True
         return False
 
@@ -326,7 +343,7 @@ class ServerPool:
         """A new spec that asks for no other process: in force from the next call on."""
         self.spec, self._fleet = spec, fleet
         self._health = HealthPolicy.of(spec.health_check)
-        self._rules = _rules(spec)
+        self._rules = CallRules.of(spec)
         self.rotation.use(spec.strategy or fleet.strategy)
         self.breaker.adopt(_server_policy(spec))
         policy = BreakerPolicy.of(spec.circuit_breaker)
@@ -340,17 +357,19 @@ class ServerPool:
         self._call_waiting()
         self.keeper.wake()
 
-    async def prepare(self, spec: ServerSpec) -> list[Newcomer]:
+    async def prepare(self, spec: ServerSpec, gate: asyncio.Semaphore | None = None) -> list[Newcomer]:
         """As many instances of a new version as serve now, ready; nothing of them yet gets calls.
 
-        Raises ProblemError when one does not come up; then none is left.
+        `gate` bounds how many start at a time. Raises ProblemError when one does not come up; then none is
+        left.
         """
+        gate = gate or asyncio.Semaphore(MAX_STARTS)
         key = pool_key(spec)
         count = min(max(1, len(self.members.free())), spec.scaling.max_instances)
         newcomers: list[Newcomer] = []
         try:
             for batch in (1, count - 1):  # the first one shows whether the version works at all
-                starts = [self._prepare_one(spec, key, newcomers) for _ in range(batch)]
+                starts = [self._prepare_one(spec, key, newcomers, gate) for _ in range(batch)]
                 for failed in await asyncio.gather(*starts, return_exceptions=True):
                     if isinstance(failed, BaseException):
                         raise failed
@@ -359,8 +378,11 @@ class ServerPool:
             raise
         return newcomers
 
-    async def _prepare_one(self, spec: ServerSpec, key: PoolKey, newcomers: list[Newcomer]) -> None:
-        newcomer = await self._nursery.bring_up(spec, key)
+    async def _prepare_one(
+        self, spec: ServerSpec, key: PoolKey, newcomers: list[Newcomer], gate: asyncio.Semaphore
+    ) -> None:
+        async with gate:
+            newcomer = await self._nursery.bring_up(spec, key)
         newcomers.append(newcomer)  # at once: the others may fail, or be given up
         self._candidates.append(newcomer.instance)
 
@@ -443,35 +465,35 @@ class ServerPool:
         if instance.key != self.members.key:
             return  # an old version on its way out
         self.restarts += 1
-        delay = self.keeper.failed(now - (instance.ready_at or now), served=instance.answers > 0)
+        since = now if instance.ready_at is None else instance.ready_at
+        delay = self.keeper.failed(since, ran_for=now - since, answers=instance.answers)
         if instance.lost_calls or instance.calls_in_flight:
             self.breaker.failed(now, self.members.answers, f"{instance.id} {reason}")
             self._breakers_changed()
-        if self.keeper.wanted and not any(i is not instance and not is_hung(i) for i in self.members.ready()):
-            text = f"{self.keeper.failing_text(reason, delay)}; starting again"
-            self.shown.set(ServerState.STARTING, "Died", text)
+        if not self.keeper.wanted:
+            return
+        word = self.keeper.failing_reason("Died")
+        text = f"{self.keeper.failing_text(reason, delay)}; starting again"
+        if any(i is not instance and not is_hung(i) for i in self.members.ready()):
+            self.shown.lacks(word, text)
+        else:
+            self.shown.set(ServerState.STARTING, word, text)
 
-    def call_failed(self, instance: MCPServerInstance, reason: str, *, transport: bool) -> None:
+    def call_failed(self, instance: MCPServerInstance, reason: str, *, number: int, transport: bool) -> None:
         now = self._loop.time()
-        instance.breaker.failed(now, instance.answers, reason)
-        if instance.key == self.members.key:  # an old version says nothing of this one
-            self.breaker.failed(now, self.members.answers, f"{instance.id}: {reason}")
+        self.circuits.failed(instance, number, now, reason)
         if transport and instance.health.standing is Standing.HEALTHY:
             self._observe(instance, instance.health.failed(now, self._health, full=False), reason)
         self._breakers_changed()
 
-    def calls_slow(self, instance: MCPServerInstance, count: int) -> None:
-        now = self._loop.time()
-        LOG.warning("slow calls", instance=instance.id, calls=count, longer_than=self._rules.slow_call)
-        instance.breaker.slow(now, instance.answers, count)
-        if instance.key == self.members.key:
-            self.breaker.slow(now, self.members.answers, count)
+    def calls_slow(self, instance: MCPServerInstance, numbers: Sequence[int]) -> None:
+        seconds = self._rules.slow_call
+        LOG.warning("slow calls", instance=instance.id, calls=len(numbers), longer_than=seconds)
+        self.circuits.slow(instance, numbers, self._loop.time())
         self._breakers_changed()
 
-    def answered(self, instance: MCPServerInstance) -> None:
-        now = self._loop.time()
-        changed = instance.breaker.advance(now, instance.answers)
-        if self.breaker.advance(now, self.members.answers) or changed:
+    def answered(self, instance: MCPServerInstance, number: int) -> None:
+        if self.circuits.answered(instance, number, self._loop.time()):
             self._breakers_changed()
         if self._queue:
             self._call_waiting()
@@ -481,14 +503,7 @@ class ServerPool:
 
     def _breakers_changed(self) -> None:
         """Say what the breakers do, and work out who gets calls."""
-        for instance in self.members:
-            breaker = instance.breaker
-            if breaker.state is not instance.breaker_told:
-                instance.breaker_told = breaker.state
-                LOG.warning("circuit", instance=instance.id, state=breaker.state.value, reason=breaker.reason)
-        if self.shown.show_circuit(self.breaker):
-            state = self.breaker.state
-            LOG.warning("circuit", server=self.spec.id, state=state.value, reason=self.breaker.reason)
+        if self.circuits.take_note(self.shown):
             self.call_all_waiting()
         self.refresh()
 
@@ -513,6 +528,8 @@ class ServerPool:
         self.refresh()
         if is_hung(instance):
             instance.hand_over()
+        elif health.standing is Standing.SUSPECT:
+            self._listener.became_suspect(self, instance)
         self._call_waiting()
         self.keeper.wake()
 
@@ -522,8 +539,7 @@ class ServerPool:
         """About once a second: deadlines, breakers, samples. `now` is loop time."""
         for instance in self.known_instances():
             instance.expire(now)
-        changed = [i for i in self.members if i.breaker.advance(now, i.answers)]
-        if self.breaker.advance(now, self.members.answers) or changed:
+        if self.circuits.advance(now):
             self._breakers_changed()
         self.members.sample(now, self.spec.resources.cpu)
         self._call_waiting()  # room came without an answer: a call was cancelled, or never sent
@@ -562,11 +578,10 @@ class ServerPool:
         """Something changed: work out the rotation anew."""
         panicked = self.rotation.panicking
         self.rotation.refresh(
-            self.members.free() if self.keeper.wanted else (),
+            self.members.staying() if self.keeper.wanted else (),
             self.spec.limits,
             self.breaker,
             panic=self._fleet.panic_threshold / 100,
-            now=self._loop.time(),
         )
         if self.rotation.panicking and not panicked:
             LOG.warning("too few instances are trusted, so all get calls", server=self.spec.id)
@@ -595,7 +610,7 @@ class ServerPool:
         self._choosy.call_all()
 
     def gives_calls_to(self, instance: MCPServerInstance) -> bool:
-        return instance in self.rotation or instance.leased_to is not None
+        return instance in self.rotation or (instance.leased_to is not None and not is_hung(instance))
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         LOG.error("task failed", task=name, exc_info=error)
@@ -648,12 +663,7 @@ class ServerPool:
 
     def reset_breaker(self, breaker_id: str) -> BreakerStatus | None:
         """Close a breaker now, the server's or an instance's; None when there is none with this id here."""
-        now = self._loop.time()
-        if breaker_id == self.spec.id:
-            self.breaker.reset(now, self.members.answers)
-        elif instance := next((i for i in self.members.ready() if i.id == breaker_id), None):
-            instance.breaker.reset(now, instance.answers)
-        else:
+        if not self.circuits.reset(breaker_id, self._loop.time()):
             return None
         self._breakers_changed()
         return next(status for status in self.breakers() if status.id == breaker_id)
@@ -667,9 +677,3 @@ def _server_policy(spec: ServerSpec) -> BreakerPolicy:
 def _first_target(spec: ServerSpec) -> int:
     """One first start fills the catalogue, even of a server that may go idle."""
     return max(1, spec.scaling.min_instances)
-
-
-def _rules(spec: ServerSpec) -> CallRules:
-    patterns = spec.health_check.error_patterns
-    joined = b"|".join(b"(?:%b)" % pattern.encode() for pattern in patterns)
-    return CallRules(spec.circuit_breaker.slow_call, re.compile(joined) if patterns else None)

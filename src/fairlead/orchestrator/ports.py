@@ -10,6 +10,7 @@ from fairlead.model.launch import Launch
 from fairlead.ports import Driver
 
 if TYPE_CHECKING:
+    from fairlead.orchestrator.instance import MCPServerInstance
     from fairlead.orchestrator.pool import ServerPool
 
 
@@ -19,6 +20,10 @@ class PoolListener(Protocol):
     def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None: ...
 
     def state_changed(self, pool: ServerPool) -> None: ...
+
+    def became_suspect(self, pool: ServerPool, instance: MCPServerInstance) -> None:
+        """A check or a call says that one of its instances may be ill."""
+        ...
 
 
 class Launcher(Protocol):

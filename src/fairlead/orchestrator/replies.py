@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -70,12 +71,12 @@ class Reply(Protocol):
 class FutureReply:
     """For callers that wait in a task: the result's JSON, or McpError, or CallLostError."""
 
-    __slots__ = ("future", "movable", "own")
+    __slots__ = ("future", "on_stuck", "own")
 
-    def __init__(self, *, own: bool = False, movable: bool = False) -> None:
+    def __init__(self, *, own: bool = False, on_stuck: Callable[[], None] = lambda: None) -> None:
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.own = own
-        self.movable = movable  # it is lost to its caller when its instance looks hung
+        self.on_stuck = on_stuck
 
     def answered(self, message: FromServer) -> None:
         if self.future.done():
@@ -95,8 +96,7 @@ class FutureReply:
         pass  # nobody asked
 
     def stuck(self) -> None:
-        if self.movable:
-            self.failed(Failure(FailureKind.LOST, "the instance looked hung"))
+        self.on_stuck()
 
 
 def result_of(message: FromServer) -> bytes | McpError:

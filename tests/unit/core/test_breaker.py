@@ -64,7 +64,7 @@ def test_the_policy_has_all_that_the_spec_says_with_shares_for_percentages():
 
 def test_a_new_breaker_lets_everything_through():
     breaker = Breaker(POLICY)
-    assert (breaker.state, breaker.limit(0.0), breaker.retry_after(0.0)) == (CLOSED, None, None)
+    assert (breaker.state, breaker.limit, breaker.retry_after(0.0)) == (CLOSED, None, None)
     assert (breaker.opened_total, breaker.reason, breaker.counts()) == (0, "", (0, 0, 0))
     assert not breaker.advance(0.0, 0)
 
@@ -162,14 +162,14 @@ def test_after_a_long_silence_nothing_is_left_of_the_window():
 
 def test_open_it_admits_nothing_and_says_when_it_is_tried_again():
     breaker = opened()
-    assert breaker.limit(100.0) == 0
+    assert breaker.limit == 0
     assert breaker.retry_after(100.0) == 10.0
     assert not breaker.advance(109.9, 0)
     assert breaker.retry_after(109.9) == pytest.approx(0.1)
-    assert breaker.limit(200.0) == 0  # only `advance` lets it be tried
+    assert breaker.limit == 0  # only `advance` lets it be tried
     assert breaker.retry_after(200.0) == 0.0
     assert breaker.advance(200.0, 0)
-    assert (breaker.state, breaker.limit(200.0), breaker.retry_after(200.0)) == (HALF_OPEN, 3, None)
+    assert (breaker.state, breaker.limit, breaker.retry_after(200.0)) == (HALF_OPEN, 3, None)
 
 
 def test_stragglers_while_it_is_open_change_nothing_but_the_counts():
@@ -196,10 +196,17 @@ def test_good_answers_from_before_the_trial_do_not_count_for_it():
 def test_enough_good_trials_close_it_with_an_empty_window():
     breaker = half_open()
     assert [breaker.advance(111.0, answers) for answers in (0, 1, 2, 3)] == [False, False, False, True]
-    assert (breaker.state, breaker.limit(111.0), breaker.counts()) == (CLOSED, None, (0, 0, 0))
+    assert (breaker.state, breaker.limit, breaker.counts()) == (CLOSED, None, (0, 0, 0))
     fail(breaker, 4, now=112.0, answers=3)  # nor is there a row of failures from before
     assert breaker.state is CLOSED
     assert breaker.reason.startswith("5 failures in a row")  # why it opened last
+
+
+def test_answers_to_calls_from_before_pass_for_no_trials():
+    breaker = half_open()
+    assert not any(breaker.advance(111.0, answers, trial=False) for answers in range(1, 9))
+    assert (breaker.state, breaker.counts()[0]) == (HALF_OPEN, 5 + 8)
+    assert [breaker.advance(111.0, answers) for answers in (9, 10, 11)] == [False, False, True]
 
 
 def test_a_failed_trial_opens_it_again_for_longer_each_time_up_to_ten_times():
@@ -250,7 +257,7 @@ def test_a_person_may_reset_it_in_any_state(make):
     breaker = make()
     total = breaker.opened_total
     breaker.reset(150.0, 40)
-    assert (breaker.state, breaker.limit(150.0), breaker.counts()) == (CLOSED, None, (0, 0, 0))
+    assert (breaker.state, breaker.limit, breaker.counts()) == (CLOSED, None, (0, 0, 0))
     assert breaker.opened_total == total
     fail(breaker, 4, now=150.0, answers=40)
     assert (breaker.state, breaker.counts()) == (CLOSED, (4, 4, 0))  # the 40 were before
@@ -263,7 +270,7 @@ def test_disabled_it_counts_but_never_opens():
     fail(breaker, 100)
     breaker.slow(100.0, 0, count=100)
     assert not breaker.advance(101.0, 0)
-    assert (breaker.state, breaker.limit(101.0)) == (CLOSED, None)
+    assert (breaker.state, breaker.limit) == (CLOSED, None)
     assert breaker.counts() == (100, 100, 100)
 
 
@@ -295,7 +302,7 @@ def test_a_new_number_of_trials_holds_at_once():
     breaker = half_open()
     breaker.advance(110.0, 1)
     breaker.adopt(replace(POLICY, trials=2))
-    assert breaker.limit(110.0) == 2
+    assert breaker.limit == 2
     assert breaker.advance(110.0, 2)
 
 

@@ -1,12 +1,14 @@
 """Which servers share calls: those with the same tools, never those that merely share a word."""
 
+import asyncio
+
 import pytest
 
 from fairlead.model.errors import ProblemError
-from fairlead.model.fleet import LoadBalancing, Strategy
-from fairlead.model.status import ServerState
+from fairlead.model.fleet import CircuitBreaker, LoadBalancing, Strategy
+from fairlead.model.status import BreakerState, ServerState
 from fairlead.orchestrator.balancer import LoadBalancer, set_weights
-from support.pool_rig import PoolRig
+from support.pool_rig import PoolRig, problem
 from support.scripted import legacy
 
 pytestmark = pytest.mark.looptime
@@ -92,6 +94,50 @@ async def test_one_that_is_away_gets_nothing_while_another_one_serves():
         await rigs[0].ready()
         assert rigs[0].pool.state is ServerState.READY
         assert fleet.choose(4) == ["a"] * 4
+
+
+def fail(rig):
+    """A call of a server fails by its own fault."""
+    [instance] = rig.pool.instances
+    rig.send(instance)
+    instance.request_failed(instance.sent, "HTTP 502", None)
+
+
+async def test_one_whose_circuit_is_open_gets_nothing_while_another_ones_is_not():
+    breaker = CircuitBreaker(minimum_calls=1, open_for=10, trials=2)
+    rigs = [server(name, "search", circuit_breaker=breaker, ticking=True) for name in "ab"]
+    async with Fleet(*rigs, strategy=Strategy.LEAST_CONNECTIONS) as fleet:
+        fail(rigs[0])
+        assert rigs[0].pool.breaker.state is BreakerState.OPEN
+        assert fleet.choose(4) == ["b"] * 4
+        fail(rigs[1])
+        assert set(fleet.choose(4)) == {"a", "b"}, "somebody must say why not"
+
+
+async def test_one_on_trial_gets_its_trials():
+    breaker = CircuitBreaker(minimum_calls=1, open_for=10, trials=2)
+    rigs = server("a", "search", circuit_breaker=breaker, ticking=True), server("b", "search")
+    async with Fleet(*rigs, strategy=Strategy.ROUND_ROBIN) as fleet:
+        fail(rigs[0])
+        await asyncio.sleep(12)
+        assert rigs[0].pool.breaker.state is BreakerState.HALF_OPEN
+        rigs[0].link(rigs[0].pool.instances[0]).hang()
+        chosen = []
+        for _ in range(8):
+            chosen += fleet.choose()
+            if chosen[-1] == "a":
+                rigs[0].send(await rigs[0].pool.acquire("k", timeout=1))
+        assert chosen.count("a") == 2, "no more at a time than its trials"
+
+
+@pytest.mark.parametrize("tool", [None, "search", "nonsense"])
+async def test_one_that_never_came_up_does_not_lead(tool):
+    rigs = server("a", "search"), server("b", "search")
+    rigs[0].driver.refusals = [problem("start-failed") for _ in range(1000)]
+    async with rigs[0], rigs[1]:
+        await rigs[1].ready()
+        pools = [rig.pool for rig in rigs]
+        assert LoadBalancer().choose("docs", tool, pools).spec.id == "b"
 
 
 async def test_weights_of_servers():

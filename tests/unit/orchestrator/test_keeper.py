@@ -8,7 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fairlead.core.lifecycle import InstanceState
-from fairlead.model.fleet import HealthCheck, Scaling, Sharing
+from fairlead.core.restart import SERVED_ENOUGH
+from fairlead.model.fleet import CallLimits, CircuitBreaker, HealthCheck, Scaling, Sharing
 from fairlead.model.status import ServerState, Standing
 from fairlead.orchestrator.keeper import BLOCKED_RETRY, MAX_STARTS
 from support.pool_rig import PoolRig, problem, silent, stateful
@@ -53,14 +54,83 @@ async def test_each_that_dies_is_replaced_and_the_others_stay():
 
 async def test_all_that_die_at_once_are_replaced():
     async with fixed(3) as rig:
-        for instance in await rig.ready(3):
-            await instance.call("tools/call", {}, timeout=5)
+        instances = await rig.ready(3)
+        await asyncio.sleep(1)
+        for instance in instances:
             rig.link(instance).lose()
         assert rig.pool.state is ServerState.STARTING
-        assert "exited with code 1; starting again" in rig.pool.shown.message
+        assert rig.pool.shown.message == "exited with code 1; starting again"
         await asyncio.sleep(0.1)
         await rig.ready(3)
         assert rig.pool.restarts == 3
+
+
+async def test_many_that_die_in_one_moment_are_no_crash_loop(looptime):
+    rig = PoolRig(scaling=Scaling(min_instances=10, max_instances=10))
+    rig.driver.delay = 0.5
+    async with rig:
+        await rig.ready(10)
+        await asyncio.sleep(5)
+        died = float(looptime)
+        for link in rig.driver.running:
+            link.lose()
+        await rig.ready(10)
+        assert looptime - died < 2, "4, 4 and 2 starts at a time"
+        assert not any("crash loop" in message for message in rig.listener.messages)
+
+
+async def test_starts_that_fail_at_the_same_time_are_one_failure():
+    rig = PoolRig(scaling=Scaling(min_instances=4, max_instances=4))
+    rig.driver.delay = 1.0
+    rig.driver.refusals = [problem("start-failed")] * 4
+    async with rig:
+        await asyncio.sleep(1.5)
+        assert rig.driver.opening == 4, "the first failure is repeated at once"
+        assert rig.pool.state is ServerState.STARTING
+        await rig.ready(4)
+
+
+async def test_a_failure_that_says_nothing_new_does_not_put_the_next_start_off():
+    async with PoolRig() as rig:
+        [old] = await rig.ready()
+        await asyncio.sleep(1)
+        keeper = rig.pool.keeper
+        for _ in range(8):
+            keeper.failed(rig.now)
+        before = keeper.not_before
+        assert before > rig.now + 5
+        await asyncio.sleep(1)
+        rig.link(old).lose()
+        assert keeper.not_before == before
+
+
+async def test_one_that_answers_a_call_and_dies_is_in_a_crash_loop_nonetheless():
+    async with PoolRig() as rig:
+        for _ in range(6):
+            instance = await rig.pool.acquire("k", timeout=60)
+            await instance.call("tools/call", {}, timeout=5)
+            rig.link(instance).lose()
+        assert rig.now > 1.4, "pauses of 0, 0.1, 0.2, 0.4 and 0.8 s at least"
+        assert rig.pool.shown.ready.reason == "CrashLoop"
+        text = r"exited with code 1; crash loop: 6 failures in a row, next start in \d\.\d s; starting again"
+        assert re.fullmatch(text, rig.pool.shown.message)
+
+
+async def test_a_crash_loop_beside_one_that_serves_is_told_too():
+    async with fixed(2) as rig:
+        [first, _] = await rig.ready(2)
+        for _ in range(4):
+            await asyncio.sleep(1)
+            _, second = await rig.ready(2)
+            rig.link(second).lose()
+        assert rig.pool.state is ServerState.READY
+        assert rig.pool.shown.complete.reason == "CrashLoop"
+        assert "crash loop: 4 failures in a row" in rig.pool.shown.complete.message
+        await rig.ready(2)
+        await asyncio.sleep(0.1)
+        assert rig.pool.shown.complete.status
+        assert rig.pool.pick("k") is not None
+        assert first in rig.pool.members
 
 
 async def test_after_a_second_failure_starts_are_made_one_at_a_time():
@@ -112,11 +182,16 @@ async def test_failures_that_take_long_are_a_crash_loop_too():
         assert rig.running <= 1
 
 
+async def served(instance):
+    for _ in range(SERVED_ENOUGH):
+        await instance.call("tools/call", {}, timeout=5)
+
+
 async def test_one_that_served_is_replaced_at_once_however_often(looptime):
     async with PoolRig() as rig:
         for _ in range(20):
             instance = await rig.pool.acquire("k", timeout=5)
-            await instance.call("tools/call", {}, timeout=5)
+            await served(instance)
             rig.link(instance).lose()
         await rig.pool.acquire("k", timeout=5)
         assert looptime < 0.1
@@ -128,7 +203,7 @@ async def test_served_calls_forgive_earlier_failures():
     async with rig:
         await asyncio.sleep(30)
         instance = await rig.pool.acquire("k", timeout=5)
-        await instance.call("tools/call", {}, timeout=5)
+        await served(instance)
         rig.link(instance).lose()
         await asyncio.sleep(0.01)
         assert rig.pool.state is ServerState.READY, "the first failure after that is repeated at once"
@@ -268,6 +343,49 @@ async def test_a_retiring_one_finishes_its_calls():
         assert rig.running == 1
 
 
+async def test_a_retiring_one_gets_no_more_calls_while_another_one_serves():
+    async with fixed(2) as rig:
+        old, other = await rig.ready(2)
+        rig.driver.delay = 5.0
+        rig.pool.retire(old.id)
+        assert {rig.pool.pick("k") for _ in range(4)} == {other}
+        shown = {i.id: (i.detail, i.in_rotation) for i in rig.pool.status().instances}
+        assert shown == {old.id: ("retiring", False), other.id: ("", True)}
+        rig.link(other).lose()
+        assert rig.pool.pick("k") is old, "it is the only one again"
+        await asyncio.sleep(6)
+        assert old.state is InstanceState.STOPPED
+
+
+async def test_one_of_a_session_that_retires_finishes_its_calls_and_the_session_gets_another():
+    async with stateful(maximum=2, script=silent()) as rig:
+        old = await rig.pool.acquire("a", timeout=5)
+        answer = rig.send(old)
+        await rig.ready(2)
+        assert rig.pool.retire(old.id)
+        assert old.state is InstanceState.DRAINING
+        new = await rig.pool.acquire("a", timeout=5)
+        assert new is not old
+        rig.link(old).say({"jsonrpc": "2.0", "id": max(old._pending), "result": {}})
+        assert await answer == b"{}"
+        await asyncio.sleep(0.1)
+        assert old.state is InstanceState.STOPPED
+        assert rig.pool.leases == ("a",)
+
+
+async def test_calls_of_a_session_that_wait_for_the_one_that_retires_go_to_another_one_at_once():
+    rig = stateful(script=silent(), limits=CallLimits(calls_per_instance=1))
+    async with rig:
+        old = await rig.pool.acquire("a", timeout=5)
+        rig.send(old)
+        await rig.ready(2)
+        waiting = asyncio.create_task(rig.pool.acquire("a", timeout=5))
+        await asyncio.sleep(0.1)
+        rig.pool.retire(old.id)
+        assert await waiting is not old
+        assert rig.now < 1
+
+
 async def test_several_that_retire_at_once_are_all_replaced():
     async with fixed(3) as rig:
         old = await rig.ready(3)
@@ -314,6 +432,17 @@ async def test_one_that_hangs_with_a_call_stays_until_its_deadline_while_another
         assert rig.running == 1
 
 
+async def test_one_of_a_session_that_hangs_with_a_call_is_shown_to_get_none():
+    async with stateful(script=silent(), ticking=True) as rig:
+        instance = await rig.pool.acquire("session:a", timeout=5)
+        assert rig.pool.gives_calls_to(instance)
+        rig.send(instance)
+        rig.link(instance).hang()
+        await asyncio.sleep(HANG)
+        assert instance.leased_to == "session:a"
+        assert not rig.pool.gives_calls_to(instance)
+
+
 async def test_one_that_hung_and_goes_on_answers_its_call_and_leaves_no_surplus():
     slow = legacy()
     async with PoolRig(slow, ticking=True) as rig:
@@ -353,6 +482,25 @@ async def test_one_that_hangs_while_its_end_takes_long_is_replaced_meanwhile():
         rig.driver.close_delay = 0.0
         for link in rig.driver.links:
             link.close_delay = 0.0
+
+
+async def test_those_that_hang_with_calls_do_not_add_processes_without_end():
+    off = CircuitBreaker(enabled=False)
+    async with fixed(2, script=silent(), circuit_breaker=off) as rig:
+        most = 0
+        while rig.now < 200:
+            if (instance := rig.pool.pick("k")) is not None:
+                rig.send(instance, timeout=300)
+                rig.link(instance).hang()
+            await asyncio.sleep(1)
+            most = max(most, rig.running)
+        assert most == 4, "twice maxInstances"
+        assert rig.pool.shown.complete.reason == "Hung"
+        waiting = asyncio.create_task(rig.pool.acquire("k", timeout=300))
+        await asyncio.sleep(20)
+        assert not waiting.done()
+        await waiting
+        assert rig.now < 330, "the calls that hung have met their deadlines"
 
 
 async def test_checks_that_are_off_replace_nothing():
@@ -405,6 +553,7 @@ async def test_never_more_than_max_instances_but_for_those_that_hang_or_leave(se
             rig.driver.delay = rng.choice([0.0, 0.5, 3.0])
             await asyncio.sleep(rng.choice([0.01, 0.5, 2.0, 6.0]))
             assert len(counted()) + rig.pool.keeper.coming() <= maximum
+            assert len(rig.pool.members.ready()) + rig.pool.keeper.coming() <= 2 * maximum
         for key in rig.pool.leases:
             await rig.pool.release(key)
         rig.pool.scale_to(2, "test")
@@ -456,6 +605,20 @@ async def test_two_stops_and_a_start_between():
         await asyncio.gather(first, second)
         assert rig.running == 0
         assert rig.pool.state is ServerState.STOPPED
+        assert rig.pool.keeper.empty.is_set()
+
+
+async def test_a_stop_that_nobody_waits_for_any_more_goes_on():
+    rig = PoolRig(scaling=Scaling(min_instances=2, max_instances=2))
+    rig.driver.close_delay = 1.0
+    async with rig:
+        await rig.ready(2)
+        stopping = asyncio.create_task(rig.pool.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.sleep(5)
+        assert stopping.cancelled()
+        assert rig.running == 0
         assert rig.pool.keeper.empty.is_set()
 
 

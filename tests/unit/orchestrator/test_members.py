@@ -6,7 +6,7 @@ from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.core.health import Health
 from fairlead.core.lifecycle import InstanceState
 from fairlead.model.fleet import CircuitBreaker
-from fairlead.model.status import Standing
+from fairlead.model.status import BreakerState, Standing
 from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
 from fairlead.orchestrator.members import SAMPLE_EVERY, Lease, Members
 from support.pool_rig import Ears
@@ -66,6 +66,37 @@ async def test_counts_only_grow_whoever_goes():
     await call(first)
     members.remove(first)
     assert (members.answers, members.calls_total) == (4, 4)
+
+
+async def test_what_an_older_version_answers_does_not_count_and_the_count_goes_on():
+    members, old, older = await made(OLD, OLD)
+    members.key = OLD
+    await call(old)
+    await call(older)
+    members.key = KEY
+    assert members.answers == 2
+    await call(old)
+    members.remove(old)
+    assert members.answers == 2
+    members.key = OLD
+    assert members.answers == 2
+    await call(older)
+    members.remove(older)
+    assert members.answers == 3
+    assert members.calls_total == 4, "calls are calls"
+
+
+async def test_those_that_retire_stay_only_while_no_other_one_is_sound():
+    members, retiring, other = await made(KEY, KEY)
+    retiring.retiring = True
+    assert members.staying() == [other]
+    other.health = Health(standing=Standing.SUSPECT)
+    assert members.staying() == [retiring, other]
+    other.health = Health()
+    other.breaker.state = BreakerState.OPEN
+    assert members.staying() == [retiring, other]
+    other.retiring = True
+    assert members.staying() == [retiring, other]
 
 
 async def test_a_drained_one_belongs_to_nobody_and_answers_what_it_has():

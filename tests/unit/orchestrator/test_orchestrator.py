@@ -12,7 +12,7 @@ from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import ProblemError, RpcError
 from fairlead.model.fleet import CallLimits, FleetSpec, LoadBalancing, Scaling, ServerSpec, Sharing, Strategy
 from fairlead.model.request import RoutedRequest
-from fairlead.model.status import BreakerState, ServerState
+from fairlead.model.status import BreakerState, ServerState, Standing
 from fairlead.orchestrator.gateway.gateway import EdgeTimeouts, Gateway
 from fairlead.orchestrator.gateway.sessions import SessionTable
 from fairlead.orchestrator.metrics import MetricsCollector
@@ -282,6 +282,7 @@ async def test_what_is_removed_and_comes_back_at_once_is_a_new_one():
         await here.fleet.apply(here.spec({}))
         await here.up({"a": "a1"})
         assert here.running() == {"a1": 2}
+        assert [i.id for i in here.fleet.server("a").instances] == ["a-2"], "no id comes twice"
         await told(calling, "timed-out", 504)
         await asyncio.sleep(2)
         assert here.running() == {"a1": 1}
@@ -472,13 +473,26 @@ async def test_unknown_names_elsewhere():
         await told(here.ask(capability="x"), "unknown-capability", 404)
 
 
+async def test_what_becomes_suspect_is_checked_at_once():
+    async with Fleet() as here:
+        await here.up({"a": "a1"})
+        [link], [instance] = here.command("a1").links, here.pool("a").instances
+        link.sent.clear()
+        await asyncio.sleep(0.1)  # far from a tick
+        here.pool("a").call_failed(instance, "connection reset", number=1, transport=True)
+        assert instance.health.standing is Standing.SUSPECT
+        await asyncio.sleep(0.001)
+        assert [message["method"] for message in link.sent] == ["ping"]
+        assert instance.health.standing is Standing.HEALTHY
+
+
 async def test_breakers_are_listed_and_reset_by_id():
     async with Fleet() as here:
         await here.up({"a": "a1", "b": "b1"}, servers={"c": {"command": "c1", "enabled": False}})
         assert [breaker.id for breaker in here.fleet.breakers()] == ["a", "a-1", "b", "b-1"]
         pool = here.pool("b")
         for _ in range(30):
-            pool.call_failed(pool.instances[0], "boom", transport=False)
+            pool.call_failed(pool.instances[0], "boom", number=1, transport=False)
         states = {breaker.id: breaker.state for breaker in here.fleet.breakers()}
         assert states == {
             "a": BreakerState.CLOSED,
@@ -625,6 +639,32 @@ async def test_a_restart_does_not_start_what_is_being_switched_off():
         await asyncio.gather(restarting, return_exceptions=True)
         await asyncio.sleep(5)
         assert here.running() == {"b2": 1}
+
+
+async def test_a_stop_while_a_restart_brings_up_new_instances_stays():
+    async with Fleet() as here:
+        await here.up({"a": "a1"})
+        here.drivers["a1"].delay = 10.0
+        restarting = asyncio.create_task(here.fleet.restart("a"))
+        await asyncio.sleep(1)
+        await here.fleet.stop("a")
+        assert (await restarting).state is ServerState.STOPPED
+        await asyncio.sleep(5)
+        assert here.running() == {}
+
+
+async def test_a_change_of_many_servers_starts_a_few_instances_at_a_time():
+    async with Fleet() as here:
+        names = [f"s{number}" for number in range(20)]
+        await here.up(dict.fromkeys(names, "old"))
+        here.command("new").delay = 1.0
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        await here.fleet.apply(here.spec(dict.fromkeys(names, "new")))
+        assert loop.time() - before == pytest.approx(3, abs=0.5), "eight at a time, a second each"
+        await here.ready()
+        await asyncio.sleep(1)
+        assert here.running() == {"new": 20}
 
 
 async def test_closing_waits_for_a_change_and_ends_what_it_brought():

@@ -1,6 +1,7 @@
 """A server that nobody calls has no instance, and the next call starts one. All in virtual time."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -112,3 +113,32 @@ async def test_one_that_cannot_start_from_idle_says_so_to_those_who_wait():
         rig.launcher.problems = [problem("command-not-found", "no such command")]
         with pytest.raises(ProblemError, match="is blocked: no such command"):
             await rig.pool.acquire("k", timeout=20)
+
+
+@pytest.mark.parametrize("code", ["start-failed", "missing-secrets"])
+async def test_one_that_failed_as_it_woke_is_not_dead(code):
+    async with IdleRig() as rig:
+        await asyncio.sleep(70.1)
+        rig.driver.refusals = [problem(code)] * 2
+        rig.driver.delay = 0.05
+        with contextlib.suppress(ProblemError):
+            await rig.pool.acquire("k", timeout=0.2)
+        await asyncio.sleep(70)
+        await rig.pool.acquire("k", timeout=20)
+        assert rig.pool.state is ServerState.READY
+
+
+@pytest.mark.parametrize("code", ["start-failed", "missing-secrets"])
+async def test_a_call_wakes_what_failed_and_was_to_be_idle_again(code):
+    async with PoolRig(scaling=IDLE) as rig:
+        rig.launcher.problems = [problem(code)] * 2
+        await asyncio.sleep(0.05)
+        assert rig.pool.state in (ServerState.FAILED, ServerState.BLOCKED)
+        rig.pool.scale_to(0, "test")
+        rig.launcher.problems.clear()
+        await asyncio.sleep(100)
+        assert rig.running == 0
+        with contextlib.suppress(ProblemError):
+            await rig.pool.acquire("k", timeout=20)
+        await asyncio.sleep(1)
+        assert rig.pool.state is ServerState.READY

@@ -341,7 +341,7 @@ async def test_new_rules_hold_from_the_next_call_on_and_need_no_process():
             rig.pool.adjust(spec, FLEET)
             assert (rig.pool.pick("k") is instance) == (bound == 2)
         assert instance.rules.slow_call == 7
-        assert instance.rules.error_pattern.search(b"axb")
+        assert instance.rules.error_patterns[0].search("axb")
         assert rig.driver.links == rig.driver.running
 
 
@@ -371,7 +371,7 @@ async def test_other_bounds_of_scaling_are_kept_at_once():
 async def test_breakers_that_are_switched_off_let_calls_pass():
     async with PoolRig(circuit_breaker=CircuitBreaker(minimum_calls=1)) as rig:
         [instance] = await rig.ready()
-        rig.pool.call_failed(instance, "boom", transport=False)
+        rig.pool.call_failed(instance, "boom", number=1, transport=False)
         assert rig.pool.pick("k") is None
         rig.pool.adjust(rig.changed(circuit_breaker=CircuitBreaker(enabled=False)), FLEET)
         assert rig.pool.pick("k") is instance

@@ -25,8 +25,8 @@ class Rig:
         self.server = Breaker(OPEN)
         self.rotation = Rotation(strategy)
 
-    def refresh(self, *, panic=0.5, now=0.0, **limits):
-        self.rotation.refresh(self.instances, CallLimits(**limits), self.server, panic=panic, now=now)
+    def refresh(self, *, panic=0.5, **limits):
+        self.rotation.refresh(self.instances, CallLimits(**limits), self.server, panic=panic)
 
     def pick(self):
         """The place of the one that gets the next call, which then has it."""
@@ -62,7 +62,6 @@ async def test_nobody_gets_calls_before_there_is_somebody():
     assert here.rotation.pick() is None
     assert here.rotation.room() == 0
     assert here.rotation.first() is None
-    assert here.rotation.pick_for_trial(3) is None
 
 
 async def test_the_strategy_spreads_calls_and_can_be_changed():
@@ -157,12 +156,46 @@ async def test_an_instance_whose_breaker_is_open_gets_none_and_half_open_a_few()
     here.refresh()
     assert set(here.picks(4)) == {0}
     assert tried.advance(10, 0)
-    here.refresh(now=10)
+    here.refresh()
     assert sorted(here.picks(6))[-2:] == [1, 1], "its trials"
     assert here.instances[1].in_flight == 2
     assert tried.advance(11, 2)
-    here.refresh(now=11)
+    here.refresh()
     assert here.picks(4).count(1) == 2, "closed: as many as anybody"
+
+
+async def test_only_calls_sent_since_it_is_on_trial_take_the_places_of_trials():
+    here = await rig(1)
+    [instance] = here.instances
+    here.refresh()
+    here.load(0, 5)
+    instance.forward("ping", b"{}", FutureReply(own=True), deadline=1e9)
+    instance.breaker.failed(0, 0, "boom")
+    assert instance.breaker.advance(10, 0)
+    instance.trials_after = instance.sent
+    here.refresh(calls_per_instance=5)
+    instance.forward("ping", b"{}", FutureReply(own=True), deadline=1e9)
+    assert here.rotation.room() == 2
+    assert here.picks(3) == [0, 0, None]
+    instance.cancel(instance.sent, "a trial is given up")
+    assert here.pick() == 0
+    instance.cancel(1, "one from before is given up")
+    assert here.pick() is None
+    assert instance.breaker.advance(11, 2)
+    here.refresh(calls_per_instance=7)
+    assert here.picks(5) == [0, 0, 0, 0, None], "closed, those since then and the gateway's own count"
+
+
+async def test_calls_from_before_do_not_keep_trials_from_an_instance():
+    here = await rig(2)
+    here.refresh()
+    here.load(1, 5)
+    tried = here.instances[1]
+    tried.breaker.failed(0, 0, "boom")
+    assert tried.breaker.advance(10, 0)
+    tried.trials_after = tried.sent
+    here.refresh()
+    assert here.picks(6) == [0, 1, 0, 1, 0, 0]
 
 
 async def test_open_breakers_of_all_instances_do_not_empty_the_pool():
@@ -183,16 +216,13 @@ async def test_while_the_server_is_open_or_on_trial_only_trials_pass():
     assert here.rotation.pick() is None
     assert here.rotation.room() == 0
     here.server.advance(10, 0)
-    here.refresh(now=10)
+    here.refresh()
     assert here.rotation.pick() is None, "trials go another way"
-    first = here.rotation.pick_for_trial(2)
+    first = here.rotation.first()
     here.load(here.instances.index(first))
-    second = here.rotation.pick_for_trial(2)
-    assert second is not first, "the least loaded"
-    here.load(here.instances.index(second))
-    assert here.rotation.pick_for_trial(2) is None
+    assert here.rotation.first() is not first, "the least loaded"
     here.server.advance(11, 2)
-    here.refresh(now=11)
+    here.refresh()
     assert here.pick() is not None
 
 

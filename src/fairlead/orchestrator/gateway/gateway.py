@@ -19,6 +19,7 @@ import structlog
 from msgspec import UNSET, Raw
 
 from fairlead.core.admission import AdmissionPolicy
+from fairlead.core.lifecycle import InstanceState
 from fairlead.core.ratelimit import Gcra
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp import eras
@@ -59,6 +60,7 @@ from fairlead.orchestrator.replies import Failure, FailureKind
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
+SHARED: Final = 0.8  # of the room for calls in flight, for whoever comes first
 MAX_WAITING: Final = 1000  # requests that wait for an instance or for first lists
 LIST_TTL: Final = 30_000  # ms a modern client may keep a list; changes are told to those who listen
 CHANGE_METHODS: Final = {
@@ -200,22 +202,35 @@ class Gateway:
             del self.known_heads[next(iter(self.known_heads))]
         self.known_heads[head_bytes] = head
 
-    def has_room(self) -> bool:
-        return self.in_flight < self._limits.max_concurrent_requests
+    def has_room(self, pool: ServerPool) -> bool:
+        """Whether one more call of this server may be in flight.
+
+        The last fifth of the room is for servers that hold less than a fifth themselves: one that is full
+        must not keep the others from theirs.
+        """
+        room = self._limits.max_concurrent_requests
+        if self.in_flight < room * SHARED:
+            return True
+        return self.in_flight < room and pool.calls_held < max(1.0, room * (1 - SHARED))
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
+    def counted(self, pool: ServerPool) -> Iterator[None]:
         """A call of the ordinary lane: under the same limit. Raises ProblemError when there is no room."""
-        self._require_room()
+        self._require_room(pool)
         self.in_flight += 1
+        pool.calls_held += 1
         try:
             yield
         finally:
             self.in_flight -= 1
+            pool.calls_held -= 1
 
-    def _require_room(self) -> None:
-        if not self.has_room():
-            detail = f"{self.in_flight} calls are in flight, which is the limit; try again"
+    def _require_room(self, pool: ServerPool) -> None:
+        if not self.has_room(pool):
+            detail = (
+                f"{self.in_flight} calls are in flight, {pool.calls_held} of them of server "
+                f"{pool.spec.id!r}; the limit is {self._limits.max_concurrent_requests}; try again"
+            )
             raise ProblemError(Problem("overloaded", "Overloaded", detail, 503, Fault.GATEWAY, 1.0))
 
     def check_caller(self, exchange: Exchange, meta: Meta, name: str | None) -> None:
@@ -237,6 +252,7 @@ class Gateway:
         if exchange.head.session is not None:
             exchange.head.session.calls[exchange.id] = exchange
         self.in_flight += 1
+        pool.calls_held += 1
         exchange.stats = stats
         exchange.pool = pool
         exchange.safe = safe
@@ -246,6 +262,7 @@ class Gateway:
     def leave(self, exchange: Exchange, outcome: Outcome) -> None:
         """A call has ended."""
         self.in_flight -= 1
+        exchange.pool.calls_held -= 1  # type: ignore[union-attr] # it has one since it began
         stats, exchange.stats = exchange.stats, None
         if stats is not None:
             stats.record(monotonic() - exchange.started, outcome)
@@ -533,7 +550,7 @@ class Gateway:
 
     def _forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
         pool, name, safe = self._target(exchange, members)
-        self._require_room()
+        self._require_room(pool)
         self._enter(exchange, self.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
         exchange.params, exchange.meta, exchange.name = join_members(dict(members)), meta, name
         exchange.progress_token = meta.progress_token
@@ -580,7 +597,11 @@ class Gateway:
         self.metrics.replayed(pool.spec.id)
         exchange.replays += 1
         exchange.earlier = ()
-        self._send(exchange, pool)
+        if exchange.instance is not None and exchange.instance.state is InstanceState.READY:
+            # It lives and could not take the call (HTTP 502, say): one that is known to be well is asked.
+            self._wait(exchange, self._send_later(exchange, pool, healthy=True))
+        else:
+            self._send(exchange, pool)
 
     def call_stuck(self, exchange: Exchange) -> None:
         """The instance that has a call looks hung. Where that is safe, a healthy one is asked, too.

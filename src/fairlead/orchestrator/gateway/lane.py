@@ -31,6 +31,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
+import msgspec
 from msgspec import UNSET, Raw
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -94,8 +95,8 @@ class Exchange:
     """One request and its answer. The reply of a forwarded call, and the stream of a listening client."""
 
     __slots__ = (
-        "_ended", "_held", "_streaming", "earlier", "gateway", "head", "id", "instance", "lane", "meta",
-        "method", "name", "number", "params", "pool", "progress_token", "replays", "safe", "server",
+        "_ended", "_held", "_streaming", "earlier", "furthest", "gateway", "head", "id", "instance", "lane",
+        "meta", "method", "name", "number", "params", "pool", "progress_token", "replays", "safe", "server",
         "started", "stats", "waiting",
     )  # fmt: skip
 
@@ -113,6 +114,7 @@ class Exchange:
         self.name = ""  # the server's own, of the tool, prompt or resource
         self.safe = False  # the call does no harm when it happens twice
         self.replays = 0
+        self.furthest = float("-inf")  # progress that was told since the call was replayed
         self.instance: MCPServerInstance | None = None
         self.number = 0  # the instance's number for it
         self.earlier: tuple[tuple[MCPServerInstance, int], ...] = ()  # that may still answer, too
@@ -208,8 +210,20 @@ class Exchange:
     def progressed(self, params: dict[str, Raw]) -> None:
         if self.progress_token is None or self._ended or not self.head.accepts_stream:
             return
+        if self.replays and not self._is_further(params):
+            return  # of an attempt that is behind another one
         members: dict[str, Raw | bytes] = {**params, "progressToken": self.progress_token}
         self.event(notification("notifications/progress", join_members(members)))
+
+    def _is_further(self, params: dict[str, Raw]) -> bool:
+        """Progress must grow, though several attempts tell of it."""
+        try:
+            progress = msgspec.json.decode(params.get("progress", Raw(b"")), type=float)
+        except msgspec.DecodeError:
+            return False
+        further = progress > self.furthest
+        self.furthest = max(self.furthest, progress)
+        return further
 
     def _leave(self, outcome: Outcome) -> None:
         """The call is no longer in flight."""
@@ -661,7 +675,7 @@ class Lane(HttpToolsProtocol):
         meta = NO_META if call.meta is UNSET else eras.read_meta(bytes(call.meta))
         self.gateway.check_caller(exchange, meta, route.exposed)
         instance = route.pool.pick(head.key)
-        if instance is None or instance.overloaded or not self.gateway.has_room():
+        if instance is None or instance.overloaded or not self.gateway.has_room(route.pool):
             return False
         arguments = b',"arguments":' + one_line(bytes(call.arguments)) if call.arguments is not UNSET else b""
         self.gateway.enter(exchange, route)
