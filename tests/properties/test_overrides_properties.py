@@ -77,7 +77,7 @@ def test_every_key_can_be_written_and_read(key):
 @given(DOCUMENTS, DOCUMENTS)
 def test_overrides_on_what_they_were_made_for_all_stay(base, wanted):
     made = overrides(base, wanted)
-    kept, dropped = rebase(made, base)
+    kept, dropped = rebase(made, base, base)
     about_lost_servers = [each for each in made if each in dropped]
     assert kept == tuple(each for each in made if each not in dropped)
     assert all(each.key.startswith("servers.") for each in about_lost_servers)
@@ -87,7 +87,7 @@ def test_overrides_on_what_they_were_made_for_all_stay(base, wanted):
 @given(DOCUMENTS, DOCUMENTS, DOCUMENTS)
 def test_after_the_owners_change_each_key_is_the_owners_or_an_edit_of_what_it_left_alone(base, wanted, new):
     made = overrides(base, wanted)
-    kept, dropped = rebase(made, new)
+    kept, dropped = rebase(made, new, new)
     assert sorted(each.key for each in made) == sorted(each.key for each in (*kept, *dropped))
     for each in kept:
         found: Any = lookup(new, parse_key(each.key))

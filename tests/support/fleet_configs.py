@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fairlead.app.fleet_config import FleetConfig
 from fairlead.core.plan import plan
+from fairlead.model.errors import ProblemError
 from fairlead.model.fleet import FleetSpec, ServerSpec
 from fairlead.model.reports import Change, Origin
 from fairlead.model.status import Condition, ServerState, ServerStatus
@@ -42,6 +45,7 @@ class RememberingFleet:
         self.held.set()
         self.asked: list[FleetSpec] = []
         self.state: dict[str, ServerState] = {}
+        self.on_state: Callable[[], None] = lambda: None
         self._busy = False
 
     async def apply(self, spec: FleetSpec, *, dry_run: bool = False) -> Applied:
@@ -88,8 +92,14 @@ class Bench:
         self.store = OverrideStore(self.state)
         self.applied = 0
         self.now = time.time()
-        self.config = FleetConfig(self.file, self.fleet, self.store, now=lambda: self.now)
+        self.unfit: ValueError | None = None  # what the check has against any spec
+        self.config = FleetConfig(self.file, self.fleet, self.store, check=self._judge, now=lambda: self.now)
+        self.fleet.on_state = self.config.states_changed
         self.config.on_applied = self._on_applied
+
+    def _judge(self, spec: FleetSpec) -> None:
+        if self.unfit is not None:
+            raise self.unfit
 
     def _on_applied(self) -> None:
         self.applied += 1
@@ -106,7 +116,7 @@ class Bench:
         await again.config.start()
         return again
 
-    async def put(self, document: Any, *, expected: int | None = None, **how: Any) -> Change:
+    async def put(self, document: Any, *, expected: str | None = None, **how: Any) -> Change:
         """A PUT, by default a live one that is not conditional."""
         chosen: dict[str, Any] = {"dry_run": False, "origin": Origin.LIVE, "by": "ada"} | how
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -146,6 +156,14 @@ class Bench:
                 yield
             finally:
                 task.cancel()
+
+
+async def refused(change: Awaitable[Any], status: int, code: str) -> ProblemError:
+    """What comes of a change that must be refused."""
+    with pytest.raises(ProblemError) as caught:
+        await change
+    assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
+    return caught.value
 
 
 def changed(document: dict[str, Any], *path: str, to: Any) -> dict[str, Any]:

@@ -132,12 +132,15 @@ class Trial:
     def write_file(self, servers: dict[str, Any]) -> None:
         self.stack.fleet_file.write_text(fleet(servers))
 
-    async def put(self, servers: dict[str, Any], generation: int | None = None) -> httpx.Response:
-        """PUT the fleet with these servers, for the present generation or another one."""
-        now = await self.rest("GET", "/api/fleet")
-        tag = f'"{now["generation"] if generation is None else generation}"'
+    async def tag(self) -> str:
+        return (await self.stack.rest("GET", "/api/fleet")).headers["etag"]
+
+    async def put(self, servers: dict[str, Any], tag: str | None = None) -> httpx.Response:
+        """PUT the fleet with these servers, for the present tag or another one."""
+        now = await self.stack.rest("GET", "/api/fleet")
+        match = {"If-Match": tag or now.headers["etag"]}
         return await self.stack.rest(
-            "PUT", "/api/fleet", json=now["spec"] | {"servers": servers}, headers={"If-Match": tag}
+            "PUT", "/api/fleet", json=now.json()["spec"] | {"servers": servers}, headers=match
         )
 
     async def version(self, label: str) -> None:

@@ -165,11 +165,13 @@ class MemoryFleet:
             for breaker, scope, server_id in own + inner
         ]
 
-    def reset_breaker(self, breaker_id: str) -> BreakerStatus:
-        self.open.discard(breaker_id)
-        for breaker in self.breakers():
-            if breaker.id == breaker_id:
-                return breaker
+    def reset_breaker(self, breaker_id: str, scope: BreakerScope | None = None) -> BreakerStatus:
+        found = [each for each in self.breakers() if each.id == breaker_id and scope in {None, each.scope}]
+        if len(found) > 1:
+            raise problem("ambiguous-breaker", 409)
+        if found:
+            self.open.discard(breaker_id)
+            return found[0].model_copy(update={"state": BreakerState.CLOSED})
         raise problem("unknown-breaker", 404, f"nothing is called {breaker_id!r}")
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
@@ -211,6 +213,10 @@ class MemoryConfig:
         self.refusal: ProblemError | None = None
         self._fleet = fleet
 
+    @property
+    def tag(self) -> str:
+        return f"run-{self.generation}"
+
     def current(self) -> dict[str, Any]:
         return self.document
 
@@ -225,7 +231,7 @@ class MemoryConfig:
         )
 
     async def replace(
-        self, document: bytes, *, expected: int | None, dry_run: bool, origin: Origin, by: str
+        self, document: bytes, *, expected: str | None, dry_run: bool, origin: Origin, by: str
     ) -> Change:
         self.replaced.append(
             {"document": document, "expected": expected, "dry_run": dry_run, "origin": origin, "by": by}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -48,7 +49,7 @@ class System:
 
     def policy(self) -> AdmissionPolicy:
         """Who may come in now: read from the tokens on disk and the fleet spec in force."""
-        return make_policy(self.settings, self.tokens, self.fleet.spec, self.port)
+        return make_policy(self.settings, self.tokens.digests(), self.fleet.spec, self.port)
 
 
 def compose(settings: Settings, state: StateFolder, port: int) -> System:
@@ -67,7 +68,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         sealer,
         sessions,
         metrics,
-        make_policy(settings, tokens, FleetSpec(), port),
+        make_policy(settings, tokens.digests(), FleetSpec(), port),
         EdgeTimeouts(edge.header_timeout, edge.body_timeout, edge.keep_alive_timeout),
     )
     drivers = Drivers(process=ProcessDriver(state.id(), state.instances_file), remote=RemoteDriver())
@@ -83,7 +84,13 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         Folders(state.root / "homes", state.server_logs),
     )
     fleet = MCPOrchestrator(launcher, gateway, metrics)
-    config = FleetConfig(settings.config, fleet, OverrideStore(state))
+    config = FleetConfig(
+        settings.config,
+        fleet,
+        OverrideStore(state),
+        check=lambda spec: make_policy(settings, {}, spec, port),
+    )
+    fleet.on_state = config.states_changed
     services = Services(
         fleet=fleet,
         config=config,
@@ -97,13 +104,16 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
     return System(settings, state, tokens, gateway, fleet, config, drivers, create_app(services), port)
 
 
-def make_policy(settings: Settings, tokens: TokenStore, spec: FleetSpec, port: int) -> AdmissionPolicy:
+def make_policy(
+    settings: Settings, tokens: Mapping[bytes, str], spec: FleetSpec, port: int
+) -> AdmissionPolicy:
+    """Raises ValueError that names what of the spec or the settings cannot be."""
     network = spec.security.network_policies
     return AdmissionPolicy.compile(
-        tokens.digests(),
+        tokens,
         port,
         hosts=(*settings.allowed_hosts, settings.host),
-        origins=network.allowed_origins,
+        origins=[each for each in network.allowed_origins if "*" not in each],  # the loader warns of it
         denied=network.denied_ips,
         limits=Limits(
             body_bytes=spec.security.resource_limits.max_request_size,

@@ -1,4 +1,4 @@
-"""The fleet as a whole, in conditions: Ready, Reconciling, Stalled."""
+"""The fleet as a whole, in conditions: Ready, Reconciling, Stalled, Kept."""
 
 from __future__ import annotations
 
@@ -28,8 +28,16 @@ def settled(servers: Iterable[ServerStatus]) -> bool:
     return not any(server.state in _COMING for server in servers)
 
 
-def facts(servers: Sequence[ServerStatus], *, changing: bool, refused_file: str) -> list[Fact]:
-    """`refused_file` says what is wrong with the fleet file on the disk; empty if it is in force."""
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What else a person should know of, in words; empty where all is well."""
+
+    refused_file: str = ""  # what is wrong with the fleet file on the disk, which is not in force
+    lost: str = ""  # what the state folder had, and has no more
+    unsaved: str = ""  # why what is in force does not stand in the state folder
+
+
+def facts(servers: Sequence[ServerStatus], troubles: Troubles, *, changing: bool) -> list[Fact]:
     coming = _named(servers, _COMING)
     stuck = _named(servers, _STUCK)
     well = sum(server.state in _WELL for server in servers)
@@ -40,12 +48,6 @@ def facts(servers: Sequence[ServerStatus], *, changing: bool, refused_file: str)
         reconciling = Fact("Reconciling", True, "ServersStarting", "; ".join(coming))
     else:
         reconciling = Fact("Reconciling", False, "Settled", "no server is on its way up")
-    if stuck:
-        stalled = Fact("Stalled", True, "ServersStalled", "; ".join(stuck))
-    elif refused_file:
-        stalled = Fact("Stalled", True, "FileRefused", f"the fleet file is not in force: {refused_file}")
-    else:
-        stalled = Fact("Stalled", False, "NothingStalled", "no server waits for a person")
     return [
         Fact(
             "Ready",
@@ -54,8 +56,30 @@ def facts(servers: Sequence[ServerStatus], *, changing: bool, refused_file: str)
             "; ".join(wrong) or f"servers that are ready or idle: {well}",
         ),
         reconciling,
-        stalled,
+        _stalled(stuck, troubles),
+        Fact(
+            "Kept",
+            not troubles.unsaved,
+            "NotKept" if troubles.unsaved else "Kept",
+            troubles.unsaved or "a restart gives the same spec",
+        ),
     ]
+
+
+def _stalled(stuck: list[str], troubles: Troubles) -> Fact:
+    """What waits for a person: all of it, by the name of the worst."""
+    causes: list[tuple[str, str]] = []
+    if troubles.lost:
+        mend = "put the file back and start again, or change the fleet to go on without"
+        lost = f"live edits, or the spec from GitOps, are lost: {troubles.lost}; {mend}"
+        causes.append(("StateLost", lost))
+    if stuck:
+        causes.append(("ServersStalled", "; ".join(stuck)))
+    if troubles.refused_file:
+        causes.append(("FileRefused", f"the fleet file is not in force: {troubles.refused_file}"))
+    if not causes:
+        return Fact("Stalled", False, "NothingStalled", "no server waits for a person")
+    return Fact("Stalled", True, causes[0][0], "; ".join(message for _, message in causes))
 
 
 def since(found: Iterable[Fact], before: Iterable[Condition], now: float) -> list[Condition]:

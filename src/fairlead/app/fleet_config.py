@@ -3,36 +3,58 @@
 The accepted spec has one owner: the fleet file, which is watched, or GitOps, whose last document is kept in
 the state folder. Live edits lie on top, by key (`fleet_layers`). Whatever asks for a change (the file, REST,
 GitOps) waits for one lock, so that each sees the outcome of the one before. Under it: compose the wanted spec
-from the layers, have the fleet apply it, and only when the fleet has accepted it, take the layers over and
-keep them on the disk. What is refused on the way changes nothing.
+from the layers, check that all of it can be put in force, have the fleet apply it, and only when that has
+accepted it, take the layers over and keep them on the disk. What is refused on the way changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import structlog
 
-from fairlead.app.fleet_conditions import facts, settled, since
-from fairlead.app.fleet_layers import Composed, Layers, accept, complaint, edited, read
-from fairlead.app.fleet_reading import content_of, problem, spec_of_body, spec_of_edit, spec_of_file
+from fairlead.app.fleet_conditions import Troubles, facts, settled, since
+from fairlead.app.fleet_layers import Composed, Layers, accept, edited, read
+from fairlead.app.fleet_reading import (
+    Stated,
+    complaint,
+    content_of,
+    problem,
+    spec_of_body,
+    spec_of_edit,
+    spec_of_file,
+)
 from fairlead.core.overrides import Edit
-from fairlead.model.errors import ProblemError
+from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import FleetSpec
-from fairlead.model.reports import Change, FleetStatus, Origin, Owner, ServerChange
+from fairlead.model.reports import Change, FleetStatus, Origin, Override, Owner, ServerChange
 from fairlead.model.status import Condition, ServerStatus
 from fairlead.orchestrator.orchestrator import Applied
-from fairlead.stores.fleet_file import document, load
+from fairlead.stores.fleet_file import load, load_document
+from fairlead.stores.fleet_messages import some
 from fairlead.stores.fleet_watch import watch
-from fairlead.stores.overrides import Kept, OverrideStore
+from fairlead.stores.overrides import Found, Kept, OverrideStore
+from fairlead.web.preconditions import changed_meanwhile
 
 LOG = structlog.get_logger("fairlead.config")
 FILE: Final = "the fleet file"  # who changed something, where it was no person
+UNREADABLE: Final = "fleet-file-unreadable"
+AGAIN: Final = 1.0  # s until the file is followed again after a fault of ours
+STARTING: Final = Problem(
+    code="starting",
+    title="Fairlead is starting",
+    detail="the fleet spec can be changed when the first one is in force; try again",
+    status=503,
+    fault=Fault.GATEWAY,
+    retry_after=1.0,
+)
 
 
 class Fleet(Protocol):
@@ -53,26 +75,38 @@ class FleetConfig:
     """Implements `web.services.ConfigService`."""
 
     def __init__(
-        self, path: Path, fleet: Fleet, store: OverrideStore, *, now: Callable[[], float] = time.time
+        self,
+        path: Path,
+        fleet: Fleet,
+        store: OverrideStore,
+        *,
+        check: Callable[[FleetSpec], object] = lambda _: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
+        """`check` raises ValueError for a spec that cannot be put in force, although the file may say so."""
         self._path = path
         self._fleet = fleet
         self._store = store
+        self._check = check
         self._now = now
+        self._started = False
         self._lock = asyncio.Lock()
         self._owner = Owner.FILE
-        self._layers = Layers()
+        self._in_force = Composed(Layers(), FleetSpec())
+        self._edition = 0
+        self._run = secrets.token_hex(4)  # no tag of another run is one of this
         self._kept = Kept()  # what stands on the disk
         self._seen: bytes | None = None  # the file's content that was looked at last, by whomever
         self._changing = False
-        self._refused_file = ""
+        self._troubles = Troubles()
         self._last: Condition = self._changed("None", "nothing was changed yet")
         self._conditions: list[Condition] = []
         self._observed = 0
+        self._unobserved = True
         self.on_applied: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
-        overrides = [each.key for each in self._layers.overrides]
+        overrides = [each.key for each in self._overrides]
         return f"<FleetConfig {self._owner} generation={self._fleet.generation} overrides={overrides}>"
 
     # -- what holds --------------------------------------------------------------------------------------
@@ -81,54 +115,89 @@ class FleetConfig:
         """The spec in force, with every default, placeholders unresolved."""
         return self._fleet.spec.model_dump(mode="json", by_alias=True)
 
+    @property
+    def tag(self) -> str:
+        """Another one with each change of the spec in force, its owner or the live edits; never again."""
+        return f"{self._run}-{self._edition}"
+
+    @property
+    def _overrides(self) -> tuple[Override, ...]:
+        return self._in_force.layers.overrides
+
     def status(self) -> FleetStatus:
         """The spec in force, what it is made of, and how far the fleet is with it."""
-        servers = self._fleet.servers()
-        if settled(servers) and not self._changing:
-            self._observed = self._fleet.generation
-        refused = self._refused_file if self._owner is Owner.FILE else ""
-        found = facts(servers, changing=self._changing, refused_file=refused)
-        self._conditions = since(found, self._conditions, self._now())
+        self._observe()
         return FleetStatus(
             owner=self._owner,
             generation=self._fleet.generation,
             observed_generation=self._observed,
             conditions=[*self._conditions, self._last],
-            overrides=list(self._layers.overrides),
-            spec=document(self._fleet.spec),
+            overrides=list(self._overrides),
+            spec=self._in_force.document,
         )
+
+    def states_changed(self) -> None:
+        """The state of a server has changed."""
+        self._unobserved = True
+
+    def tick(self) -> None:
+        """About once a second: conditions tell since when they hold, whether somebody looks or not."""
+        if self._unobserved:
+            self._observe()
+
+    def _observe(self) -> None:
+        servers = self._fleet.servers()
+        if settled(servers) and not self._changing:
+            self._observed = self._fleet.generation
+        troubles = self._troubles
+        if self._owner is not Owner.FILE:
+            troubles = replace(troubles, refused_file="")
+        found = facts(servers, troubles, changing=self._changing)
+        self._conditions = since(found, self._conditions, self._now())
+        self._unobserved = False
 
     # -- changes by the owner ----------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Put in force what held before the last stop, with what the file's owner changed meanwhile.
 
-        Raises ProblemError when the file owns the spec and cannot be read or is wrong.
+        Raises ProblemError when the file owns the spec and cannot be read or is wrong, and when what is kept
+        cannot be read now.
         """
         async with self._lock:
-            self._kept = await asyncio.to_thread(self._store.read)
-            self._layers = Layers(overrides=self._kept.overrides)
-            accepted = await asyncio.to_thread(self._gitops_spec, self._kept)
-            owner = Owner.FILE if accepted is None else Owner.GITOPS
+            found, accepted = await asyncio.to_thread(self._remembered_state)
+            self._kept, self._troubles = found.kept, Troubles(lost=found.lost)
+            self._in_force = Composed(Layers(overrides=found.kept.overrides), FleetSpec())
             if accepted is None:
-                accepted = await self._file_spec()
-            by = FILE if owner is Owner.FILE else "GitOps, before the restart"
-            await self._accept(owner, accepted, by=by)
+                await self._accept(Owner.FILE, await self._file_spec(), by=FILE)
+            else:
+                await self._accept(Owner.GITOPS, accepted, by="GitOps, before the restart")
+            self._started = True
 
     async def follow(self) -> None:
         """Apply each good content that the file takes, for ever; none while GitOps owns the spec."""
-        async for content in watch(self._path, seen=self._seen):
-            async with self._lock:
-                # What was seen is in force or refused already; what the file no longer has comes again.
-                stale = content == self._seen or content != await asyncio.to_thread(content_of, self._path)
-                if stale or self._owner is Owner.GITOPS:
-                    continue
+        while True:
+            try:
+                async for content in watch(self._path, seen=self._seen):
+                    await self._take_saved(content)
+            except Exception as error:  # the next content must be taken all the same
+                what = f"putting it in force failed ({type(error).__name__}); the log has more"
+                self._refuse(FILE, what)
+                self._set_troubles(refused_file=what)
+                LOG.error("following the fleet file failed", exc_info=error)
+                await asyncio.sleep(AGAIN)
+
+    async def _take_saved(self, content: bytes) -> None:
+        async with self._lock:
+            # What was seen is in force or refused already; what the file no longer has comes again.
+            stale = content == self._seen or content != await asyncio.to_thread(content_of, self._path)
+            if not stale and self._owner is Owner.FILE:
                 with suppress(ProblemError):  # it is logged, and shows in the status
                     await self._take_file()
 
     async def reload(self) -> Change:
         """Read the file, put it in force, say what it changed. On ProblemError nothing has changed."""
-        async with self._lock:
+        async with self._turn():
             if self._owner is Owner.GITOPS:
                 raise problem(
                     "not-the-owner",
@@ -141,87 +210,88 @@ class FleetConfig:
 
     async def release(self) -> Change:
         """The file owns the spec again, and is read. On ProblemError nothing has changed."""
-        async with self._lock:
-            return await self._take_file()
+        async with self._turn():
+            return await self._take_file(by="a release to the fleet file")
 
-    async def _take_file(self) -> Change:
+    async def _take_file(self, by: str = FILE) -> Change:
         try:
-            with self._remembered(FILE):
-                spec = await self._file_spec()
-                change = await self._accept(Owner.FILE, spec, by=FILE)
+            with self._remembered(by):
+                change = await self._accept(Owner.FILE, await self._file_spec(), by=by)
         except ProblemError as refused:
-            self._refused_file = refused.problem.detail
+            if refused.problem.code != UNREADABLE:  # else it may come back as what is in force
+                self._set_troubles(refused_file=refused.problem.detail)
             raise
-        self._refused_file = ""
+        self._set_troubles(refused_file="")
         return change
 
     # -- changes by people and GitOps --------------------------------------------------------------------
 
     async def replace(
-        self, content: bytes, *, expected: int | None, dry_run: bool, origin: Origin, by: str
+        self, content: bytes, *, expected: str | None, dry_run: bool, origin: Origin, by: str
     ) -> Change:
         """Put a whole spec in force; `content` is a fleet file as JSON.
 
-        `expected` is the generation that the caller has seen, None if it does not matter. ProblemError: 412
-        when it is another one by now, 422 with all that is wrong in the spec, 409 when the fleet refuses.
+        `expected` is the tag that the caller has seen, None if it does not matter. ProblemError: 412 when it
+        is another one by now, 422 with all that is wrong in the spec, 409 when the fleet refuses.
         """
-        spec = await asyncio.to_thread(spec_of_body, content)
-        async with self._lock:
-            self._check(expected)
+        stated = await asyncio.to_thread(spec_of_body, content)
+        async with self._turn():
+            if expected not in {None, self.tag}:
+                raise ProblemError(changed_meanwhile(self.tag))
             with self._remembered(by, dry_run):
                 if origin is Origin.GITOPS:
-                    return await self._accept(Owner.GITOPS, spec, by=by, dry_run=dry_run)
-                layers = await asyncio.to_thread(self._layers.live, spec, by=by, at=self._now())
-                return await self._put(self._owner, Composed(layers, spec), by=by, dry_run=dry_run)
+                    return await self._accept(Owner.GITOPS, stated, by=by, dry_run=dry_run)
+                wanted = await asyncio.to_thread(self._live, stated.spec, by)
+                return await self._put(self._owner, wanted, by=by, dry_run=dry_run)
 
     async def edit(self, edits: Sequence[Edit], *, by: str) -> Change:
         """Edit keys of the spec in force; they stay on top of what its owner says."""
-        async with self._lock:
+        async with self._turn():
             with self._remembered(by):
-                before = document(self._fleet.spec)
-                spec = spec_of_edit(await asyncio.to_thread(read, edited(before, edits)))
-                layers = await asyncio.to_thread(self._layers.live, spec, by=by, at=self._now())
-                return await self._put(self._owner, Composed(layers, spec), by=by)
+                wanted = await asyncio.to_thread(self._edited, edits, by)
+                return await self._put(self._owner, wanted, by=by)
 
     async def drop_overrides(self, keys: Sequence[str] | None) -> Change:
         """Take live edits back: those of some keys, or all (None)."""
-        async with self._lock:
-            there = [each.key for each in self._layers.overrides]
+        async with self._turn():
+            there = {each.key: each for each in self._overrides}
             if unknown := [key for key in keys or () if key not in there]:
-                listed = ", ".join(there) or "none"
-                detail = f"no override has the key {unknown[0][:200]!r}; there are: {listed}"
+                detail = f"no override has the key {unknown[0][:200]!r}; there are: {some(there)}"
                 raise problem("unknown-override", "No such override", detail, 404)
             by = "a dropped override"
             with self._remembered(by):
-                layers = self._layers.without(keys)
-                spec = spec_of_edit(await asyncio.to_thread(layers.load))
-                gone = [(each, "it was taken back") for each in self._layers.overrides]
-                dropped = tuple(pair for pair in gone if pair[0] not in layers.overrides)
-                return await self._put(self._owner, Composed(layers, spec, dropped), by=by)
+                wanted = await asyncio.to_thread(self._in_force.layers.without, keys)
+                return await self._put(self._owner, wanted, by=by)
 
-    def _check(self, expected: int | None) -> None:
-        generation = self._fleet.generation
-        if expected is not None and expected != generation:
-            raise problem(
-                "generation-changed",
-                "The fleet spec was changed meanwhile",
-                f"If-Match names generation {expected}, the fleet is at generation {generation}: get it "
-                "again (GET /api/fleet), make the change on that, and send it with the new ETag",
-                412,
-                expected=expected,
-                generation=generation,
-            )
+    def _live(self, wanted: FleetSpec, by: str) -> Composed:
+        return self._in_force.layers.live(wanted, by=by, at=self._now())
+
+    def _edited(self, edits: Sequence[Edit], by: str) -> Composed:
+        return self._live(spec_of_edit(read(edited(self._in_force.document, edits))), by)
 
     # -- the one way -------------------------------------------------------------------------------------
 
-    async def _accept(self, owner: Owner, spec: FleetSpec, *, by: str, dry_run: bool = False) -> Change:
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One change at a time. Before the first spec is in force there is nothing that could be changed."""
+        if not self._started:
+            raise ProblemError(STARTING)
+        async with self._lock:
+            yield
+
+    async def _accept(self, owner: Owner, stated: Stated, *, by: str, dry_run: bool = False) -> Change:
         """A new accepted spec, with the live edits on top."""
-        wanted = await asyncio.to_thread(accept, spec, self._layers.overrides)
+        wanted = await asyncio.to_thread(accept, stated, self._overrides)
         return await self._put(owner, wanted, by=by, dry_run=dry_run)
 
     async def _put(self, owner: Owner, wanted: Composed, *, by: str, dry_run: bool = False) -> Change:
         """Apply, then take over and keep."""
+        try:
+            self._check(wanted.spec)
+        except ValueError as wrong:
+            raise problem("spec-refused", "Spec refused", str(wrong), 422, problems=[str(wrong)]) from None
         self._changing = not dry_run
+        self._unobserved = True
         try:
             applied = await self._fleet.apply(wanted.spec, dry_run=dry_run)
         finally:
@@ -229,32 +299,44 @@ class FleetConfig:
         change = _change(self._fleet.generation, applied, wanted, dry_run)
         if dry_run:
             return change
-        self._owner, self._layers = owner, wanted.layers
+        self._take_over(owner, wanted)
         for override, why in wanted.dropped:
             LOG.warning("live edit dropped", key=override.key, by=override.by, why=why)
         self._last = self._changed("Applied", _told(change, by))
         LOG.info("the fleet spec is in force", change=self._last.message)
-        await self._keep()
         try:
             self.on_applied()
         except ProblemError as failed:
             LOG.error("the fleet spec is in force, but not for who may call", detail=failed.problem.detail)
-        return change
+        await self._keep(by)
+        return change.model_copy(update={"saved": not self._troubles.unsaved})
 
-    async def _keep(self) -> None:
+    def _take_over(self, owner: Owner, wanted: Composed) -> None:
+        before = (self._owner, self._overrides, self._in_force.document)
+        if (owner, wanted.layers.overrides, wanted.document) != before:
+            self._edition += 1
+        self._owner, self._in_force = owner, wanted
+
+    async def _keep(self, by: str) -> None:
         """Bring the disk up to date. The change is in force: a disk that fails does not take it back."""
-        accepted = document(self._layers.accepted) if self._owner is Owner.GITOPS else None
-        kept = Kept(owner=self._owner, overrides=self._layers.overrides, accepted=accepted)
-        if kept == self._kept:
+        accepted = self._in_force.layers.accepted.said if self._owner is Owner.GITOPS else None
+        kept = Kept(owner=self._owner, overrides=self._overrides, accepted=accepted)
+        acted = by != FILE  # a person, or GitOps: what was lost is made good, or given up
+        if kept == self._kept and not self._troubles.unsaved and not (acted and self._troubles.lost):
             return
         try:
             await asyncio.to_thread(self._store.write, kept)
         except ProblemError as failed:
-            told = f"it is in force, but a restart forgets it: {failed.problem.detail}"
-            self._last = self._changed("NotKept", told, status=False)
-            LOG.error("the change is not kept", detail=told)
+            why = f"a restart forgets what is in force: {failed.problem.title}: {failed.problem.detail}"
+            self._set_troubles(unsaved=why)
+            LOG.error("the fleet spec in force is not kept", detail=why)
         else:
             self._kept = kept
+            self._set_troubles(unsaved="", lost="")
+
+    def _set_troubles(self, **troubles: str) -> None:
+        self._troubles = replace(self._troubles, **troubles)
+        self._unobserved = True
 
     @contextmanager
     def _remembered(self, by: str, dry_run: bool = False) -> Iterator[None]:
@@ -264,25 +346,28 @@ class FleetConfig:
         except ProblemError as refused:
             if not dry_run:
                 detail = refused.problem.detail
-                self._last = self._changed("Refused", f"{by}: {detail}", status=False)
+                self._refuse(by, detail)
                 what = "fleet file refused, the running one stays" if by == FILE else "change refused"
                 LOG.error(what, by=by, detail=detail)
             raise
+
+    def _refuse(self, by: str, why: str) -> None:
+        self._last = self._changed("Refused", f"{by}: {why}", status=False)
 
     def _changed(self, reason: str, message: str, *, status: bool = True) -> Condition:
         return Condition(type="LastChange", status=status, reason=reason, message=message, since=self._now())
 
     # -- reading -----------------------------------------------------------------------------------------
 
-    async def _file_spec(self) -> FleetSpec:
+    async def _file_spec(self) -> Stated:
         """What the file says now. Raises ProblemError (422) with every problem of it in `extra`."""
         content = await asyncio.to_thread(content_of, self._path)
         if content is None:
             detail = f"{self._path}: not there, or not readable; name another fleet file with --config"
-            raise problem("fleet-file-unreadable", "Fleet file unreadable", detail, 422)
+            raise problem(UNREADABLE, "Fleet file unreadable", detail, 422)
         self._seen = content
         loaded = await asyncio.to_thread(load, content, str(self._path))
-        spec = spec_of_file(loaded)
+        stated = spec_of_file(loaded)
         if loaded.problems:
             for found in loaded.problems:
                 LOG.info("fleet file", problem=str(found))
@@ -291,16 +376,18 @@ class FleetConfig:
                 file=str(self._path),
                 keys=len(loaded.problems),
             )
-        return spec
+        return stated
 
-    def _gitops_spec(self, kept: Kept) -> FleetSpec | None:
-        """The accepted spec that GitOps left; None if it owns none, or none that can be read today."""
-        if kept.accepted is None:
-            return None
-        loaded = read(kept.accepted)
+    def _remembered_state(self) -> tuple[Found, Stated | None]:
+        """What is kept, and the accepted spec in it if GitOps owns it. One that is invalid today is lost."""
+        found = self._store.read()
+        if found.kept.accepted is None:
+            return found, None
+        loaded = load_document(found.kept.accepted, "GitOps")
         if loaded.spec is None:
-            self._store.set_aside(f"the spec from GitOps is not valid: {complaint(loaded.errors[0])}")
-        return loaded.spec
+            why = f"the spec from GitOps is not valid: {complaint(loaded.errors[0])}"
+            return self._store.set_aside(why), None
+        return found, Stated(loaded.spec, loaded.said)
 
 
 def _change(generation: int, applied: Applied, wanted: Composed, dry_run: bool) -> Change:

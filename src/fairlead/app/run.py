@@ -146,6 +146,7 @@ async def _tick(system: System, server: uvicorn.Server) -> None:
         await asyncio.sleep(TICK)
         now = loop.time()
         await system.fleet.tick()
+        system.config.tick()
         system.gateway.tick(now)
         for connection in list(server.server_state.connections):
             tick = getattr(connection, "tick", None)  # WebSocket connections have none

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from shlex import quote
 from typing import Any
 
 import click
 
-from fairlead.app.fleet_layers import complaint
+from fairlead.app.fleet_reading import complaint
 from fairlead.cli.edit import Json, change_lines, edit_fleet, file_text, fleet_client, live_edit_text
-from fairlead.cli.literal_secrets import looks_secret, variable_for
+from fairlead.cli.literal_secrets import covered, variable_for
 from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import GOOD, print_json, problem, say, warn
 from fairlead.cli.servers import settled, show_servers
@@ -19,7 +19,6 @@ from fairlead.stores.fleet_file import load as load_fleet
 from fairlead.stores.yaml_text import write_yaml
 
 _SOURCES = ("package", "command", "url")
-_MAY_HOLD_SECRETS = {"environment": "--env '{0}=${{{1}}}'", "headers": "--header '{0}: ${{{1}}}'"}
 
 
 @click.command("add")
@@ -47,10 +46,8 @@ def add_command(name: str, *, dry_run: bool, as_json: bool, **given: Any) -> Non
     not touched.
     """
     entry = _entry(given)
-    lasting = {
-        part: _without_secrets(value) if part in _MAY_HOLD_SECRETS else value for part, value in entry.items()
-    }
-    _warn_of_secrets(entry)
+    lasting = covered(entry, lambda secret: f"${{{variable_for(secret)}}}")
+    _warn_of_secrets(entry, lasting)
     _check(name, entry)
     client = fleet_client(given)
     change = edit_fleet(client, lambda spec: with_server(spec, name, entry), dry_run=dry_run)
@@ -114,29 +111,31 @@ def _pairs(texts: Iterable[str], mark: str, option: str, form: str) -> dict[str,
     return pairs
 
 
-def _without_secrets(texts: dict[str, str]) -> Json:
-    """Variables or headers as they may stand in a file: `${NAME}` for what looks like a secret."""
-    return {
-        name: f"${{{variable_for(name)}}}" if looks_secret(name, text) else text
-        for name, text in texts.items()
-    }
+def _warn_of_secrets(entry: Json, lasting: Json) -> None:
+    for given, better in zip(_options(entry), _options(lasting), strict=True):
+        if given != better:
+            option, text = better
+            warn(
+                f"{option}: what is given looks like a secret: who reads the fleet spec sees it, and your "
+                "shell remembers it. Better set the variable where Fairlead runs, and write "
+                f"{option} {quote(text)}"
+            )
 
 
-def _warn_of_secrets(entry: Json) -> None:
-    for part, example in _MAY_HOLD_SECRETS.items():
-        for name, value in entry.get(part, {}).items():
-            if looks_secret(name, value):
-                variable = variable_for(name)
-                warn(
-                    f"the value of {name} looks like a secret: who reads the fleet spec sees it, and "
-                    f"your shell remembers it. Better set {variable} where Fairlead runs, and write "
-                    + example.format(name, variable)
-                )
+def _options(entry: Json) -> Iterator[tuple[str, str]]:
+    """The entry as the options that give it, those that may hold a secret."""
+    yield "--url", entry.get("url", "")
+    for text in entry.get("args", ()):
+        yield "--arg", text
+    for name, value in entry.get("environment", {}).items():
+        yield "--env", f"{name}={value}"
+    for name, value in entry.get("headers", {}).items():
+        yield "--header", f"{name}: {value}"
 
 
 def _check(name: str, entry: Json) -> None:
     """What a fleet file with only this server would be told; the service checks the whole once more."""
-    loaded = load_fleet(json.dumps({"servers": {name: entry}}), "")
+    loaded = load_fleet(write_yaml({"servers": {name: entry}}), "")
     for warning in loaded.warnings:
         warn(complaint(warning))
     if loaded.errors:

@@ -8,17 +8,23 @@ from urllib.parse import quote
 import click
 
 from fairlead.cli.client import connect
-from fairlead.cli.edit import Json, fleet_client, server_in
-from fairlead.cli.options import json_option, load, state_options
+from fairlead.cli.edit import Json, fleet_client, server_in, tell_live_edit
+from fairlead.cli.options import BreakerName, ServerName, json_option, load, state_options
 from fairlead.cli.output import columns, plain, print_json, say, state_text, style
 from fairlead.model.fleet import Strategy
+from fairlead.model.reports import BreakerScope
 
 _AS_FLEET = "fleet"
 
 
 @click.command("strategy")
 @click.argument("strategy", type=click.Choice([*map(str, Strategy), _AS_FLEET]), required=False)
-@click.option("--server", metavar="NAME", help="Only for this server; `fleet` then means: as for all.")
+@click.option(
+    "--server",
+    type=ServerName(),
+    metavar="NAME",
+    help="Only for this server; `fleet` then means: as for all.",
+)
 @json_option
 @state_options
 def strategy_command(strategy: str | None, *, server: str | None, as_json: bool, **given: Any) -> None:
@@ -44,7 +50,7 @@ def strategy_command(strategy: str | None, *, server: str | None, as_json: bool,
     _show_balance(status)
     if strategy is not None:
         say()
-        say("This is a live edit, kept across restarts; `fairlead overrides` lists it.")
+        tell_live_edit(client)
 
 
 def _show_balance(status: Json) -> None:
@@ -91,17 +97,28 @@ def _member_row(member: Json) -> tuple[str, ...]:
 
 
 @click.command("breakers")
-@click.option("--reset", metavar="ID", help="Close the breaker of this server or instance.")
+@click.option(
+    "--reset", type=BreakerName(), metavar="ID", help="Close the breaker of this server or instance."
+)
+@click.option(
+    "--scope",
+    type=click.Choice([*map(str, BreakerScope)]),
+    help="What --reset means, where a server and an instance have the same id.",
+)
 @json_option
 @state_options
-def breakers_command(*, reset: str | None, as_json: bool, **given: Any) -> None:
+def breakers_command(*, reset: str | None, scope: str | None, as_json: bool, **given: Any) -> None:
     """Show the circuit breakers of servers and instances; the counts are those of their windows."""
+    if scope and reset is None:
+        msg = "--scope goes with --reset"
+        raise click.UsageError(msg)
     client = connect(load(**given).settings)
     if reset is None:
         answer = client.get("/api/circuit-breakers")
         breakers = answer["breakers"]
     else:
-        answer = client.post(f"/api/circuit-breakers/{quote(reset, safe='')}/reset")
+        query = f"?scope={scope}" if scope else ""
+        answer = client.post(f"/api/circuit-breakers/{quote(reset, safe='')}/reset{query}")
         breakers = [answer]
     if as_json:
         print_json(answer)

@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from fairlead.cli.client import connect
-from fairlead.cli.options import json_option, load, state_options
+from fairlead.cli.options import ServerName, json_option, load, state_options
 from fairlead.cli.output import plain, print_json
 
 
 @click.command("call")
-@click.argument("server")
+@click.argument("server", type=ServerName())
 @click.argument("tool")
 @click.argument("arguments", default="{}", metavar="[JSON]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds. [the server's own]")

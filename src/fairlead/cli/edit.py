@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from fairlead.cli.client import Client, connect
-from fairlead.cli.options import json_option, load, state_options
-from fairlead.cli.output import columns, plain, print_json, problem, say
+from fairlead.cli.options import ServerName, json_option, load, state_options
+from fairlead.cli.output import columns, counted, plain, print_json, problem, say, warn
 from fairlead.cli.servers import PATIENCE
 from fairlead.model.errors import ProblemError
 from fairlead.stores.fleet_walk import nearest
@@ -40,6 +40,7 @@ def edit_fleet(client: Client, edit: Callable[[Json], Json], *, dry_run: bool = 
             if error.problem.status != 412:
                 raise
         else:
+            warn_unless_saved(saved=change["saved"])
             return change
     raise problem(
         "fleet-busy",
@@ -59,8 +60,7 @@ def change_lines(change: Json) -> list[str]:
     dry = change["dryRun"]
     rows = [(server, text[dry]) for deed, text in _DEEDS.items() for server in change[deed]]
     for moved in change["sessionsMoved"]:
-        count = len(moved["sessions"])
-        sessions = f"{count} session{'' if count == 1 else 's'}"
+        sessions = counted(len(moved["sessions"]), "session")
         rows.append((moved["server"], f"{sessions} {'would get' if dry else 'got'} a new instance"))
     rows += [
         (key, f"this live edit {'would be' if dry else 'was'} dropped") for key in change["droppedOverrides"]
@@ -91,7 +91,7 @@ def without_server(spec: Json, name: str) -> Json:
 
 
 @click.command("remove")
-@click.argument("name")
+@click.argument("name", type=ServerName())
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @json_option
 @state_options
@@ -117,6 +117,23 @@ def remove_command(name: str, *, yes: bool, as_json: bool, **given: Any) -> None
         say(live_edit_text(fleet["owner"]))
         file = file_text(fleet["owner"])
         say(f"To make it last, take `servers.{name}` out of {file}, and its weight if it has one.")
+
+
+def warn_unless_saved(*, saved: bool) -> None:
+    if not saved:
+        warn(
+            "the change is in force, but could not be written to the state folder: THE NEXT RESTART FORGETS "
+            "IT. `fairlead logs` says why"
+        )
+
+
+def tell_live_edit(client: Client) -> None:
+    """Say of the live edit of just now whether it lasts."""
+    conditions = client.get("/api/fleet")["conditions"]
+    saved = all(condition["status"] for condition in conditions if condition["type"] == "Kept")
+    warn_unless_saved(saved=saved)
+    if saved:
+        say("This is a live edit, kept across restarts; `fairlead overrides` lists it.")
 
 
 def live_edit_text(owner: str) -> str:

@@ -21,6 +21,9 @@ _SHAPE = re.compile(
     r"|://[^/\s:@]*:[^/\s@]+@"  # a URL with a password
 )
 _HARMLESS = re.compile(r"true|false|yes|no|on|off|none|[0-9]{0,6}", re.IGNORECASE)
+_QUERY = re.compile(r"([?&])([^?&=#]+)=([^&#]*)")
+_OPTION = re.compile(r"--?([A-Za-z][\w.-]*)")
+_PAIR = re.compile(r"(-{0,2}([A-Za-z][\w.-]*)(?:=|: ?))(?!//)(.+)", re.DOTALL)
 _RANDOM = re.compile(r"(?!/)(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/_=-]{24,}|[0-9a-f]{32,}")
 
 
@@ -36,18 +39,42 @@ def looks_secret(name: str, value: str) -> bool:
 
 
 def variable_for(name: str) -> str:
-    """The environment variable that could hold the value of the variable or header `name`."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", name).upper()
+    """The environment variable that could hold the value of the variable, header or option `name`."""
+    return re.sub(r"[^A-Za-z0-9_]|^(?=[0-9])", "_", name).upper()
 
 
 def covered(value: Any, cover: Callable[[str], str], name: str = "") -> Any:
-    """JSON data with each text that looks like a secret replaced by `cover(its name)`."""
+    """JSON data with each text, or part of one, that looks like a secret replaced by `cover(its name)`."""
     match value:
         case str():
-            return cover(name) if looks_secret(name, value) else value
+            bare = _with_query(value, lambda _: "")
+            return cover(name) if looks_secret(name, bare) else _with_query(value, cover)
         case dict():
             return {key: covered(item, cover, key) for key, item in value.items()}
         case list():
-            return [covered(item, cover, name) for item in value]
+            return [
+                _item(item, before, cover, name) for item, before in zip(value, ["", *value], strict=False)
+            ]
         case _:
             return value
+
+
+def _with_query(url: str, cover: Callable[[str], str]) -> str:
+    """The text with what looks like a secret in a URL's query replaced."""
+
+    def parameter(found: re.Match[str]) -> str:
+        return f"{found[1]}{found[2]}={cover(found[2])}" if looks_secret(found[2], found[3]) else found[0]
+
+    return _QUERY.sub(parameter, url)
+
+
+def _item(item: Any, before: Any, cover: Callable[[str], str], name: str) -> Any:
+    """An item of the list `name`, such as an argument: `--name=value`, `Name: value`, what follows --name."""
+    if not isinstance(item, str):
+        return covered(item, cover, name)
+    if (pair := _PAIR.fullmatch(item)) and looks_secret(pair[2], pair[3]):
+        return pair[1] + cover(pair[2])
+    if _OPTION.fullmatch(item):
+        return item
+    option = _OPTION.fullmatch(before) if isinstance(before, str) else None
+    return covered(item, cover, option[1] if option else name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import Any
 
 import click
 
-from fairlead.cli.options import json_option, load, state_options
+from fairlead.cli.options import ServerName, json_option, load, state_options
 from fairlead.cli.output import plain, problem
 from fairlead.cli.tail import Follower, rotated_lines
 from fairlead.model.errors import ProblemError
@@ -22,7 +21,7 @@ POLL = 0.2  # s
 
 
 @click.command("logs")
-@click.argument("server", required=False)
+@click.argument("server", type=ServerName(), required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="How many.")
 @json_option
@@ -47,18 +46,16 @@ def _log_file(state: StateFolder, server: str | None) -> Path:
         path, known = state.orchestrator_log, []
     else:
         known = sorted({file.name.split(".log")[0] for file in state.server_logs.glob("*.log*")})
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", server):
-            raise _no_log(server, state.server_logs, known, status=400)
         path = state.server_log(server)
     if not path.exists():
-        raise _no_log(server or "the orchestrator", path, known, status=404)
+        raise _no_log(server or "the orchestrator", path, known)
     return path
 
 
-def _no_log(name: str, where: Path, known: list[str], *, status: int) -> ProblemError:
+def _no_log(name: str, where: Path, known: list[str]) -> ProblemError:
     there = f"; there are logs of {', '.join(known)}" if known else ""
     detail = f"{where}: it was not started with this state folder yet{there}"
-    return problem("no-log", f"there is no log of {name}", detail, status=status)
+    return problem("no-log", f"there is no log of {name}", detail, status=404)
 
 
 def _show(line: str, server: str | None, *, as_json: bool) -> None:

@@ -7,7 +7,10 @@ not wait for what the others need.
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "call": ("call", "Call a tool of a server."),
     "start": ("servers", "Start a server that was stopped."),
     "stop": ("servers", "Stop a server; the others go on."),
-    "restart": ("servers", "Stop a server and start it again."),
+    "restart": ("servers", "Replace the instances of a server by new ones."),
     "add": ("add", "Add a server to the running fleet."),
     "remove": ("edit", "Take a server out of the running fleet."),
     "scale": ("scale", "Set how many instances a server has."),
@@ -82,7 +85,15 @@ def cli() -> None:
 
 
 def main() -> None:
+    _replace_closed_streams()
     cli(prog_name="fairlead")
+
+
+def _replace_closed_streams() -> None:
+    """Python has None for a stream that is closed (`>&-`): one that takes and gives nothing stands in."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # in this order, so that each gets its own descriptor
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 if __name__ == "__main__":

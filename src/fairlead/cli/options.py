@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,8 @@ import click
 
 from fairlead.app.settings_loader import LoadedSettings, load_settings
 from fairlead.cli.output import warn
+from fairlead.model.errors import SpecError
+from fairlead.model.fleet_values import check_id
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -19,6 +22,29 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _PORT = click.IntRange(0, 65535)
+
+
+class ServerName(click.ParamType[str]):
+    """A server's id, so that it is one segment of a path and no way to another resource."""
+
+    name = "server"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            check_id(self.server_of(value))
+        except SpecError as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
+        return str(value)
+
+    def server_of(self, value: str) -> str:
+        return value
+
+
+class BreakerName(ServerName):
+    """The id of a server or of an instance, which is its server's with a number."""
+
+    def server_of(self, value: str) -> str:
+        return re.sub(r"-[0-9]+$", "", value)
 
 
 def settings_option(command: _Command) -> _Command:

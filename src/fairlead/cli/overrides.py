@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import click
 
-from fairlead.cli.edit import Json, change_lines, fleet_client
+from fairlead.cli.edit import Json, change_lines, fleet_client, warn_unless_saved
 from fairlead.cli.literal_secrets import covered
 from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import columns, instant, plain, print_json, say
@@ -39,6 +39,7 @@ def overrides_command(*, dropped: tuple[str, ...], drop_all: bool, as_json: bool
         return
     query = "?" + urlencode([("key", key) for key in dropped]) if dropped else ""
     change = client.delete(f"/api/fleet/overrides{query}")
+    warn_unless_saved(saved=change["saved"])
     if as_json:
         print_json(change)
     else:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from fairlead.cli.client import Client, connect, server_path
-from fairlead.cli.options import json_option, load, state_options
-from fairlead.cli.output import GOOD, columns, instant, plain, print_json, say, state_text, style
+from fairlead.cli.options import ServerName, json_option, load, state_options
+from fairlead.cli.output import GOOD, columns, counted, instant, plain, print_json, say, state_text, style
 
 PASSING = ("installing", "starting")  # the states that end by themselves
 PATIENCE = 600.0  # s: a start may install a package
@@ -18,7 +18,7 @@ Server = dict[str, Any]  # a `ServerStatus` as REST shows it
 
 
 @click.command("status")
-@click.argument("server", required=False)
+@click.argument("server", type=ServerName(), required=False)
 @json_option
 @state_options
 def status_command(server: str | None, *, as_json: bool, **given: Any) -> None:
@@ -67,12 +67,12 @@ def _facts(server: Server) -> list[tuple[str, str]]:
         ("state", f"{state_text(server['state'])}  {plain(server['message'])}"),
         ("source", plain(server["source"])),
         ("server", plain(version) or "-"),
-        ("offers", f"{server['tools']} tools, {server['resources']} resources, {server['prompts']} prompts"),
+        ("offers", ", ".join(counted(server[f"{noun}s"], noun) for noun in ("tool", "resource", "prompt"))),
         ("sharing", server["sharing"]),
         ("strategy", server["strategy"] + style(panic, fg="red")),
         ("breaker", state_text(server["breaker"])),
         ("scale", scale_text(server)),
-        ("waiting", f"{server['callsWaiting']} calls"),
+        ("waiting", counted(server["callsWaiting"], "call")),
         ("weight", f"{server['weight']:g}"),
         ("capabilities", ", ".join(server["capabilities"]) or "-"),
         ("restarts", str(server["restarts"])),
@@ -83,7 +83,7 @@ def scale_text(server: Server) -> str:
     """How many instances there are, should be and may be."""
     ready = ready_instances(server)
     wanted, least, most = (server[f"{name}Instances"] for name in ("wanted", "min", "max"))
-    return f"{ready} of {wanted} instances ready; {least} to {most} allowed"
+    return f"{ready} of {counted(wanted, 'instance')} ready; {least} to {most} allowed"
 
 
 def ready_instances(server: Server) -> int:
@@ -107,7 +107,7 @@ def _instance_row(row: dict[str, Any]) -> tuple[str, ...]:
         f"MCP {row['protocolVersion']}" if row.get("protocolVersion") else "",
         f"since {instant(started)}" if started else "",
         f"{row['callsInFlight']} in flight",
-        f"{row['callsTotal']} calls",
+        counted(row["callsTotal"], "call"),
         f"{cores:.0%} CPU" if cores is not None else "",
         f"{memory / 2**20:.0f} MiB" if memory else "",
         ", ".join(filter(None, marks)),
@@ -138,7 +138,7 @@ def _change(server: str, action: str, *, as_json: bool, given: dict[str, Any]) -
 
 
 @click.command("start")
-@click.argument("server")
+@click.argument("server", type=ServerName())
 @json_option
 @state_options
 def start_command(server: str, *, as_json: bool, **given: Any) -> None:
@@ -147,7 +147,7 @@ def start_command(server: str, *, as_json: bool, **given: Any) -> None:
 
 
 @click.command("stop")
-@click.argument("server")
+@click.argument("server", type=ServerName())
 @json_option
 @state_options
 def stop_command(server: str, *, as_json: bool, **given: Any) -> None:
@@ -156,9 +156,9 @@ def stop_command(server: str, *, as_json: bool, **given: Any) -> None:
 
 
 @click.command("restart")
-@click.argument("server")
+@click.argument("server", type=ServerName())
 @json_option
 @state_options
 def restart_command(server: str, *, as_json: bool, **given: Any) -> None:
-    """Stop SERVER and start it again."""
+    """Replace the instances of SERVER by new ones: while it serves, these come first, and no call is lost."""
     _change(server, "restart", as_json=as_json, given=given)

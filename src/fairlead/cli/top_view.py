@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.cli.output import STATE_COLOURS, columns, plain, say, style, warn
+from fairlead.cli.output import STATE_COLOURS, columns, counted, plain, say, style, warn
 from fairlead.cli.rates import Breaker, Frame, InstanceRow, ServerRow
 
 Cell = tuple[str, str]  # a text and its colour ("" for none)
@@ -42,11 +42,11 @@ _AROUND = 4  # lines of the screen that are not rows
 def header(frame: Frame) -> list[str]:
     """The fleet as a whole, in two lines."""
     traffic = frame.traffic
-    sessions = "-" if frame.sessions is None else str(frame.sessions)
+    sessions = "- sessions" if frame.sessions is None else counted(frame.sessions, "session")
     since = "last interval" if frame.latency_of == "interval" else "since start"
     return [
         f"{_rate(traffic.calls_per_second)} calls/s  {frame.in_flight} in flight  "
-        f"{_rate(traffic.errors_per_second)} errors/s  {sessions} sessions  generation {frame.generation}",
+        f"{_rate(traffic.errors_per_second)} errors/s  {sessions}  generation {frame.generation}",
         f"latency ({since}): p50 {_seconds(traffic.p50)}  p95 {_seconds(traffic.p95)}  "
         f"p99 {_seconds(traffic.p99)}",
     ]

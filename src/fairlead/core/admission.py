@@ -37,6 +37,7 @@ from typing import Final, NamedTuple
 
 from fairlead.core import refusals
 from fairlead.model.errors import Problem
+from fairlead.model.fleet_values import ORIGIN
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Network = IPv4Network | IPv6Network
@@ -81,7 +82,6 @@ _REQUEST_HEADERS: Final = (
 )
 _MCP_PARAM: Final = re.compile(rb"mcp-param-[a-z0-9_.-]{1,64}")
 _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:(?P<port>[0-9]{1,5}))?")
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s,*]+")
 _OWS: Final = b" \t"
 _LENGTH_DIGITS: Final = 18
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -215,7 +215,7 @@ def _own_origins(authority: str) -> Iterator[str]:
 def parse_origin(text: str) -> str:
     """An origin as browsers send it. Raises ValueError that says how to write it."""
     origin = text.strip().lower().removesuffix("/")
-    if not _ORIGIN.fullmatch(origin) or not origin.isascii():
+    if not ORIGIN.fullmatch(origin):
         msg = (
             f"allowedOrigins: {text!r} is not an origin; write scheme://host[:port], without path or wildcard"
         )

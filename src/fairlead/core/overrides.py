@@ -121,13 +121,23 @@ def _with(base: Document, key: Key, value: Any) -> Document:
     return base | {name: value}
 
 
+def said_at(key: Key, *, removed: bool, base: Document, said: Document) -> Any:
+    """What the owner of the accepted document has at a key; None if nothing.
+
+    `said` is the document as written; in `base` its `defaults` are filled into each server. The removal of a
+    server is about the server's own entry, not about the defaults of all.
+    """
+    found = lookup(said if removed and key[0] == "servers" and len(key) == 2 else base, key)
+    return None if found is ABSENT else found
+
+
 def rebase(
-    overrides: Sequence[Override], base: Document
+    overrides: Sequence[Override], base: Document, said: Document
 ) -> tuple[tuple[Override, ...], tuple[Override, ...]]:
     """Those that still stand on a new accepted document, and those that its owner has overtaken.
 
     An override falls when the document now has something else at its key than it had, or when the server
-    that it is about is gone.
+    that it is about is gone. For `base` and `said` see `said_at`.
     """
     added = {
         edit.key[1]
@@ -138,8 +148,7 @@ def rebase(
     dropped: list[Override] = []
     for override in overrides:
         key = parse_key(override.key)
-        found = lookup(base, key)
-        stands = same(None if found is ABSENT else found, override.was)
+        stands = same(said_at(key, removed=override.removed, base=base, said=said), override.was)
         server = _server(key)
         if server is not None and server not in added and lookup(base, ("servers", server)) is ABSENT:
             stands = False

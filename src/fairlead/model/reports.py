@@ -103,6 +103,7 @@ class Change(StatusModel):
     sessions_moved: tuple[ServerChange, ...] = ()  # they had an instance of their own, and get a new one
     dropped_overrides: tuple[str, ...] = ()  # keys that the owner changed, too
     dry_run: bool = False
+    saved: bool = True  # False: it is in force, but could not be written down, so a restart forgets it
 
 
 class Owner(StrEnum):
@@ -125,6 +126,6 @@ class FleetStatus(StatusModel):
     owner: Owner
     generation: int
     observed_generation: int  # the generation that the servers have settled on
-    conditions: list[Condition]  # Ready, Reconciling, Stalled, LastChange
+    conditions: list[Condition]  # Ready, Reconciling, Stalled, Kept, LastChange
     overrides: list[Override]
     spec: dict[str, Any]  # in the fleet file's own words, so that it can be sent back

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from fairlead.model.fleet import FleetSpec
 
@@ -33,10 +34,14 @@ class SpecProblem:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The outcome of loading: `spec` is None exactly when one of the problems is an error."""
+    """The outcome of loading: `spec` is None exactly when one of the problems is an error.
+
+    `said` is the document as it was written, before its `defaults` were filled in; empty without a spec.
+    """
 
     spec: FleetSpec | None
     problems: tuple[SpecProblem, ...]
+    said: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def errors(self) -> tuple[SpecProblem, ...]:

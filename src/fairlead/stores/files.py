@@ -40,6 +40,8 @@ def read(path: Path) -> bytes | None:
         _check(path, descriptor)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
+    except OSError as error:
+        raise _unusable(path, error) from error
     finally:
         os.close(descriptor)
 
@@ -59,10 +61,13 @@ def _check(path: Path, descriptor: int) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file by `content`, mode 0600, synced to the disk together with its folder."""
+    """Replace the file by `content`, mode 0600, synced to the disk together with its folder.
+
+    Raises `ProblemError`; when it was the folder that could not be synced, the new content stands there.
+    """
     with _prepared(path, content) as temporary:
         temporary.replace(path)
-    _sync_folder(path.parent)
+        _sync_folder(path.parent)
 
 
 def create_once(path: Path, content: bytes) -> bytes:
@@ -74,7 +79,7 @@ def create_once(path: Path, content: bytes) -> bytes:
             os.link(temporary, path)
         except FileExistsError:  # another process was first: its content holds
             return read(path) or b""
-    _sync_folder(path.parent)
+        _sync_folder(path.parent)
     return content
 
 

@@ -8,7 +8,7 @@ written, and the model.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 from fairlead.model.fleet import FleetFile, FleetSpec, HealthCheck, LoadBalancing, ServerSpec, SpecModel
 from fairlead.model.shapes import shape_of_model
 from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
-from fairlead.stores.fleet_messages import describe, message_of, path_text
-from fairlead.stores.fleet_walk import Walk, merged, nearest, to_data
+from fairlead.stores.fleet_messages import describe, message_of, path_text, some
+from fairlead.stores.fleet_walk import Walk, folded, merged, nearest_folded, to_data
 from fairlead.stores.yaml_text import write_yaml
 from fairlead.stores.yaml_tree import (
     MAX_BYTES,
@@ -29,9 +29,12 @@ from fairlead.stores.yaml_tree import (
     Scalar,
     Sequence,
     compose,
+    tree_of,
 )
 
+_SHAPE: Final = shape_of_model(FleetFile)
 _MOST_PROBLEMS = 1000
+_MOST_GUESSES = 20  # at what a name was meant to be
 
 
 def load(text: str | bytes, source: str) -> Loaded:
@@ -42,6 +45,14 @@ def load(text: str | bytes, source: str) -> Loaded:
     return _Loading(source).load(text)
 
 
+def load_document(data: dict[str, Any], source: str) -> Loaded:
+    """Read a fleet file's content that is data already; its problems have no place but their key path.
+
+    However large it is: documents with their `defaults` filled in are many times the file's size.
+    """
+    return _Loading(source).load_tree(tree_of(data))
+
+
 def dump(spec: FleetSpec) -> str:
     """The spec as a fleet file in today's form; `load(dump(spec))` gives an equal spec."""
     return write_yaml(document(spec))
@@ -50,7 +61,7 @@ def dump(spec: FleetSpec) -> str:
 def document(spec: FleetSpec, *, full: bool = False) -> dict[str, Any]:
     """The spec as JSON data in the fleet file's own words.
 
-    What is as by default is left out, unless it is to be `full`.
+    What nobody has said is left out, unless it is to be `full`.
     """
     data = _written(spec, full)
     servers = data.get("servers", {})
@@ -70,7 +81,7 @@ def _written(
     model: SpecModel, full: bool, *, only: set[str] | None = None, but: set[str] | None = None
 ) -> dict[str, Any]:
     return model.model_dump(
-        mode="json", by_alias=True, exclude_defaults=not full, exclude_none=True, include=only, exclude=but
+        mode="json", by_alias=True, exclude_unset=not full, exclude_none=True, include=only, exclude=but
     )
 
 
@@ -82,11 +93,15 @@ class _Loading:
         self._problems: dict[tuple[Severity, Position, str], SpecProblem] = {}
 
     def load(self, text: str | bytes) -> Loaded:
-        root = self._tree(text)
-        spec = self._spec(root) if root is not None else None
+        return self.load_tree(self._tree(text))
+
+    def load_tree(self, root: Node | None) -> Loaded:
+        spec = self._spec(root) if isinstance(root, Mapping) else None
         problems = sorted(self._problems.values(), key=lambda problem: (problem.line, problem.column))
         failed = any(problem.severity is Severity.ERROR for problem in problems)
-        return Loaded(None if failed else spec, tuple(problems))
+        if failed or spec is None:
+            return Loaded(None, tuple(problems))
+        return Loaded(spec, tuple(problems), cast("dict[str, Any]", to_data(cast("Node", root), _SHAPE)))
 
     def _report(self, severity: Severity, position: Position, path: Path, message: str, hint: str) -> None:
         """Once for each place and message: merged and aliased nodes come by more than once."""
@@ -134,11 +149,10 @@ class _Loading:
             return None
 
     def _spec(self, root: Mapping) -> FleetSpec | None:
-        shape = shape_of_model(FleetFile)
-        Walk(self._report).node(root, shape)
+        Walk(self._report).node(root, _SHAPE)
         filled = _with_defaults(root)
         try:
-            file = FleetFile.model_validate(to_data(filled, shape))
+            file = FleetFile.model_validate(to_data(filled, _SHAPE))
         except ValidationError as invalid:
             for error in invalid.errors(include_url=False):
                 self._invalid(filled, error)
@@ -156,13 +170,15 @@ class _Loading:
         if loc[0] == "servers":
             default, _, default_path = _find(root, ("defaults", *path[2:]))
             path = default_path if default is node and len(path) > 2 else path
-        self._error(position, path, *message_of(error, node, shape_of_model(FleetFile).below(path)))
+        self._error(position, path, *message_of(error, node, _SHAPE.below(path)))
 
     def _check_weights(self, root: Mapping, file: FleetFile) -> None:
-        for name in file.load_balancing.weights.keys() - file.servers.keys():
+        unknown = [name for name in file.load_balancing.weights if name not in file.servers]
+        known = {folded(server): server for server in file.servers} if unknown else {}
+        for number, name in enumerate(unknown):
             loc = ("loadBalancing", "weights", name)
-            meant = nearest(name, file.servers)
-            hint = f"did you mean {meant!r}?" if meant else f"there are: {', '.join(file.servers)}"
+            meant = nearest_folded(name, known) if number < _MOST_GUESSES else None
+            hint = f"did you mean {meant!r}?" if meant else f"there are: {some(file.servers)}"
             self._error(_find(root, (*loc, "[key]"))[1], loc, "there is no such server", hint)
 
 
@@ -199,20 +215,21 @@ def _find(root: Mapping, loc: Path) -> tuple[Node, Position, Path]:
 
 def _meaning(file: FleetFile) -> FleetSpec:
     weights = file.load_balancing.weights
-    balancing = LoadBalancing(**file.load_balancing.model_dump(exclude={"weights"}))
+    balancing = LoadBalancing(**_said(file.load_balancing, but="weights"))
     servers = {
         name: ServerSpec(
-            **dict(entry)
-            | {
-                "id": name,
-                "weight": weights.get(name, 1.0),
-                "health_check": _health_check(entry.health_check, balancing),
-            }
+            **_said(entry)
+            | ({"weight": weights[name]} if name in weights else {})
+            | {"id": name, "health_check": _health_check(entry.health_check, balancing)}
         )
         for name, entry in file.servers.items()
     }
-    rest: dict[str, Any] = {name: value for name, value in file if name in FleetSpec.model_fields}
-    return FleetSpec(**rest | {"servers": servers, "load_balancing": balancing})
+    return FleetSpec(**_said(file, but="defaults") | {"servers": servers, "load_balancing": balancing})
+
+
+def _said(model: SpecModel, *, but: str = "") -> dict[str, Any]:
+    """Only what the file says, so that the spec goes on telling that from its defaults."""
+    return {name: getattr(model, name) for name in model.model_fields_set if name != but}
 
 
 _OF_THE_FLEET: Final = {

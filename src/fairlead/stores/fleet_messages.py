@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Collection
+from itertools import islice
 
 from pydantic_core import ErrorDetails
 
@@ -22,6 +24,7 @@ _WANTED = {
     "dict_type": _MAPPING,
     "model_type": _MAPPING,
 }
+_MOST_NAMES = 10
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -47,6 +50,12 @@ def message_of(error: ErrorDetails, node: Node, shape: Shape) -> tuple[str, str]
     if error["type"] == "string_pattern_mismatch":
         return "has a character that cannot stand here, or is too long", f"it must match {context['pattern']}"
     return error["msg"], "see the schema"
+
+
+def some(names: Collection[str]) -> str:
+    """The first ten, and how many more there are."""
+    more = [f"and {len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+    return ", ".join([*islice(names, _MOST_NAMES), *more]) or "none"
 
 
 def describe(node: Node | None) -> str:

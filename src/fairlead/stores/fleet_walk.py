@@ -38,9 +38,18 @@ _SECRET = re.compile("KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant; case and separators do not count."""
-    folded = {re.sub("[_-]", "", each).lower(): each for each in known}
-    found = difflib.get_close_matches(re.sub("[_-]", "", word[:64]).lower(), folded, n=1, cutoff=0.7)
-    return folded[found[0]] if found else None
+    return nearest_folded(word, {folded(each): each for each in known})
+
+
+def nearest_folded(word: str, known: dict[str, str]) -> str | None:
+    """The same for many words, of which the known ones are `folded` once."""
+    found = difflib.get_close_matches(folded(word[:64]), known, n=1, cutoff=0.7)
+    return known[found[0]] if found else None
+
+
+def folded(word: str) -> str:
+    """What of it counts."""
+    return re.sub("[_-]", "", word).lower()
 
 
 def _meant(name: str, shape: Shape) -> str:

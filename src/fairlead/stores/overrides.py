@@ -1,18 +1,22 @@
 """What the state folder keeps of the fleet spec: live edits, the spec's owner, and what GitOps put last.
 
-One file, `overrides.json`. It never stops a start: one that is damaged is set aside, with a warning.
+One file, `overrides.json`. One that is damaged is set aside, and counts as lost until something is kept
+again, also across restarts. One that may be good (it cannot be read just now, or a newer version wrote it) is
+left alone, and nothing starts without it.
 """
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from fairlead.core.overrides import parse_key
-from fairlead.model.errors import ProblemError
 from fairlead.model.reports import Override, Owner
 from fairlead.stores import files
 from fairlead.stores.state import StateFolder
@@ -22,7 +26,7 @@ _FORMAT: Final = 1
 
 
 class Kept(BaseModel):
-    """`accepted` is the accepted spec in the fleet file's words while GitOps owns it, else None."""
+    """`accepted` is what GitOps has put, in its own words, while it owns the spec, else None."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -46,6 +50,14 @@ class Kept(BaseModel):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was read; `lost` tells of what could not be and is gone, for a person."""
+
+    kept: Kept = field(default_factory=Kept)
+    lost: str = ""
+
+
 class OverrideStore:
     """Reads and writes block: call them in a thread where others wait."""
 
@@ -56,35 +68,61 @@ class OverrideStore:
     def __repr__(self) -> str:
         return f"OverrideStore({str(self._path)!r})"
 
-    def read(self) -> Kept:
-        """What is kept; nothing where there is no file, or a damaged one, which is set aside."""
+    def read(self) -> Found:
+        """What is kept; nothing where there is no file, or a damaged one, which is set aside.
+
+        Raises `ProblemError` when a file is there that may be good, but cannot be understood now.
+        """
+        content = files.read(self._path)
+        if content is None:
+            aside = self._asides()
+            return Found(lost=f"{aside[-1]} was set aside and nothing was kept since") if aside else Found()
         try:
-            content = files.read(self._path)
-            return Kept() if content is None else Kept.model_validate_json(content)
-        except ProblemError as unusable:
-            self.set_aside(unusable.problem.title)
+            return Found(Kept.model_validate_json(content))
         except ValidationError as damaged:
+            self._refuse_newer(content)
             first = damaged.errors(include_url=False)[0]
-            self.set_aside(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": "))
-        return Kept()
+            return self.set_aside(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": "))
 
     def write(self, kept: Kept) -> None:
         """Replace what is kept, whole or not at all. Raises `ProblemError`."""
         with self._writing:
             files.write(self._path, kept.model_dump_json(indent=2).encode() + b"\n")
 
-    def set_aside(self, why: str) -> None:
+    def set_aside(self, why: str) -> Found:
         """Move the file out of the way, so that a person can look at it."""
-        aside = self._path.with_name(f"{self._path.name}.damaged")
+        number = max((int(path.suffix[1:]) for path in self._asides()), default=0) + 1
+        aside = self._path.with_name(f"{self._path.name}.damaged.{number}")
         try:
             self._path.replace(aside)
         except OSError as error:
             moved = f"nowhere: {error.strerror}"
         else:
             moved = str(aside)
-        LOG.warning(
+        LOG.error(
             "the file that keeps live edits cannot be used and was set aside",
             file=str(self._path),
             why=why,
             moved_to=moved,
         )
+        return Found(lost=f"{self._path} cannot be used ({why}) and was moved to {moved}")
+
+    def _asides(self) -> list[Path]:
+        found = self._path.parent.glob(f"{self._path.name}.damaged.*")
+        return sorted(
+            (path for path in found if path.suffix[1:].isdecimal()), key=lambda path: int(path.suffix[1:])
+        )
+
+    def _refuse_newer(self, content: bytes) -> None:
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError):
+            return
+        version = document.get("version") if isinstance(document, dict) else None
+        if isinstance(version, int) and version > _FORMAT:
+            raise files.state_problem(
+                "state-newer",
+                "the file that keeps live edits was written by a newer Fairlead",
+                f"{self._path} has version {version}, this Fairlead reads {_FORMAT}: run the newer one, or "
+                "move the file away to go on without the live edits and without GitOps",
+            )

@@ -9,9 +9,12 @@ object.
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -114,6 +117,23 @@ def compose(text: str) -> Tree:
         )
         return Tree(None, composer.findings)
     return Tree(composer.root, composer.findings)
+
+
+def tree_of(value: Any, lines: Iterator[int] | None = None) -> Node:
+    """JSON data as the tree that it would be read as. Each node has a line of its own."""
+    lines = lines or count(1)
+    position = Position(next(lines), 1)
+    if isinstance(value, dict):
+        entries = {
+            name: Entry(Scalar(Position(next(lines), 1), name, plain=False), tree_of(item, lines))
+            for name, item in value.items()
+        }
+        return Mapping(position, entries)
+    if isinstance(value, list | tuple):
+        return Sequence(position, [tree_of(item, lines) for item in value])
+    if isinstance(value, str):
+        return Scalar(position, value, plain=False)
+    return Scalar(position, json.dumps(value), plain=True)
 
 
 def plain_value(text: str) -> bool | int | float | str | None:

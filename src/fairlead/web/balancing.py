@@ -96,6 +96,11 @@ def edits_of(body: BalancingBody, servers: set[str]) -> list[Edit]:
     return edits + [Edit(("loadBalancing", "weights", id_), weight) for id_, weight in weights]
 
 
+def _instances(fleet: Fleet) -> set[str]:
+    """Those that have a weight: not those that are still coming."""
+    return {member.id for server in fleet.balancer_status().servers for member in server.instances}
+
+
 def balancing_router(fleet: Fleet, config: ConfigService) -> APIRouter:
     router = APIRouter(prefix="/api/load-balancer", tags=["balancing"], route_class=StrictRoute)
 
@@ -120,17 +125,14 @@ def balancing_router(fleet: Fleet, config: ConfigService) -> APIRouter:
 
         All but the weights of instances are live edits: they stay until the spec's owner changes the same.
         """
-        servers, instances = set[str](), set[str]()
-        for status in fleet.servers():
-            servers.add(status.id)
-            instances.update(instance.id for instance in status.instances)
+        servers, instances = {status.id for status in fleet.servers()}, _instances(fleet)
         for named in (*filter(None, [body.server]), *body.weights):
             if named not in servers and (named == body.server or named not in instances):
                 fleet.server(named)  # raises, with the nearest name
         if edits := edits_of(body, servers):
             await config.edit(edits, by=request.state.principal)
-        if of_instances := {id_: w for id_, w in body.weights.items() if id_ not in servers}:
-            fleet.set_instance_weights(of_instances)
+        left = _instances(fleet) - servers  # one may have gone while the edit was put in force
+        fleet.set_instance_weights({id_: weight for id_, weight in body.weights.items() if id_ in left})
         return fleet.balancer_status()
 
     return router

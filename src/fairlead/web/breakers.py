@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 
 from fairlead.model.errors import Fault, Problem
@@ -58,6 +58,13 @@ _UNKNOWN: Final = Problem(
     status=404,
     fault=Fault.CLIENT,
 )
+_AMBIGUOUS: Final = Problem(
+    code="ambiguous-breaker",
+    title="Which breaker?",
+    detail="A server and an instance are called 'a-1'; add ?scope=server or =instance.",
+    status=409,
+    fault=Fault.CLIENT,
+)
 
 
 def breakers_router(fleet: Fleet) -> APIRouter:
@@ -75,10 +82,15 @@ def breakers_router(fleet: Fleet) -> APIRouter:
     @router.post(
         "/{id}/reset",
         summary="Close a circuit breaker",
-        responses={200: shown(closed=as_json(_RESET)), **documented(_UNKNOWN, INVALID_ID)},
+        responses={200: shown(closed=as_json(_RESET)), **documented(_UNKNOWN, _AMBIGUOUS, INVALID_ID)},
     )
-    async def reset_breaker(id: BreakerId) -> BreakerStatus:  # noqa: A002 - the path's own name
+    async def reset_breaker(
+        id: BreakerId,  # noqa: A002 - the path's own name
+        scope: Annotated[
+            BreakerScope | None, Query(description="Whose it is, where a server and an instance have one id")
+        ] = None,
+    ) -> BreakerStatus:
         """Let calls through again at once, and forget the failures that were counted."""
-        return fleet.reset_breaker(id)
+        return fleet.reset_breaker(id, scope)
 
     return router

@@ -1,7 +1,8 @@
-"""`/api/fleet`: the fleet spec, its generation, replacing it as a transaction, and the live edits on top."""
+"""`/api/fleet`: the fleet spec, its tag, replacing it as a transaction, and the live edits on top."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
@@ -11,6 +12,7 @@ from fairlead.core.overrides import key_text, parse_key
 from fairlead.model.errors import Fault, Problem, SpecError
 from fairlead.model.reports import Change, FleetStatus, Origin, Override, Owner
 from fairlead.model.status import Condition
+from fairlead.stores.yaml_tree import MAX_BYTES
 from fairlead.web.examples import (
     CHANGE,
     CHANGE_REFUSED,
@@ -24,7 +26,7 @@ from fairlead.web.preconditions import (
     IF_MATCH_MISSING,
     changed_meanwhile,
     entity_tag,
-    expected_generation,
+    expected_tag,
 )
 from fairlead.web.problems import FieldError, documented, validation_problem
 from fairlead.web.services import ConfigService
@@ -65,9 +67,9 @@ _INVALID_KEY: Final = validation_problem(
 _ETAG: Final[dict[str, Any]] = {
     "headers": {
         "ETag": {
-            "description": "The spec's generation, in quotes: what If-Match takes",
+            "description": "Names this state of the spec, its owner and the live edits: what If-Match takes",
             "schema": {"type": "string"},
-            "example": '"7"',
+            "example": '"3f9c2a71-7"',
         }
     }
 }
@@ -82,25 +84,30 @@ def _key(text: str) -> str:
         raise ValueError(msg) from None
 
 
-OverrideKey = Annotated[str, Query(max_length=512), AfterValidator(_key)]
+OverrideKey = Annotated[str, Query(max_length=4096), AfterValidator(_key)]
+
+
+class _FleetRoute(StrictRoute):
+    max_json = MAX_BYTES
 
 
 def fleet_router(config: ConfigService) -> APIRouter:
-    router = APIRouter(prefix="/api/fleet", tags=["config"], route_class=StrictRoute)
+    router = APIRouter(prefix="/api/fleet", tags=["config"], route_class=_FleetRoute)
 
     @router.get(
         "",
         summary="Show the fleet spec and its state",
+        response_model=FleetStatus,
         responses={200: shown(fleet=as_json(_STATUS)) | _ETAG},
     )
-    async def get_fleet(response: Response) -> FleetStatus:
+    async def get_fleet() -> Response:
         """The spec in force in the fleet file's words, whose it is, the live edits, and how far the fleet is.
 
-        Placeholders stay as they are written, so no secret is shown.
+        Placeholders stay as they are written.
         """
-        status = config.status()
-        response.headers["etag"] = entity_tag(status.generation)
-        return status
+        etag, status = entity_tag(config.tag), config.status()
+        body = await asyncio.to_thread(status.model_dump_json, by_alias=True)  # a large one takes long
+        return Response(body, media_type="application/json", headers={"etag": etag})
 
     @router.put(
         "",
@@ -110,7 +117,7 @@ def fleet_router(config: ConfigService) -> APIRouter:
             200: shown(changed=as_json(CHANGE)) | _ETAG,
             **documented(
                 CHANGE_REFUSED,
-                changed_meanwhile(8),
+                changed_meanwhile("3f9c2a71-8"),
                 NOT_JSON,
                 INVALID_CONFIG,
                 IF_MATCH_MALFORMED,
@@ -133,7 +140,7 @@ def fleet_router(config: ConfigService) -> APIRouter:
         if_match: Annotated[
             list[str],
             Header(
-                description='The ETag of what is replaced, such as "7", or * for whatever it is. Required.',
+                description="The ETag of what is replaced, or * for whatever it is. Required.",
                 default_factory=list,
             ),
         ],
@@ -151,13 +158,13 @@ def fleet_router(config: ConfigService) -> APIRouter:
         del document  # it is JSON; what it means is read off the bytes, with the place of whatever is wrong
         change = await config.replace(
             await request.body(),
-            expected=expected_generation(if_match, config.status().generation),
+            expected=expected_tag(if_match, config.tag),
             dry_run=dry_run,
             origin=origin,
             by=request.state.principal,
         )
         if not dry_run:
-            response.headers["etag"] = entity_tag(change.generation)
+            response.headers["etag"] = entity_tag(config.tag)
         return change
 
     @router.delete(

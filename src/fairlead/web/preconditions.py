@@ -1,7 +1,8 @@
 """Entity tags of the fleet spec, and `If-Match` (RFC 9110, 8.8.3 and 13.1.1).
 
-The tag of a spec is its generation in quotes. `If-Match` holds `*` or a list of tags, of which one must be
-the present one; weak tags are well-formed but never match, since the comparison is the strong one.
+A tag names one state of the spec, its owner and the live edits, in one run of the service. `If-Match` holds
+`*` or a list of tags, of which one must be the present one; weak tags are well-formed but never match, since
+the comparison is the strong one.
 """
 
 from __future__ import annotations
@@ -28,32 +29,32 @@ IF_MATCH_MALFORMED: Final = validation_problem(
         FieldError(
             where="header.if-match",
             what="it is not valid",
-            how='write * or the ETag of GET /api/fleet with its quotes, such as "7"',
+            how='write * or the ETag of GET /api/fleet with its quotes, such as "3f9c2a71-7"',
         )
     ]
 )
 
 
-def entity_tag(generation: int) -> str:
-    """The ETag of the spec of this generation."""
-    return f'"{generation}"'
+def entity_tag(tag: str) -> str:
+    """The tag as a header has it."""
+    return f'"{tag}"'
 
 
-def changed_meanwhile(generation: int) -> Problem:
-    """The spec is not the one that a change was made for; `generation` is what it is now."""
+def changed_meanwhile(tag: str) -> Problem:
+    """The spec is not the one that a change was made for; `tag` is what it has now."""
     return Problem(
         code="generation-changed",
         title="The fleet spec was changed meanwhile",
-        detail=f"The fleet spec is at generation {generation} now, which If-Match does not name. Read it "
-        f"with GET /api/fleet, make the change anew, and send it with If-Match: {entity_tag(generation)}.",
+        detail=f"If-Match does not name the present spec, which is {entity_tag(tag)}. Read it with GET "
+        "/api/fleet, make the change on that, and send it with the ETag that came with it.",
         status=412,
         fault=Fault.CLIENT,
-        extra={"generation": generation},
+        extra={"tag": tag},
     )
 
 
-def expected_generation(if_match: Sequence[str], generation: int) -> int | None:
-    """The generation that a change expects, `generation` being the present one; None: whatever it is.
+def expected_tag(if_match: Sequence[str], tag: str) -> str | None:
+    """The tag of the spec that a change expects, `tag` being the present one; None: whatever it is.
 
     `if_match` has the header's lines. Raises ProblemError: 428 missing, 422 malformed, 412 no match.
     """
@@ -62,9 +63,9 @@ def expected_generation(if_match: Sequence[str], generation: int) -> int | None:
     header = ",".join(if_match)
     if header.strip(" \t") == "*":
         return None
-    if str(generation) not in _strong_tags(header):
-        raise ProblemError(changed_meanwhile(generation))
-    return generation
+    if tag not in _strong_tags(header):
+        raise ProblemError(changed_meanwhile(tag))
+    return tag
 
 
 def _strong_tags(header: str) -> set[str]:

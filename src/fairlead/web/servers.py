@@ -181,9 +181,10 @@ def servers_router(fleet: Fleet, config: ConfigService) -> APIRouter:
         id: ServerId,  # noqa: A002 - the path's own name
         body: Annotated[DrainBody | None, Body(openapi_examples=_DRAINS)] = None,
     ) -> ServerStatus:
-        """Give it no more calls, and stop it when those that it has have ended.
+        """Take it out of service: the calls that it has end first.
 
-        An instance is replaced by another one; a server stays stopped until it is started.
+        A server gets no new ones, and stays stopped until it is started. An instance is replaced by another
+        one, and gets no new calls as long as others serve; one that is alone goes on until that one is ready.
         """
         return await fleet.drain(id, body.instance if body else None)
 

@@ -9,7 +9,15 @@ from typing import Any, Protocol
 from fairlead.core.admission import AdmissionPolicy
 from fairlead.core.overrides import Edit
 from fairlead.core.ratelimit import Gcra
-from fairlead.model.reports import BalancerStatus, BreakerStatus, Change, CheckResult, FleetStatus, Origin
+from fairlead.model.reports import (
+    BalancerStatus,
+    BreakerScope,
+    BreakerStatus,
+    Change,
+    CheckResult,
+    FleetStatus,
+    Origin,
+)
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.metrics import MetricsCollector
@@ -56,8 +64,11 @@ class Fleet(Protocol):
         """Those of all servers, and of all instances."""
         ...
 
-    def reset_breaker(self, breaker_id: str) -> BreakerStatus:
-        """Close it and forget what it has counted. Its id is the server's or the instance's."""
+    def reset_breaker(self, breaker_id: str, scope: BreakerScope | None = None) -> BreakerStatus:
+        """Close it and forget what it has counted. Its id is the server's or the instance's.
+
+        Where a server and another one's instance have the same, `scope` must say which (else 409).
+        """
         ...
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
@@ -72,7 +83,8 @@ class ConfigService(Protocol):
     """The fleet spec in force: an accepted document, and live edits by key on top of it.
 
     What is refused (`ProblemError`) has changed nothing: 422 with all that is wrong in `extra["problems"]`,
-    409 `change-refused` when a new version of a server does not come up.
+    409 `change-refused` when a new version of a server does not come up, 503 `starting` before the first
+    spec is in force.
     """
 
     def current(self) -> dict[str, Any]:
@@ -83,12 +95,17 @@ class ConfigService(Protocol):
         """The spec as a document, its generation, and how far the fleet is with it."""
         ...
 
+    @property
+    def tag(self) -> str:
+        """Another one with each change of the spec in force, its owner or the live edits; never again."""
+        ...
+
     async def replace(
-        self, document: bytes, *, expected: int | None, dry_run: bool, origin: Origin, by: str
+        self, document: bytes, *, expected: str | None, dry_run: bool, origin: Origin, by: str
     ) -> Change:
         """Put a whole fleet document in force, or say what that would do.
 
-        `expected` is the generation that it replaces, None for any; another one is refused (412).
+        `expected` is the tag of what it replaces, None for any; another one is refused (412).
         """
         ...
 

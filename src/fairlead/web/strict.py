@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope
 
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.web.problems import FieldError, validation_problem
@@ -50,7 +51,12 @@ QueryFlag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class StrictRoute(APIRoute):
-    """A route that refuses unknown and repeated query parameters, and whose body `StrictRequest` parses."""
+    """A route that refuses unknown and repeated query parameters, and whose body `StrictRequest` parses.
+
+    `max_json`: bytes from which on a body is refused before it is parsed, which would hold up everybody.
+    """
+
+    max_json: int | None = None
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -62,7 +68,7 @@ class StrictRoute(APIRoute):
         async def strictly(request: Request) -> Response:
             if errors := list(_query_errors(request, repeatable)):
                 raise ProblemError(validation_problem(errors))
-            return await handle(StrictRequest(request.scope, request.receive))
+            return await handle(StrictRequest(request.scope, request.receive, self.max_json))
 
         return strictly
 
@@ -81,10 +87,18 @@ def _query_errors(request: Request, repeatable: dict[str, bool]) -> Iterator[Fie
 class StrictRequest(Request):
     """Refuses what Python's own parser lets through: NaN, numbers out of range, lone surrogates, depth."""
 
+    def __init__(self, scope: Scope, receive: Receive, max_json: int | None) -> None:
+        super().__init__(scope, receive)
+        self._max_json = max_json
+
     async def json(self) -> Any:
         """Raises JSONDecodeError, which FastAPI turns into a validation error."""
+        body = await self.body()
+        if self._max_json is not None and len(body) > self._max_json:
+            msg = f"it has {len(body):,} bytes, and may have at most {self._max_json:,}"
+            raise json.JSONDecodeError(msg, "", 0)
         try:
-            value = msgspec.json.decode(await self.body())
+            value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
         except RecursionError:

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-
 from bench.echo_http import Echo
+
 from fairlead.model.status import BreakerState, ServerState
 from support.load import Load
 from support.stack import free_port, light, running, until

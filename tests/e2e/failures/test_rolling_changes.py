@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from support.stack import light, until
+from fairlead.app.fleet_config import FleetConfig
+from support.stack import light, running, until
 from support.trial import POOL, Trial, trial
 
 QUICK_START = POOL["timeouts"] | {"start": "2s"}
@@ -33,7 +34,7 @@ async def by_rest(it: Trial, servers: dict[str, Any]) -> None:
     change = answer.json()
     assert change["replaced"] == ["pool"]
     assert change["kept"] == ["neighbour"]
-    assert answer.headers["etag"] == f'"{change["generation"]}"'
+    assert answer.headers["etag"] == await it.tag()
 
 
 @pytest.mark.parametrize("means", [by_file, by_rest])
@@ -104,9 +105,8 @@ async def test_a_bad_version_by_rest_changes_nothing(tmp_path: Path, bad: str):
 
 async def test_of_two_changes_by_rest_at_once_one_wins(tmp_path: Path):
     async with trial(tmp_path, may_lose=False) as it:
-        answers = await asyncio.gather(
-            *(it.put(it.edited("--label", label), generation=1) for label in ("2", "3"))
-        )
+        seen = await it.tag()
+        answers = await asyncio.gather(*(it.put(it.edited("--label", label), seen) for label in ("2", "3")))
         assert sorted(answer.status_code for answer in answers) == [200, 412]
         await it.version("2" if answers[0].status_code == 200 else "3")
         lost = next(answer for answer in answers if answer.status_code == 412)
@@ -117,8 +117,9 @@ async def test_of_two_changes_by_rest_at_once_one_wins(tmp_path: Path):
 async def test_of_the_file_and_rest_at_once_the_owner_wins(tmp_path: Path):
     """Whoever comes first: the file is the spec's owner, so a live edit of the same key gives way."""
     async with trial(tmp_path, may_lose=False) as it:
+        seen = await it.tag()
         it.write_file(it.edited("--label", "2"))
-        answer = await it.put(it.edited("--label", "3"), generation=1)
+        answer = await it.put(it.edited("--label", "3"), seen)
         assert answer.status_code in (200, 412)
         await until(lambda: it.status().server_version == "2", lambda: f"{it.status()}")
         await it.version("2")
@@ -127,11 +128,71 @@ async def test_of_the_file_and_rest_at_once_the_owner_wins(tmp_path: Path):
         assert status["spec"]["servers"]["pool"]["args"] == it.edited("--label", "2")["pool"]["args"]
 
 
+async def test_a_put_that_waits_behind_a_save_of_the_file_is_too_late(tmp_path: Path):
+    """Its tag was good when it was sent; by its turn, the file has been put in force."""
+    gate = tmp_path / "gate"
+    async with trial(tmp_path, may_lose=False) as it:
+        config, seen = it.stack.system.config, await it.tag()
+        slow = behind(gate, it.edited("--label", "2")["pool"])
+        it.write_file(it.servers | {"pool": slow})
+        await until(lambda: changing(config), lambda: f"{config.status()}")
+        put = asyncio.create_task(it.put(it.edited("--label", "3"), seen))
+        await until(lambda: bool(config._lock._waiters), lambda: "it waits for its turn")
+        gate.touch()
+        answer = await put
+        assert answer.status_code == 412, answer.text
+        assert answer.json()["type"] == "urn:fairlead:problem:generation-changed"
+        assert answer.json()["tag"] == (await it.tag()).strip('"')
+        await it.version("2")
+        status = await it.rest("GET", "/api/fleet")
+        assert status["overrides"] == []
+        assert status["spec"]["servers"]["pool"]["args"] == slow["args"]
+
+
+def behind(gate: Path, server: dict[str, Any]) -> dict[str, Any]:
+    """The server, which does not start before the gate is there."""
+    wait = 'until [ -e "$0" ]; do sleep 0.05; done; exec "$@"'
+    return server | {
+        "command": "/bin/sh",
+        "args": ["-c", wait, str(gate), server["command"], *server["args"]],
+    }
+
+
+def changing(config: FleetConfig) -> bool:
+    return any(one.reason == "Changing" for one in config.status().conditions)
+
+
+async def test_a_tag_of_before_a_restart_is_too_late(tmp_path: Path):
+    servers = {"a": light()}
+    async with running(tmp_path, servers) as stack:
+        before = await stack.rest("GET", "/api/fleet")
+    async with running(tmp_path, servers) as stack:
+        after = await stack.rest("GET", "/api/fleet")
+        assert after.json()["generation"] == before.json()["generation"]
+        spec = after.json()["spec"] | {"servers": {}}
+        for tag, status in ((before.headers["etag"], 412), (after.headers["etag"], 200)):
+            answer = await stack.rest("PUT", "/api/fleet", json=spec, headers={"If-Match": tag})
+            assert answer.status_code == status, answer.text
+
+
+async def test_origins_that_cannot_be_do_not_bring_the_service_down(tmp_path: Path):
+    servers = {"a": light()}
+    async with running(tmp_path, servers) as stack:
+        spec = (await stack.rest("GET", "/api/fleet")).json()["spec"]
+        for origin, status in (("http://ü.x", 422), ("*", 200), ("http://localhost:*", 200)):
+            wanted = spec | {"security": spec["security"] | {"networkPolicies": {"allowedOrigins": [origin]}}}
+            answer = await stack.rest("PUT", "/api/fleet", json=wanted, headers={"If-Match": "*"})
+            assert answer.status_code == status, answer.text
+    async with running(tmp_path, servers) as stack:
+        assert (await stack.rest("GET", "/api/fleet")).json()["overrides"] != []
+
+
 async def test_of_the_file_and_rest_at_once_both_hold_where_they_differ(tmp_path: Path):
     scaling = POOL["scaling"] | {"maxInstances": 8}
     async with trial(tmp_path, may_lose=False) as it:
+        seen = await it.tag()
         it.write_file(it.edited("--label", "2"))
-        answer = await it.put(it.edited(scaling=scaling), generation=1)
+        answer = await it.put(it.edited(scaling=scaling), seen)
         assert answer.status_code in (200, 412)
         await until(lambda: it.status().server_version == "2", lambda: f"{it.status()}")
         await it.version("2")

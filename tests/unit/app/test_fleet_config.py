@@ -14,7 +14,7 @@ from fairlead.model.errors import ProblemError
 from fairlead.model.reports import Origin, Owner, ServerChange
 from fairlead.model.status import ServerState
 from fairlead.stores.overrides import Kept
-from support.fleet_configs import FILE, Bench, changed
+from support.fleet_configs import FILE, Bench, changed, refused
 from support.until import until
 from support.web_services import problem
 
@@ -32,13 +32,6 @@ async def bench(tmp_path: Path) -> Bench:
 
 def edit(key: tuple[str, ...], value: object) -> list[Edit]:
     return [Edit(key, value)]
-
-
-async def refused(change, status: int, code: str) -> ProblemError:
-    with pytest.raises(ProblemError) as caught:
-        await change
-    assert (caught.value.problem.status, caught.value.problem.code) == (status, code)
-    return caught.value
 
 
 class TestStart:
@@ -92,7 +85,7 @@ class TestStart:
         bench.state.overrides_file.write_text("{ damaged")
         with capture_logs() as logs:
             await bench.config.start()
-        assert any(entry["log_level"] == "warning" and "set aside" in entry["event"] for entry in logs)
+        assert any(entry["log_level"] == "error" and "set aside" in entry["event"] for entry in logs)
         assert bench.fleet.generation == 1
 
 
@@ -105,7 +98,7 @@ class TestLiveEdits:
         (override,) = bench.config.status().overrides
         assert (override.key, override.value, override.was) == ("servers.a.scaling.maxInstances", 9, 8)
         assert (override.by, override.at) == ("ada", bench.now)
-        assert bench.store.read() == Kept(overrides=(override,))
+        assert bench.store.read().kept == Kept(overrides=(override,))
         assert bench.condition("LastChange").message == "generation 2, by ada: adjusted a"
 
         again = await bench.restarted()
@@ -126,7 +119,7 @@ class TestLiveEdits:
         await bench.config.edit(edit(MAX_A, 9), by="ada")
         await bench.config.edit(edit(MAX_A, 8), by="ada")
         assert bench.overrides == {}
-        assert bench.store.read() == Kept()
+        assert bench.store.read().kept == Kept()
 
     async def test_an_edit_to_the_default_is_an_override_at_its_own_key(self, bench: Bench) -> None:
         await bench.config.edit(edit(MAX_A, 4), by="ada")
@@ -202,7 +195,7 @@ class TestLiveEdits:
         assert set(bench.overrides) == {"servers.a.scaling.maxInstances", "servers.a.scaling.minInstances"}
         await bench.config.drop_overrides(None)
         assert (bench.overrides, bench.spec) == ({}, FILE)
-        assert bench.store.read() == Kept()
+        assert bench.store.read().kept == Kept()
 
     async def test_an_override_that_is_not_there_cannot_be_taken_back(self, bench: Bench) -> None:
         error = await refused(bench.config.drop_overrides(["servers.a"]), 404, "unknown-override")
@@ -224,7 +217,7 @@ class TestLiveEdits:
 class TestReplace:
     async def test_what_differs_from_the_file_becomes_overrides(self, bench: Bench) -> None:
         wanted = changed(changed(bench.spec, *MODE_B, to="slow"), "servers", "c", to={"url": "http://h/"})
-        change = await bench.put(wanted, expected=1)
+        change = await bench.put(wanted, expected=bench.config.tag)
         assert (change.replaced, change.started, change.kept) == (("b",), ("c",), ("a",))
         assert bench.overrides == {
             "servers.b.environment.MODE": "slow",
@@ -243,19 +236,21 @@ class TestReplace:
         await bench.put(FILE | {"defaults": {"timeouts": {"call": "7s"}}})
         assert bench.overrides == {"servers.a.timeouts.call": "7s", "servers.b.timeouts.call": "7s"}
 
-    async def test_another_generation_is_refused_and_both_are_named(self, bench: Bench) -> None:
+    async def test_another_tag_is_refused_and_the_present_one_is_named(self, bench: Bench) -> None:
+        seen = bench.config.tag
         await bench.config.edit(edit(MAX_A, 9), by="ada")
         before = bench.everything()
-        error = await refused(bench.put(FILE, expected=1), 412, "generation-changed")
-        assert "names generation 1, the fleet is at generation 2" in error.problem.detail
-        assert error.problem.extra == {"expected": 1, "generation": 2}
+        error = await refused(bench.put(FILE, expected=seen), 412, "generation-changed")
+        assert f'the present spec, which is "{bench.config.tag}"' in error.problem.detail
+        assert error.problem.extra == {"tag": bench.config.tag}
         assert bench.everything() == before
         assert bench.condition("LastChange").reason == "Applied", "this was the caller's affair"
 
     async def test_of_two_at_once_one_wins(self, bench: Bench) -> None:
         one, other = (changed(FILE, *MODE_B, to=mode) for mode in ("one", "other"))
+        seen = bench.config.tag
         done = await asyncio.gather(
-            bench.put(one, expected=1), bench.put(other, expected=1), return_exceptions=True
+            bench.put(one, expected=seen), bench.put(other, expected=seen), return_exceptions=True
         )
         (failed,) = [outcome for outcome in done if isinstance(outcome, ProblemError)]
         assert failed.problem.code == "generation-changed"
@@ -265,11 +260,12 @@ class TestReplace:
 
     async def test_a_file_edit_and_a_put_at_once(self, bench: Bench) -> None:
         """The file takes its turn while the fleet is busy with it; the PUT that waits sees that."""
+        seen = bench.config.tag
         bench.fleet.held.clear()
         bench.write(changed(FILE, *MODE_B, to="slow"))
         reload = asyncio.ensure_future(bench.config.reload())
         await until(lambda: len(bench.fleet.asked) == 2)
-        put = asyncio.ensure_future(bench.put(FILE, expected=1))
+        put = asyncio.ensure_future(bench.put(FILE, expected=seen))
         bench.fleet.held.set()
         assert (await reload).replaced == ("b",)
         await refused(put, 412, "generation-changed")
@@ -331,7 +327,7 @@ class TestTheFileChanges:
         assert notice["log_level"] == "warning"
         assert bench.overrides == {"servers.b.environment.MODE": "slow"}
         assert bench.fleet.spec.servers["a"].scaling.max_instances == 16
-        assert [one.key for one in bench.store.read().overrides] == ["servers.b.environment.MODE"]
+        assert [one.key for one in bench.store.read().kept.overrides] == ["servers.b.environment.MODE"]
 
     async def test_also_while_nothing_ran(self, bench: Bench) -> None:
         await bench.config.edit([Edit(MAX_A, 9), Edit(MODE_B, "slow")], by="ada")
@@ -342,7 +338,7 @@ class TestTheFileChanges:
             "servers.a.scaling.maxInstances"
         ]
         assert again.overrides == {"servers.b.environment.MODE": "slow"}
-        assert len(again.store.read().overrides) == 1
+        assert len(again.store.read().kept.overrides) == 1
 
     async def test_another_spelling_is_no_change(self, bench: Bench) -> None:
         await bench.config.edit(edit(MAX_A, 9), by="ada")
@@ -488,7 +484,7 @@ class TestGitOps:
     async def test_its_put_becomes_the_accepted_spec_and_is_kept(self, bench: Bench) -> None:
         document = await self.owned(bench)
         assert (bench.config.status().owner, bench.overrides, bench.spec) == (Owner.GITOPS, {}, document)
-        assert bench.store.read() == Kept(owner=Owner.GITOPS, accepted=document)
+        assert bench.store.read().kept == Kept(owner=Owner.GITOPS, accepted=document)
 
         bench.file.unlink()
         again = await bench.restarted()
@@ -530,7 +526,7 @@ class TestGitOps:
         await bench.config.release()
         assert bench.config.status().owner is Owner.FILE
         assert bench.overrides == {"servers.a.scaling.maxInstances": 9}
-        assert bench.store.read().accepted is None
+        assert bench.store.read().kept.accepted is None
         again = await bench.restarted()
         assert again.config.status().owner is Owner.FILE
         assert again.spec == changed(FILE, *MAX_A, to=9)
@@ -558,8 +554,9 @@ class TestGitOps:
             again = await bench.restarted()
         assert (again.config.status().owner, again.spec) == (Owner.FILE, FILE)
         assert any("the spec from GitOps is not valid" in entry.get("why", "") for entry in logs)
-        assert again.store.read() == Kept()
-        assert (again.state.root / "overrides.json.damaged").exists()
+        assert again.store.read().kept == Kept()
+        assert (again.state.root / "overrides.json.damaged.1").exists()
+        assert again.condition("Stalled").reason == "StateLost"
 
 
 class TestStatus:
@@ -575,7 +572,13 @@ class TestStatus:
         bench.fleet.state = {"b": ServerState.FAILED}
         status = bench.config.status()
         assert status.observed_generation == 2, "stuck is settled, too"
-        assert [one.type for one in status.conditions] == ["Ready", "Reconciling", "Stalled", "LastChange"]
+        assert [one.type for one in status.conditions] == [
+            "Ready",
+            "Reconciling",
+            "Stalled",
+            "Kept",
+            "LastChange",
+        ]
         assert bench.condition("Stalled").message.startswith("b is failed")
 
     async def test_a_change_that_is_under_way_shows(self, bench: Bench) -> None:
@@ -594,14 +597,20 @@ class TestStatus:
             change = await bench.config.edit(edit(MAX_A, 9), by="ada")
         assert change.adjusted == ("a",)
         assert bench.fleet.spec.servers["a"].scaling.max_instances == 9
-        last = bench.condition("LastChange")
-        assert (last.status, last.reason) == (False, "NotKept")
-        assert str(bench.state.overrides_file) in last.message
+        assert change.saved is False
+        kept = bench.condition("Kept")
+        assert (kept.status, kept.reason) == (False, "NotKept")
+        assert str(bench.state.overrides_file) in kept.message
         assert any(entry["log_level"] == "error" for entry in logs)
+        bench.fleet.refusal = "no"
+        await refused(bench.config.edit(edit(MODE_B, "x"), by="ada"), 409, "change-refused")
+        assert bench.condition("Kept").status is False, "another change that is refused does not hide it"
 
+        bench.fleet.refusal = ""
         bench.state.overrides_file.rmdir()
-        await bench.config.edit(edit(MIN_A, 2), by="ada")
-        assert len(bench.store.read().overrides) == 2, "the next change keeps it all"
+        assert (await bench.config.edit(edit(MIN_A, 2), by="ada")).saved is True
+        assert bench.condition("Kept").status is True
+        assert len(bench.store.read().kept.overrides) == 2, "the next change keeps it all"
 
     async def test_tokens_that_cannot_be_read_do_not_take_a_change_back(self, bench: Bench) -> None:
         def damaged() -> None:

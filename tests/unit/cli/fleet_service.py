@@ -13,7 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from fairlead.model.reports import BalancerStatus, BreakerStatus, Change, FleetStatus
+from fairlead.model.status import Condition
 from fairlead.stores.fleet_file import load
+from fairlead.stores.yaml_text import write_yaml
 from support.rest_service import server_status
 
 Json = dict[str, Any]
@@ -50,6 +52,7 @@ class FleetService:
     owner: str = "file"
     overrides: list[Json] = field(default_factory=list)
     states: list[str] = field(default_factory=lambda: ["ready"])
+    saves: bool = True  # what is in force
     answers: dict[str, Answer] = field(default_factory=dict)  # these go first: "PUT /api/fleet"
     intruders: list[Callable[[FleetService], None]] = field(default_factory=list)
     received: list[Request] = field(default_factory=list)
@@ -68,6 +71,11 @@ class FleetService:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def tag(self) -> str:
+        """Opaque: nobody may read the generation out of it."""
+        return f'"n0nce-{self.generation + 30}"'
 
     def put_spec(self, spec: Json) -> None:
         self.spec = spec
@@ -97,7 +105,10 @@ class FleetService:
             owner=self.owner,
             generation=self.generation,
             observed_generation=self.generation,
-            conditions=[],
+            conditions=[
+                Condition(type="Ready", status=False, reason="Settling", message="", since=0.0),
+                Condition(type="Kept", status=self.saves, reason="Kept", message="", since=0.0),
+            ],
             overrides=[],
             spec=copy.deepcopy(self.spec),
         )
@@ -108,9 +119,9 @@ class FleetService:
             self.intruders.pop(0)(self)
         if not request.if_match:
             return problem(428, "precondition-required", "If-Match is missing")
-        if request.if_match not in (f'"{self.generation}"', "*"):
+        if request.if_match not in (self.tag, "*"):
             return problem(412, "changed-meanwhile", "The fleet was changed meanwhile")
-        loaded = load(json.dumps(request.body), "request")
+        loaded = load(write_yaml(request.body), "request")
         if loaded.spec is None:
             return problem(422, "fleet-invalid", "Fleet invalid", "\n".join(map(str, loaded.errors)))
         old, new = self.spec["servers"], request.body["servers"]
@@ -121,6 +132,7 @@ class FleetService:
             stopped=[name for name in old if name not in new],
             kept=[name for name in new if name in old],
             dry_run=dry,
+            saved=self.saves,
         )
         if not dry:
             self.put_spec(request.body)
@@ -131,7 +143,7 @@ class FleetService:
         if unknown := [key for key in keys if key not in known]:
             return problem(404, "unknown-override", "There is no such live edit", f"{unknown[0]!r}")
         self.overrides = [row for row in self.overrides if row["key"] not in keys]
-        return 200, change(self.generation + 1, adjusted=["git"])
+        return 200, change(self.generation + 1, adjusted=["git"], saved=self.saves)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         service = self
@@ -151,7 +163,7 @@ class FleetService:
                 status, answer = service.answer(request)
                 data = json.dumps(answer).encode()
                 self.send_response(status)
-                self.send_header("ETag", f'"{service.generation}"')
+                self.send_header("ETag", service.tag)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

@@ -48,7 +48,7 @@ def test_a_server_is_added_waited_for_and_shown_with_what_makes_it_last(fairlead
     }
     [put] = fleet.requests("PUT")
     assert put.body == {"version": "1", "servers": {"git": {"command": "mcp-git"}, "new": entry}}
-    assert (put.if_match, put.query) == ('"7"', {"dryRun": ["false"], "origin": ["live"]})
+    assert (put.if_match, put.query) == ('"n0nce-37"', {"dryRun": ["false"], "origin": ["live"]})
     assert result.output == (
         "SERVER  STATE  TOOLS\n"
         "new     ready  2      2 tools\n"
@@ -189,6 +189,18 @@ def test_what_has_no_effect_is_told(fairlead, fleet: FleetService):
 @pytest.mark.parametrize(
     ("option", "advice", "lasting"),
     [
+        (("--arg", "--token=s3cr3tvalue"), "--arg '--token=${TOKEN}'", {"args": ["--token=${TOKEN}"]}),
+        (("--arg", "sk-s3cr3tvalue"), "--arg '${ARGS}'", {"args": ["${ARGS}"]}),
+        (
+            ("--arg", "--api-key", "--arg", "s3cr3tvalue"),
+            "--arg '${API_KEY}'",
+            {"args": ["--api-key", "${API_KEY}"]},
+        ),
+        (
+            ("--url", "https://x/mcp?a=b&api_key=s3cr3tvalue"),
+            "--url 'https://x/mcp?a=b&api_key=${API_KEY}'",
+            {"url": "https://x/mcp?a=b&api_key=${API_KEY}"},
+        ),
         (
             ("--env", "API_KEY=s3cr3tvalue"),
             "--env 'API_KEY=${API_KEY}'",
@@ -202,9 +214,9 @@ def test_what_has_no_effect_is_told(fairlead, fleet: FleetService):
     ],
 )
 def test_a_literal_secret_is_warned_of_and_never_shown(
-    fairlead, fleet: FleetService, option: tuple[str, str], advice: str, lasting: dict[str, object]
+    fairlead, fleet: FleetService, option: tuple[str, ...], advice: str, lasting: dict[str, object]
 ):
-    source = ("--url", "https://x") if option[0] == "--header" else ("--command", "c")
+    source = {"--url": (), "--header": ("--url", "https://x")}.get(option[0], ("--command", "c"))
     result = fairlead("add", "new", *source, *option, "--json")
     assert result.exit_code == 0
     assert "looks like a secret" in result.stderr
@@ -215,6 +227,18 @@ def test_a_literal_secret_is_warned_of_and_never_shown(
     assert "s3cr3tvalue" in str(fleet.spec["servers"]["new"])  # it was asked for, after all
 
 
+@pytest.mark.parametrize("value", ["😀", "a\x7fb", "\x85"])
+def test_any_character_may_stand_in_a_value(fairlead, fleet: FleetService, value: str):
+    assert fairlead("add", "new", "--command", "c", "--env", f"E={value}").exit_code == 0
+    assert fleet.spec["servers"]["new"]["environment"] == {"E": value}
+
+
+def test_what_is_no_text_is_refused(fairlead, fleet: FleetService):
+    result = fairlead("add", "new", "--command", "c", "--env", "E=\udce9")  # a byte that is not UTF-8
+    assert result.exit_code == 2
+    assert "servers.new.environment.E: half of a surrogate pair is no character" in result.stderr
+
+
 def test_who_comes_too_late_takes_the_new_spec(fairlead, fleet: FleetService):
     other = {"command": "other"}
     fleet.intruders = [
@@ -223,7 +247,7 @@ def test_who_comes_too_late_takes_the_new_spec(fairlead, fleet: FleetService):
     ]
     assert fairlead("add", "new", *PACKAGE).exit_code == 0
     assert list(fleet.spec["servers"]) == ["git", "a", "b", "new"]
-    assert [put.if_match for put in fleet.requests("PUT")] == ['"7"', '"8"', '"9"']
+    assert [put.if_match for put in fleet.requests("PUT")] == ['"n0nce-37"', '"n0nce-38"', '"n0nce-39"']
 
 
 def test_somebody_else_adds_the_same_name_in_between(fairlead, fleet: FleetService):

@@ -85,6 +85,11 @@ def test_a_breaker_is_reset(fairlead, fleet: FleetService):
     fleet.answers = {"POST /api/circuit-breakers/git-1/reset": (200, breaker("git-1", scope="instance"))}
     assert "git-1    instance  closed" in fairlead("breakers", "--reset", "git-1").output
     assert json.loads(fairlead("breakers", "--reset", "git-1", "--json").output)["id"] == "git-1"
-    result = fairlead("breakers", "--reset", "x/y")
-    assert result.exit_code == 1
-    assert fleet.received[-1].path == "/api/circuit-breakers/x%2Fy/reset"
+
+
+def test_a_breaker_whose_id_is_a_servers_too_is_told_apart_by_its_scope(fairlead, fleet: FleetService):
+    fleet.answers = {"POST /api/circuit-breakers/git-1/reset": (200, breaker("git-1"))}
+    for scope in ("server", "instance"):
+        assert fairlead("breakers", "--reset", "git-1", "--scope", scope).exit_code == 0
+        assert fleet.received[-1].query == {"scope": [scope]}
+    assert fairlead("breakers", "--scope", "server").exit_code == 2

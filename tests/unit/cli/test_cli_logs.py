@@ -45,4 +45,4 @@ def test_an_unknown_server_names_the_known_ones(fairlead, git_log):
 def test_a_name_never_leaves_the_folder(fairlead, git_log, name: str):
     result = fairlead("logs", name)
     assert result.exit_code == 2
-    assert "there is no log of" in result.stderr
+    assert "cannot be a server's id" in result.stderr

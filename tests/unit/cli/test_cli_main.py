@@ -9,6 +9,8 @@ from click.testing import CliRunner
 
 from fairlead.cli.main import COMMANDS, cli
 from fairlead.model.errors import Fault, Problem, ProblemError
+from support.rest_service import server_status
+from unit.cli.fleet_service import FleetService
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -35,6 +37,58 @@ def test_an_unknown_command_is_wrong_usage():
     result = CliRunner().invoke(cli, ["statsu"])
     assert result.exit_code == 2
     assert "statsu" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "../../fleet"),
+        ("start", "a/b"),
+        ("stop", "..%2Ffleet"),
+        ("restart", "."),
+        ("scale", "../../fleet", "2"),
+        ("drain", "a?b"),
+        ("remove", "a b"),
+        ("call", "../x", "echo"),
+        ("logs", "../tokens"),
+        ("strategy", "weighted", "--server", "a#"),
+        ("breakers", "--reset", "../../fleet"),
+        ("breakers", "--reset", "git-1/../x-1"),
+    ],
+)
+def test_what_is_no_servers_id_is_refused_before_anything_is_asked(
+    fairlead, fleet: FleetService, arguments: tuple[str, ...]
+):
+    result = fairlead(*arguments)
+    assert result.exit_code == 2
+    assert "cannot be a server's id" in result.stderr
+    assert not fleet.received
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "code"),
+    [
+        ("top --once --interval 0.5", ">&-", 0),
+        ("top --once --interval 0.5 --json", "<&- >&- 2>&-", 0),
+        ("status git", "2>&-", 0),
+        ("status nonesuch", ">&- 2>&-", 1),
+        ("call git echo -", "<&-", 2),
+        ("remove git", "<&-", 1),
+    ],
+)
+def test_a_closed_stream_takes_and_gives_nothing(fleet: FleetService, state, command, closed, code):
+    traffic = {"requests": 0, "errors": 0, "requestsPerMinute": 0.0, "latencyCounts": [], "outcomes": {}}
+    nothing = dict.fromkeys(("meanSeconds", "p50Seconds", "p95Seconds", "p99Seconds"))
+    whole = {"uptimeSeconds": 1.0, "sessions": 0, "refused": {}, "servers": {}, "methods": {}}
+    fleet.answers = {
+        "GET /api/servers": (200, {"generation": 1, "servers": [server_status("git")]}),
+        "GET /api/metrics/summary": (200, traffic | nothing | whole),
+        "GET /api/circuit-breakers": (200, {"breakers": []}),
+    }
+    fairlead = f'exec "{sys.executable}" -m fairlead.cli.main {command} --state-dir "{state.root}" {closed}'
+    done = subprocess.run(["sh", "-c", fairlead], capture_output=True, text=True, check=False, input="")
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_help_imports_nothing_heavy():

@@ -70,6 +70,21 @@ def test_drain(fairlead, fleet: FleetService, options: tuple[str, ...], body: di
     assert json.loads(fairlead("drain", "git", *options, "--json").output) == drained
 
 
-def test_a_strange_name_stays_one_path_segment(fairlead, fleet: FleetService):
-    assert fairlead("drain", "a/../b").exit_code == 1
-    assert fleet.received[0].path == "/api/servers/a%2F..%2Fb/drain"
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        ("stopped", "It is stopped: `fairlead start git` starts it."),
+        ("disabled", "It is disabled: `enabled: true` in the fleet spec starts it."),
+    ],
+)
+def test_scaling_what_does_not_run_says_what_starts_it(
+    fairlead, fleet: FleetService, outcome: str, told: str
+):
+    fleet.answers = {"POST /api/servers/git/scale": (200, server_status("git", outcome, outcome))}
+    assert told in fairlead("scale", "git", "2").output.splitlines()
+
+
+def test_the_help_of_drain_says_what_becomes_of_a_lone_instance(fairlead):
+    text = " ".join(fairlead("drain", "--help").output.split())
+    assert "one that is alone goes on until the one that takes its place is ready" in text
+    assert "It gets no new calls" not in text

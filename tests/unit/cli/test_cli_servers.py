@@ -38,7 +38,7 @@ def test_status_shows_one_server_in_detail(fairlead, service: RestService):
     }
     other = {
         "id": "git-2", "state": "ready", "health": "suspect", "breaker": "open", "callsInFlight": 1,
-        "leased": True, "weight": 0.5, "detail": "busy \x1b[2Jwith a call",
+        "leased": True, "weight": 0.5, "detail": "retir\x1b[2Jing",
     }  # fmt: skip
     condition = {"type": "Ready", "status": True, "reason": "Ready", "message": "12 tools", "since": 1.0}
     server = server_status(
@@ -61,12 +61,28 @@ def test_status_shows_one_server_in_detail(fairlead, service: RestService):
     assert "  waiting       7 calls" in lines
     rows = [" ".join(line.split()) for line in lines[-2:]]
     since = "MCP 2025-11-25 since 2023-11-14 22:13:20Z"
-    marks = "breaker open, gets no calls, leased, weight 0.5, busy with a call"
+    marks = "breaker open, gets no calls, leased, weight 0.5, retiring"
     assert rows == [
         f"git-1 ready healthy pid 4711 {since} 0 in flight 3 calls 42% CPU 63 MiB",
         f"git-2 ready suspect 1 in flight 0 calls {marks}",
     ]
     assert json.loads(fairlead("status", "git", "--json").output) == server
+
+
+def test_one_of_a_kind_is_not_many(fairlead, service: RestService):
+    instance = {"id": "x-1", "state": "ready", "callsTotal": 1, "inRotation": True, "detail": ""}
+    one = {"tools": 1, "resources": 1, "prompts": 1, "callsWaiting": 1, "wantedInstances": 1}
+    service.answers = {"GET /api/servers/x": (200, server_status("x", instances=[instance], **one))}
+    lines = fairlead("status", "x").output.splitlines()
+    assert "  offers        1 tool, 1 resource, 1 prompt" in lines
+    assert "  waiting       1 call" in lines
+    assert "  scale         1 of 1 instance ready; 1 to 1 allowed" in lines
+    assert lines[-1].endswith("1 call")
+
+
+def test_the_help_of_restart_says_that_it_rolls(fairlead):
+    assert "these come first, and no call is lost" in " ".join(fairlead("restart", "--help").output.split())
+    assert "Stop a server and start it again" not in fairlead("--help").output
 
 
 def test_a_bare_instance_and_server_can_be_shown(fairlead, service: RestService):

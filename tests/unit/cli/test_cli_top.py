@@ -91,6 +91,7 @@ def test_a_plain_table(capsys: pytest.CaptureFixture[str]):
 def test_the_header_says_of_what_the_percentiles_are():
     traffic = shown(sessions=3)
     assert "3 sessions" in header(traffic)[0]
+    assert "  1 session  " in header(shown(sessions=1))[0]
     assert header(replace(traffic, latency_of="interval"))[1].startswith("latency (last interval): ")
     unknown = frame(None, Sample(servers(), summary(1.0, 1), []))
     assert header(unknown)[0].startswith("- calls/s")

@@ -48,6 +48,7 @@ def test_what_does_not(name: str, value: str):
 def test_a_headers_variable():
     assert variable_for("X-Api-Key") == "X_API_KEY"
     assert variable_for("API_KEY") == "API_KEY"
+    assert variable_for("2fa-token") == "_2FA_TOKEN"
 
 
 def test_json_is_covered_by_name_and_by_shape():
@@ -64,3 +65,24 @@ def test_json_is_covered_by_name_and_by_shape():
         "o": None,
     }
     assert covered("hunter22", lambda _: "***", "API_KEY") == "***"
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (["--token=abcdefgh"], ["--token=<token>"]),
+        (["--token", "abcdefgh", "x"], ["--token", "<token>", "x"]),
+        (["--token", "--verbose"], ["--token", "--verbose"]),
+        (["--token", "${TOKEN}"], ["--token", "${TOKEN}"]),
+        (["--token=${TOKEN}"], ["--token=${TOKEN}"]),
+        (["API_KEY=a=b"], ["API_KEY=<API_KEY>"]),
+        (["--header", "Authorization: Bearer abcdefgh"], ["--header", "Authorization: <Authorization>"]),
+        (["https://x/?key=abcdefgh&a=b#c"], ["https://x/?key=<key>&a=b#c"]),
+        (["--url=https://x/?a=b&key=abcdefgh"], ["--url=https://x/?a=b&key=<key>"]),
+        (["https://x/?key=sk-abcdefgh12"], ["https://x/?key=<key>"]),
+        (["postgres://u:hunter22@x/?key=abcdefgh"], ["<args>"]),
+        (["--key-file=/run/key", "--level=debug", "-v", "/data", 7], None),
+    ],
+)
+def test_arguments_are_covered_piece_by_piece(args: list[object], shown: list[object] | None):
+    assert covered({"args": args}, lambda name: f"<{name}>") == {"args": shown or args}

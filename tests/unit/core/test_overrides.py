@@ -122,7 +122,7 @@ class TestLookup:
 
 class TestRebase:
     def check(self, base: dict[str, Any], *, kept: list[Override], dropped: list[Override]) -> None:
-        assert rebase([*kept, *dropped], base) == (tuple(kept), tuple(dropped))
+        assert rebase([*kept, *dropped], base, base) == (tuple(kept), tuple(dropped))
 
     def test_what_the_owner_left_alone_stays(self) -> None:
         self.check(
@@ -181,6 +181,12 @@ class TestRebase:
                 override("servers.z", removed=True, was={"url": "u"}),
             ],
         )
+
+    def test_the_removal_of_a_server_is_about_its_own_entry_and_not_about_defaults(self) -> None:
+        removed = override("servers.b", removed=True, was={"command": "y"})
+        filled = {"servers": {"b": {"command": "y", "strategy": "weighted"}}}
+        assert rebase([removed], filled, {"servers": {"b": {"command": "y"}}}) == ((removed,), ())
+        assert rebase([removed], filled, {"servers": {"b": {"command": "z"}}}) == ((), (removed,))
 
     def test_null_and_true_are_compared_as_json_has_them(self) -> None:
         self.check({"a": None}, kept=[override("a", 1)], dropped=[])

@@ -115,6 +115,7 @@ def test_what_a_server_is(fields: dict[str, Any], source: str) -> None:
         {"strategy": "fastest"},
         {"healthCheck": {"retries": 0}},
         {"healthCheck": {"errorPatterns": ("a", "[")}},
+        {"healthCheck": {"errorPatterns": ("a(?i)b",)}},
         {"healthCheck": {"errorPatterns": ("",)}},
         {"healthCheck": {"errorPatterns": ("x" * 1001,)}},
         {"healthCheck": {"errorPatterns": ("a{99999999999}",)}},

@@ -11,6 +11,7 @@ from fairlead.core.lifecycle import InstanceState
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import ProblemError, RpcError
 from fairlead.model.fleet import CallLimits, FleetSpec, LoadBalancing, Scaling, ServerSpec, Sharing, Strategy
+from fairlead.model.reports import BreakerScope
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import BreakerState, ServerState, Standing
 from fairlead.orchestrator.gateway.gateway import EdgeTimeouts, Gateway
@@ -134,6 +135,27 @@ async def test_the_same_spec_again_does_nothing():
         applied = await here.fleet.apply(here.spec({"a": "a1"}))
         assert (applied.kept, applied.started, applied.replaced) == (("a",), (), ())
         assert here.drivers["a1"].links == links
+
+
+async def test_an_equal_spec_that_says_more_is_taken_over_without_a_generation():
+    """Which of two equal values was written down counts, when the fleet's default changes."""
+    async with Fleet() as here:
+        await here.up({"a": "a1"})
+        said = here.spec({"a": "a1"}, health_check_interval=30.0)
+        assert said == here.fleet.spec
+        await here.fleet.apply(said, dry_run=True)
+        assert here.fleet.spec is not said
+        await here.fleet.apply(said)
+        assert here.fleet.spec is said
+        assert here.fleet.generation == 1
+
+
+async def test_whoever_listens_hears_when_the_state_of_a_server_changes():
+    async with Fleet() as here:
+        heard = []
+        here.fleet.on_state = lambda: heard.append(here.states())
+        await here.up({"a": "a1"})
+        assert {"a": "ready"} in heard
 
 
 async def test_only_what_differs_is_touched():
@@ -508,6 +530,29 @@ async def test_breakers_are_listed_and_reset_by_id():
             here.fleet.reset_breaker("b-11")
         with pytest.raises(ProblemError, match="there are: a, a-1, b, b-1"):
             here.fleet.reset_breaker("zzz")
+
+
+async def test_of_a_server_and_an_instance_with_one_id_the_scope_says_which():
+    async with Fleet() as here:
+        await here.up({"a": "a1", "a-1": "b1"})
+        for name in ("a", "a-1"):
+            pool = here.pool(name)
+            for _ in range(30):
+                pool.call_failed(pool.instances[0], "boom", number=1, transport=False)
+        with pytest.raises(ProblemError, match=r"\?scope=server") as refused:
+            here.fleet.reset_breaker("a-1")
+        assert (refused.value.problem.code, refused.value.problem.status) == ("ambiguous-breaker", 409)
+
+        def still_open():
+            breakers = here.fleet.breakers()
+            return {(each.id, each.scope.value) for each in breakers if each.state is BreakerState.OPEN}
+
+        assert here.fleet.reset_breaker("a-1", BreakerScope.INSTANCE).server == "a"
+        assert still_open() == {("a", "server"), ("a-1", "server"), ("a-1-1", "instance")}
+        assert here.fleet.reset_breaker("a-1", BreakerScope.SERVER).server == "a-1"
+        assert still_open() == {("a", "server"), ("a-1-1", "instance")}
+        with pytest.raises(ProblemError, match="no circuit breaker 'a'"):
+            here.fleet.reset_breaker("a", BreakerScope.INSTANCE)
 
 
 async def test_health_is_checked_now():

@@ -9,7 +9,8 @@ import pytest
 from fairlead.model.fleet import FleetSpec, ServerSpec, Sharing
 from fairlead.model.not_in_force import NOT_IN_FORCE
 from fairlead.model.spec_problem import Severity, SpecProblem
-from fairlead.stores.fleet_file import document, dump, load
+from fairlead.stores.fleet_file import document, dump, load, load_document
+from fairlead.stores.fleet_walk import nearest_folded
 from fairlead.stores.yaml_text import write_yaml
 from fairlead.stores.yaml_tree import MAX_BYTES
 
@@ -453,3 +454,56 @@ def test_a_full_document_has_every_default_and_means_the_same() -> None:
     assert full["loadBalancing"]["weights"]["filesystem"] == 1.0
     assert "image" not in full["servers"]["remote"], "what is not there is not null"
     assert load(write_yaml(full), "g.yml").spec == spec
+
+
+def test_very_many_unknown_weights_are_told_briefly(monkeypatch) -> None:
+    """Guessing what each was meant to be took 8 s, and the answer had 2 MB."""
+    guessed = []
+
+    def counted(word: str, known: dict[str, str]) -> str | None:
+        guessed.append(word)
+        return nearest_folded(word, known)
+
+    monkeypatch.setattr("fairlead.stores.fleet_file.nearest_folded", counted)
+    servers = {f"s{number:04}": {"command": "run"} for number in range(3000)}
+    weights = {"s_0007": 1.0} | {f"other{number:04}": 1.0 for number in range(900)}
+    found = problems(write_yaml({"servers": servers, "loadBalancing": {"weights": weights}}))
+    assert len(found) == 901
+    hints = [problem.hint for problem in found]
+    assert hints[0] == "did you mean 's0007'?"
+    assert hints[1].startswith("there are: s0000, s0001, ")
+    assert hints[1].endswith("s0009, and 2990 more")
+    assert len(guessed) == 20
+
+
+def test_a_document_is_read_as_the_text_of_it_however_large_it_is() -> None:
+    text = ORIGINAL.read_text()
+    spec = loaded(text)
+    written = document(spec)
+    assert load_document(written, "edit").spec == spec
+    huge = written | {"metadata": {"x": "x" * MAX_BYTES}}
+    found = load_document(huge, "edit").spec
+    assert found is not None
+    assert found.metadata == {"x": "x" * MAX_BYTES}
+
+
+def test_each_problem_of_a_document_is_told() -> None:
+    wrong = {"servers": {name: {"command": "x", "comand": 1} for name in "abc"}}
+    paths = [problem.path for problem in load_document(wrong, "edit").errors]
+    assert paths == ["servers.a.comand", "servers.b.comand", "servers.c.comand"]
+
+
+def test_what_the_file_says_is_kept_as_it_says_it() -> None:
+    text = "defaults: {timeouts: {call: 300s}}\nservers: {a: {command: x, strategy: null}}\n"
+    found = load(text, "f.yml")
+    assert found.said == {"defaults": {"timeouts": {"call": "300s"}}, "servers": {"a": {"command": "x"}}}
+    assert load_document(found.said, "again").said == found.said
+    assert load("servers: 5", "f.yml").said == {}
+
+
+def test_a_document_has_what_was_said_even_where_it_is_the_default() -> None:
+    said = "servers: {a: {command: x, scaling: {maxInstances: 4}}, b: {command: x}}"
+    assert document(loaded(said)) == {
+        "version": "1",
+        "servers": {"a": {"command": "x", "scaling": {"maxInstances": 4}}, "b": {"command": "x"}},
+    }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from structlog.testing import capture_logs
 
 from fairlead.model.errors import ProblemError
 from fairlead.model.reports import Override, Owner
-from fairlead.stores.overrides import Kept, OverrideStore
+from fairlead.stores.overrides import Found, Kept, OverrideStore
 from fairlead.stores.state import StateFolder
 
 EDIT = Override(key="servers.a.scaling.maxInstances", value=9, was=4, by="ada", at=1_700_000_000.25)
@@ -36,7 +38,7 @@ def state(tmp_path: Path) -> StateFolder:
 def test_what_is_written_is_read(state: StateFolder, kept: Kept) -> None:
     OverrideStore(state).write(kept)
     with capture_logs() as logs:
-        assert OverrideStore(state).read() == kept
+        assert OverrideStore(state).read() == Found(kept)
     assert not logs
     assert stat.S_IMODE(state.overrides_file.stat().st_mode) == 0o600
     assert [path.name for path in state.root.glob("*overrides*")] == ["overrides.json"]
@@ -44,7 +46,7 @@ def test_what_is_written_is_read(state: StateFolder, kept: Kept) -> None:
 
 def test_without_a_file_nothing_is_kept(state: StateFolder) -> None:
     with capture_logs() as logs:
-        assert OverrideStore(state).read() == Kept()
+        assert OverrideStore(state).read() == Found()
     assert not logs
     assert not state.overrides_file.exists(), "looking makes no file"
 
@@ -60,7 +62,8 @@ GOOD: dict[str, Any] = json.loads(Kept(overrides=(EDIT,)).model_dump_json())
         (b'{"version": 1, "overr', "Invalid JSON"),
         (b"[]", "Input should be an object"),
         (b"[" * 100_000, "Invalid JSON"),
-        (json.dumps(GOOD | {"version": 2}).encode(), "version: Input should be 1"),
+        (json.dumps(GOOD | {"version": 0}).encode(), "version: Input should be 1"),
+        (json.dumps(GOOD | {"version": "2"}).encode(), "version: Input should be 1"),
         (json.dumps(GOOD | {"owner": "nobody"}).encode(), "owner: Input should be 'file' or 'gitops'"),
         (json.dumps(GOOD | {"owner": "gitops"}).encode(), "an accepted spec is kept exactly while"),
         (json.dumps(GOOD | {"surplus": "s3cret"}).encode(), "surplus: Extra inputs"),
@@ -68,40 +71,87 @@ GOOD: dict[str, Any] = json.loads(Kept(overrides=(EDIT,)).model_dump_json())
         (json.dumps(GOOD | {"overrides": [{"key": "a"}]}).encode(), "overrides.0.by: Field required"),
     ],
 )
-def test_a_damaged_file_is_set_aside_with_a_warning(state: StateFolder, content: bytes, why: str) -> None:
+def test_a_damaged_file_is_set_aside_and_told(state: StateFolder, content: bytes, why: str) -> None:
     state.overrides_file.write_bytes(content)
     with capture_logs() as logs:
-        assert OverrideStore(state).read() == Kept()
-    (warning,) = logs
-    assert warning["log_level"] == "warning"
-    assert why in warning["why"]
-    assert "s3cret" not in repr(warning)
-    aside = state.root / "overrides.json.damaged"
-    assert warning["moved_to"] == str(aside)
+        found = OverrideStore(state).read()
+    assert found.kept == Kept()
+    (entry,) = logs
+    assert entry["log_level"] == "error"
+    assert why in entry["why"]
+    assert why in found.lost
+    assert "s3cret" not in repr(entry) + found.lost
+    aside = state.root / "overrides.json.damaged.1"
+    assert entry["moved_to"] == str(aside)
+    assert str(aside) in found.lost
     assert aside.read_bytes() == content, "a person can still look at it"
 
-    OverrideStore(state).write(Kept(overrides=(EDIT,)))
-    assert OverrideStore(state).read().overrides == (EDIT,), "what comes later is kept again"
+
+def test_it_counts_as_lost_until_something_is_kept_again(state: StateFolder) -> None:
+    store = OverrideStore(state)
+    state.overrides_file.write_bytes(b"{")
+    assert store.read().lost
+    assert "overrides.json.damaged.1 was set aside" in store.read().lost, "after the next start, too"
+    store.write(Kept(overrides=(EDIT,)))
+    assert store.read() == Found(Kept(overrides=(EDIT,)))
 
 
-def test_what_is_no_file_of_ours_is_set_aside_too(state: StateFolder, tmp_path: Path) -> None:
+def test_no_file_that_was_set_aside_is_overwritten(state: StateFolder) -> None:
+    store = OverrideStore(state)
+    for number in range(1, 12):
+        state.overrides_file.write_text(f"damaged {number}")
+        store.read()
+    for number in range(1, 12):
+        aside = state.root / f"overrides.json.damaged.{number}"
+        assert aside.read_text() == f"damaged {number}"
+
+
+def test_a_newer_version_stops_the_start_and_stays(state: StateFolder) -> None:
+    content = json.dumps(GOOD | {"version": 2, "more": 1})
+    state.overrides_file.write_text(content)
+    with pytest.raises(ProblemError, match="has version 2, this Fairlead reads 1: run the newer one"):
+        OverrideStore(state).read()
+    assert state.overrides_file.read_text() == content
+
+
+def test_what_is_no_file_of_ours_stops_the_start_and_stays(state: StateFolder, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("{}")
     state.overrides_file.symlink_to(tmp_path / "elsewhere")
-    with capture_logs() as logs:
-        assert OverrideStore(state).read() == Kept()
-    assert "symbolic link" in logs[0]["why"]
-    assert not state.overrides_file.is_symlink()
-    assert (tmp_path / "elsewhere").read_text() == "{}"
-
-
-def test_what_cannot_be_moved_does_not_stop_the_start_either(state: StateFolder) -> None:
+    with pytest.raises(ProblemError, match="symbolic link"):
+        OverrideStore(state).read()
+    assert state.overrides_file.is_symlink()
+    state.overrides_file.unlink()
     state.overrides_file.mkdir()
-    (state.root / "overrides.json.damaged").write_text("a file where a folder should go")
-    with capture_logs() as logs:
-        assert OverrideStore(state).read() == Kept()
-    assert logs[0]["moved_to"].startswith("nowhere: ")
-    with pytest.raises(ProblemError, match="cannot use a file of the state folder"):
-        OverrideStore(state).write(Kept())
+    with pytest.raises(ProblemError, match="not a regular file"):
+        OverrideStore(state).read()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE])
+@pytest.mark.parametrize("call", ["os.open", "os.fdopen"])
+def test_what_cannot_be_read_just_now_stops_the_start_and_stays(
+    state: StateFolder, monkeypatch, number: int, call: str
+) -> None:
+    store = OverrideStore(state)
+    store.write(Kept(overrides=(EDIT,)))
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(call, failing)
+    with pytest.raises(ProblemError, match=os.strerror(number)):
+        store.read()
+    monkeypatch.undo()
+    assert store.read() == Found(Kept(overrides=(EDIT,)))
+
+
+def test_what_cannot_be_moved_is_told(state: StateFolder, monkeypatch) -> None:
+    state.overrides_file.write_bytes(b"{")
+
+    def readonly(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "replace", readonly)
+    assert OverrideStore(state).read().lost.endswith("was moved to nowhere: Read-only file system")
 
 
 def test_a_write_that_fails_leaves_the_old_content(state: StateFolder, monkeypatch) -> None:
@@ -115,5 +165,5 @@ def test_a_write_that_fails_leaves_the_old_content(state: StateFolder, monkeypat
     with pytest.raises(ProblemError, match="No space left"):
         store.write(Kept())
     monkeypatch.undo()
-    assert store.read() == Kept(overrides=(EDIT,))
+    assert store.read() == Found(Kept(overrides=(EDIT,)))
     assert [path.name for path in state.root.glob(".overrides*")] == []

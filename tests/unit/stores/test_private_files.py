@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -84,3 +85,24 @@ def test_once_made_it_stays_whoever_comes(tmp_path: Path):
         made = list(pool.map(lambda n: files.create_once(tmp_path / "id", b"%d" % n), range(32)))
     assert set(made) == {(tmp_path / "id").read_bytes()}
     assert [path.name for path in tmp_path.iterdir()] == ["id"]
+
+
+def test_a_folder_that_cannot_be_synced_is_a_problem_of_ours(tmp_path: Path, monkeypatch) -> None:
+    """The new content stands there already: whoever wrote it must go on, and tell."""
+    files.write(tmp_path / "f", b"old")
+    sync, folders = os.fsync, []
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            folders.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", failing)
+    with pytest.raises(ProblemError, match="Input/output error"):
+        files.write(tmp_path / "f", b"new")
+    with pytest.raises(ProblemError, match="Input/output error"):
+        files.create_once(tmp_path / "g", b"new")
+    assert len(folders) == 2
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert not list(tmp_path.glob(".*"))

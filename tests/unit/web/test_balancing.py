@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fairlead.core.overrides import REMOVED, Edit
+from fairlead.model.status import InstanceStatus
 from support.web_services import problem
 
 JSON = {"content-type": "application/json"}
@@ -120,6 +121,28 @@ async def test_what_the_spec_refuses_leaves_the_instances_alone(http, behind):
     behind.config.refusal = problem("change-refused", 409)
     answer = await send(http, weights={"magic": 1, "filesystem-1": 2})
     assert answer.status_code == 409
+    assert behind.fleet.instance_weights == {}
+
+
+async def test_an_instance_that_goes_meanwhile_does_not_spoil_the_rest(http, behind, monkeypatch):
+    edit = behind.config.edit
+
+    async def edit_and_lose_the_instance(edits, *, by):
+        behind.fleet.change("filesystem", instances=[])
+        return await edit(edits, by=by)
+
+    monkeypatch.setattr(behind.config, "edit", edit_and_lose_the_instance)
+    answer = await send(http, weights={"magic": 1, "filesystem-1": 2})
+    assert answer.status_code == 200
+    assert [s["weight"] for s in answer.json()["servers"]] == [1.0, 1.0]
+    assert behind.config.edits == [("ada", [Edit(("loadBalancing", "weights", "magic"), 1)])]
+    assert behind.fleet.instance_weights == {}  # a real fleet has 404 for it
+
+
+async def test_a_server_that_is_called_like_an_instance_is_the_one_that_is_weighed(http, behind):
+    behind.fleet.change("magic", instances=[InstanceStatus(id="filesystem", state="ready")])
+    assert (await send(http, weights={"filesystem": 3})).status_code == 200
+    assert behind.config.edits == [("ada", [Edit(("loadBalancing", "weights", "filesystem"), 3)])]
     assert behind.fleet.instance_weights == {}
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from support.web_services import server
+
 
 async def test_all_breakers(http, behind):
     behind.fleet.open = {"filesystem-1"}
@@ -20,6 +22,17 @@ async def test_one_is_closed(http, behind, breaker):
     answer = await http.post(f"/api/circuit-breakers/{breaker}/reset")
     assert (answer.status_code, answer.json()["id"], answer.json()["state"]) == (200, breaker, "closed")
     assert behind.fleet.open == {"filesystem", "filesystem-1"} - {breaker}
+
+
+async def test_of_two_with_one_id_the_scope_says_which(http, behind):
+    behind.fleet._servers["filesystem-1"] = server("filesystem-1")
+    answer = await http.post("/api/circuit-breakers/filesystem-1/reset")
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:fairlead:problem:ambiguous-breaker")
+    for scope in ("server", "instance"):
+        answer = await http.post(f"/api/circuit-breakers/filesystem-1/reset?scope={scope}")
+        assert (answer.status_code, answer.json()["scope"]) == (200, scope)
+    answer = await http.post("/api/circuit-breakers/filesystem-1/reset?scope=both")
+    assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "query.scope")
 
 
 async def test_an_unknown_one(http):

@@ -8,6 +8,7 @@ import pytest
 from fairlead.core.overrides import Edit
 from fairlead.model.fleet import FleetFile
 from fairlead.model.reports import Origin, Owner
+from fairlead.stores.yaml_tree import MAX_BYTES
 from fairlead.web.fleet import SPEC
 from support.web_services import problem
 
@@ -26,7 +27,7 @@ def test_the_spec_that_is_shown_as_an_example_is_one():
 async def test_the_spec_with_its_placeholders_and_its_tag(http, behind):
     behind.config.owner = Owner.GITOPS
     answer = await http.get("/api/fleet")
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"7"')
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"run-7"')
     body = answer.json()
     assert (body["owner"], body["generation"], body["observedGeneration"]) == ("gitops", 7, 7)
     assert body["spec"] == behind.config.document
@@ -35,10 +36,10 @@ async def test_the_spec_with_its_placeholders_and_its_tag(http, behind):
 
 
 async def test_a_spec_is_passed_on_byte_for_byte_and_its_tag_moves(http, behind):
-    answer = await put(http, **{"if-match": '"7"'})
-    assert (answer.status_code, answer.headers["etag"], answer.json()["generation"]) == (200, '"8"', 8)
+    answer = await put(http, **{"if-match": '"run-7"'})
+    assert (answer.status_code, answer.headers["etag"], answer.json()["generation"]) == (200, '"run-8"', 8)
     assert behind.config.replaced == [
-        {"document": DOCUMENT, "expected": 7, "dry_run": False, "origin": Origin.LIVE, "by": "ada"}
+        {"document": DOCUMENT, "expected": "run-7", "dry_run": False, "origin": Origin.LIVE, "by": "ada"}
     ]
     assert (await http.get("/api/fleet")).json()["spec"] == json.loads(DOCUMENT)
 
@@ -56,11 +57,11 @@ async def test_a_dry_run_changes_nothing_and_has_no_tag(http, behind):
     ("if_match", "status", "code"),
     [
         ({}, 428, "if-match-missing"),
-        ({"if-match": '"6"'}, 412, "generation-changed"),
-        ({"if-match": 'W/"7"'}, 412, "generation-changed"),
-        ({"if-match": '"5", "6"'}, 412, "generation-changed"),
+        ({"if-match": '"run-6"'}, 412, "generation-changed"),
+        ({"if-match": 'W/"run-7"'}, 412, "generation-changed"),
+        ({"if-match": '"5", "run-8"'}, 412, "generation-changed"),
         ({"if-match": "7"}, 422, "invalid-request"),
-        ({"if-match": '*, "7"'}, 422, "invalid-request"),
+        ({"if-match": '*, "run-7"'}, 422, "invalid-request"),
         ({"if-match": ""}, 422, "invalid-request"),
     ],
 )
@@ -71,17 +72,17 @@ async def test_without_the_right_tag_nothing_is_asked_for(http, behind, if_match
 
 
 async def test_a_stale_tag_is_told_the_present_one(http):
-    assert (await put(http, **{"if-match": '"6"'})).json()["generation"] == 7
+    assert (await put(http, **{"if-match": '"run-6"'})).json()["tag"] == "run-7"
 
 
 async def test_tags_on_several_lines(http, behind):
-    lines = [("if-match", '"6"'), ("if-match", '"7"'), *JSON.items()]
+    lines = [("if-match", '"6"'), ("if-match", '"run-7"'), *JSON.items()]
     assert (await http.put("/api/fleet", content=DOCUMENT, headers=lines)).status_code == 200
-    assert behind.config.replaced[0]["expected"] == 7
+    assert behind.config.replaced[0]["expected"] == "run-7"
 
 
 async def test_of_two_changes_for_one_generation_the_second_is_too_late(http):
-    answers = [await put(http, **{"if-match": '"7"'}) for _ in range(2)]
+    answers = [await put(http, **{"if-match": '"run-7"'}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 412]
 
 
@@ -102,6 +103,15 @@ async def test_a_spec_that_is_not_declared_as_json(http, behind, content_type):
 async def test_what_is_no_json_object_is_not_passed_on(http, behind, content):
     answer = await put(http, content, **{"if-match": "*"})
     assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "body")
+    assert behind.config.replaced == []
+
+
+async def test_one_that_is_too_large_is_not_even_parsed(http, behind, monkeypatch):
+    content = b'{"version": "1", "servers": {}, "metadata": {"x": "' + b"x" * MAX_BYTES + b'"}}'
+    monkeypatch.setattr("msgspec.json.decode", lambda _: pytest.fail("it takes long"))
+    answer = await put(http, content, **{"if-match": "*"})
+    assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "body")
+    assert f"at most {MAX_BYTES:,}" in answer.text
     assert behind.config.replaced == []
 
 
@@ -167,19 +177,26 @@ async def test_taking_back_live_edits(http, edited, keys, left):
     assert list(edited.overrides) == left
 
 
+async def test_taking_back_one_with_a_long_key(http, edited):
+    await edited.edit([Edit(("metadata", "k" * 3000), "v")], by="ada")
+    answer = await http.delete("/api/fleet/overrides", params={"key": "metadata." + "k" * 3000})
+    assert answer.status_code == 200
+    assert len(edited.overrides) == 2
+
+
 async def test_taking_back_what_is_not_there(http, edited):
     answer = await http.delete("/api/fleet/overrides", params={"key": "servers.nope"})
     assert answer.status_code == 404
     assert len(edited.overrides) == 2
 
 
-@pytest.mark.parametrize("key", ["", ".", "a..b", "a.", '"a', "a b", "x" * 513, "é" * 513])
+@pytest.mark.parametrize("key", ["", ".", "a..b", "a.", '"a', "a b", "x" * 4097, "é" * 4097])
 async def test_keys_that_cannot_be(http, edited, key):
     answer = await http.delete("/api/fleet/overrides", params={"key": key})
     assert answer.status_code == 422
     [error] = answer.json()["errors"]
     assert error["where"] == "query.key.0"
-    assert "write it like" in error["how"] or "512" in error["how"]
+    assert "write it like" in error["how"] or "4096" in error["how"]
     assert len(edited.overrides) == 2
 
 

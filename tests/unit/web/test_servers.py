@@ -173,6 +173,13 @@ async def test_draining_what_is_not_there(http, behind, path, body, code):
     assert behind.fleet.drained == []
 
 
+async def test_the_documentation_says_what_becomes_of_a_lone_instance(http):
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    text = " ".join(paths["/api/servers/{id}/drain"]["post"]["description"].split())
+    assert "one that is alone goes on until that one is ready" in text
+    assert "no more calls" not in text
+
+
 @pytest.mark.parametrize("body", [{"instnace": "filesystem-1"}, {"instance": ""}, {"instance": 1}, []])
 async def test_drains_that_cannot_be_do_not_drain_the_whole_server(http, behind, body):
     answer = await http.post("/api/servers/filesystem/drain", json=body)

@@ -1,0 +1,120 @@
+"""Live edits by key, and what the owner of the spec says meanwhile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fairlead.app import fleet_layers
+from fairlead.app.fleet_layers import Layers, accept
+from fairlead.app.fleet_reading import Stated, spec_of_file
+from fairlead.core.overrides import REMOVED, Edit
+from fairlead.model.errors import ProblemError
+from fairlead.model.reports import Origin, Override
+from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
+from fairlead.stores.fleet_file import load
+from fairlead.stores.yaml_tree import MAX_BYTES
+from support.fleet_configs import FILE, Bench, changed
+
+B = ("servers", "b")
+MAX_B = (*B, "scaling", "maxInstances")
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path)
+    await made.config.start()
+    return made
+
+
+class TestTheOwnerSaysItAnew:
+    async def test_a_default_that_is_written_out_drops_a_live_edit_of_it(self, bench: Bench) -> None:
+        await bench.config.edit([Edit(MAX_B, 8)], by="ada")
+        bench.write(changed(FILE, *MAX_B, to=4))
+        assert (await bench.config.reload()).dropped_overrides == ("servers.b.scaling.maxInstances",)
+        assert bench.fleet.spec.servers["b"].scaling.max_instances == 4
+
+    async def test_also_when_it_stands_in_defaults(self, bench: Bench) -> None:
+        await bench.config.edit([Edit(MAX_B, 8)], by="ada")
+        bench.write(FILE | {"defaults": {"scaling": {"maxInstances": 4}}})
+        assert (await bench.config.reload()).dropped_overrides == ("servers.b.scaling.maxInstances",)
+
+    async def test_also_when_git_says_it_and_it_is_remembered_over_a_restart(self, bench: Bench) -> None:
+        document = changed(FILE, *MAX_B, to=4)
+        await bench.put(document, origin=Origin.GITOPS)
+        await bench.config.edit([Edit(MAX_B, 8)], by="ada")
+        again = await bench.restarted()
+        assert again.overrides == {"servers.b.scaling.maxInstances": 8}, "Git has said nothing new"
+        change = await again.put(changed(document, "servers", "b", "scaling", to={}), origin=Origin.GITOPS)
+        assert change.dropped_overrides == ("servers.b.scaling.maxInstances",), "it was taken out"
+
+    async def test_a_health_check_that_is_written_out_is_no_longer_the_fleets(self, bench: Bench) -> None:
+        bench.write(changed(FILE, *B, "healthCheck", to={"interval": "30s"}))
+        await bench.config.reload()
+        await bench.config.edit([Edit(("loadBalancing", "healthCheckInterval"), "10s")], by="ada")
+        intervals = {name: server.health_check.interval for name, server in bench.fleet.spec.servers.items()}
+        assert intervals == {"a": 10.0, "b": 30.0}
+
+
+class TestAServerThatWasRemovedLive:
+    async def test_it_stays_removed_when_defaults_change(self, bench: Bench) -> None:
+        await bench.config.edit([Edit(B, REMOVED)], by="ada")
+        bench.write(FILE | {"defaults": {"timeouts": {"call": "7s"}}})
+        assert (await bench.config.reload()).dropped_overrides == ()
+        assert list(bench.fleet.spec.servers) == ["a"]
+        bench.write(changed(FILE, *B, "command", to="other"))
+        assert (await bench.config.reload()).dropped_overrides == ("servers.b",)
+
+    async def test_also_when_git_has_defaults_and_over_a_restart(self, bench: Bench) -> None:
+        document = FILE | {"defaults": {"timeouts": {"call": "7s"}}}
+        await bench.put(document, origin=Origin.GITOPS)
+        await bench.config.edit([Edit(B, REMOVED)], by="ada")
+        again = await bench.restarted()
+        assert again.overrides == {"servers.b": ...}
+        await again.put(document | {"defaults": {"timeouts": {"call": "8s"}}}, origin=Origin.GITOPS)
+        assert list(again.fleet.spec.servers) == ["a"]
+
+
+class TestTakingBack:
+    async def test_what_hangs_on_a_server_that_was_added_goes_with_it(self, bench: Bench) -> None:
+        await bench.config.edit([Edit(("servers", "x"), {"command": "x"})], by="ada")
+        await bench.config.edit([Edit(("loadBalancing", "weights", "x"), 3.0)], by="ada")
+        change = await bench.config.drop_overrides(["servers.x"])
+        assert change.dropped_overrides == ("servers.x", "loadBalancing.weights.x")
+        assert bench.overrides == {}
+
+
+class TestALargeFleet:
+    async def test_a_small_file_whose_defaults_make_much_of_it_can_be_edited(self, bench: Bench) -> None:
+        """One of 30 kB, which is 2 MB with its defaults filled in."""
+        environment = {f"NAME_{number}": "x" * 80 for number in range(100)}
+        servers = {f"s{number}": {"command": "run"} for number in range(200)}
+        small = json.dumps({"servers": servers, "defaults": {"environment": environment}})
+        assert len(small) < 30_000
+        bench.write(small)
+        await bench.config.reload()
+        assert len(json.dumps(bench.spec)) > MAX_BYTES
+        await bench.config.edit([Edit(("servers", "s7", "scaling", "maxInstances"), 8)], by="ada")
+        again = await bench.restarted()
+        assert again.overrides == {"servers.s7.scaling.maxInstances": 8}
+        assert again.fleet.spec.servers["s7"].scaling.max_instances == 8
+
+
+def stated(document: dict) -> Stated:
+    return spec_of_file(load(json.dumps(document), "f.yml"))
+
+
+@pytest.mark.parametrize("path", ["", "servers.a.command", "metadata.x"])
+def test_no_live_edit_falls_over_a_problem_that_its_key_does_not_explain(monkeypatch, path: str) -> None:
+    override = Override(key="servers.b.scaling.maxInstances", value=8, by="ada", at=1.0)
+    wrong = Loaded(None, (SpecProblem(Severity.ERROR, "edit", 1, 1, path, "it is too large"),))
+    monkeypatch.setattr(fleet_layers, "read", lambda _: wrong)
+    with pytest.raises(ProblemError, match="it is too large; which of them it is cannot be told"):
+        accept(stated(FILE), [override])
+
+
+def test_without_live_edits_the_spec_is_the_owners() -> None:
+    mine = stated(FILE)
+    assert Layers(mine).load().spec is mine.spec
