@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
-import msgspec
 import structlog
 from msgspec import UNSET, Raw
 
@@ -51,6 +50,7 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
 from fairlead.orchestrator.gateway.head import Head
 from fairlead.orchestrator.gateway.lane import Exchange
+from fairlead.orchestrator.gateway.params import mirrored_name, text_member
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
 from fairlead.orchestrator.gateway.views import Route, View
 from fairlead.orchestrator.instance import GATEWAY_INFO
@@ -320,7 +320,7 @@ class Gateway:
         if exchange.head.era is Era.LEGACY and message.method == "initialize":
             self._initialize(exchange, members)
             return
-        self.check_caller(exchange, meta, _mirrored(message.method, members))
+        self.check_caller(exchange, meta, mirrored_name(message.method, members))
         if may_wait and (coming := self._must_wait_for(exchange, members)):
             self._wait(exchange, self._dispatch_later(exchange, message, coming))
         elif message.method in _LISTS:
@@ -626,10 +626,10 @@ class Gateway:
         if method == "completion/complete":
             return *self._completion_target(view, members), True
         if method == "resources/read":
-            pool, uri = view.resource(_text_member(members, "uri"))
+            pool, uri = view.resource(text_member(members, "uri"))
             members["uri"] = Raw(encode_json(uri))
             return pool, uri, True
-        name = _text_member(members, "name")
+        name = text_member(members, "name")
         route = (view.tools if method == "tools/call" else view.prompts).get(encode_json(name))
         if route is None:
             if not view.merged:  # the server's list may be behind: let it decide
@@ -642,10 +642,10 @@ class Gateway:
     def _completion_target(self, view: View, members: dict[str, Raw]) -> tuple[ServerPool, str]:
         reference = decode_members(members.get("ref", UNSET))
         if "uri" in reference:
-            pool, uri = view.resource(_text_member(reference, "uri"))
+            pool, uri = view.resource(text_member(reference, "uri"))
             reference["uri"] = Raw(encode_json(uri))
         else:
-            route = view.prompts.get(encode_json(_text_member(reference, "name")))
+            route = view.prompts.get(encode_json(text_member(reference, "name")))
             if route is None:
                 raise McpError(INVALID_PARAMS, "completion/complete: unknown prompt in params.ref")
             pool, reference["name"] = route.pool, Raw(route.json_name)
@@ -678,22 +678,6 @@ def _no_session(head: Head) -> McpError:
     return McpError(
         SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
     )
-
-
-def _mirrored(method: str, members: dict[str, Raw]) -> str | None:
-    """The value that `Mcp-Name` must repeat, where the method has one."""
-    member = eras.NAME_MEMBER.get(method)
-    if member is None or member not in members:
-        return None
-    value = decode_any(members[member])
-    return value if isinstance(value, str) else None
-
-
-def _text_member(members: dict[str, Raw], name: str) -> str:
-    try:
-        return msgspec.json.decode(members[name], type=str)
-    except (KeyError, msgspec.DecodeError):
-        raise McpError(INVALID_PARAMS, f"params.{name} must be a string") from None
 
 
 def _merged_instructions(view: View) -> str:
