@@ -152,12 +152,15 @@ class MCPOrchestrator:
         }
         old.clear()  # in place: the monitor and the scaler look at the same dict
         old.update(pools)
+        same_fleet = fleet == self.spec.load_balancing
         self.spec = spec
         self.generation += 1
         self._balancer.adopt(fleet)
         self._gateway.set_limits(spec.security.resource_limits)
         for server, new in spec.servers.items():
             pool = pools[server]
+            if same_fleet and pool.spec == new and server not in steps.started:
+                continue  # thousands that stay take no time
             if not new.enabled:
                 pool.disable(new, fleet)
             elif server in steps.started or server in steps.replaced:

@@ -27,7 +27,7 @@ def config_router(config: ConfigService) -> APIRouter:
 
     @router.get("", summary="Show the fleet spec", responses={200: shown(spec=example)})
     async def get_config() -> dict[str, Any]:
-        """The spec in force. Placeholders stay as they are written, so no secret is shown."""
+        """The spec in force. Placeholders stay as they are written."""
         return config.current()
 
     @router.post(

@@ -88,7 +88,7 @@ class ConfigService(Protocol):
     """
 
     def current(self) -> dict[str, Any]:
-        """The fleet spec as JSON, placeholders such as `${NAME}` unresolved: it holds no secret."""
+        """The fleet spec as JSON, placeholders such as `${NAME}` as they are written."""
         ...
 
     def status(self) -> FleetStatus:

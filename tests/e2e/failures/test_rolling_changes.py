@@ -175,6 +175,12 @@ async def test_a_tag_of_before_a_restart_is_too_late(tmp_path: Path):
             assert answer.status_code == status, answer.text
 
 
+async def test_conditions_are_worked_out_while_nobody_looks(tmp_path: Path):
+    async with running(tmp_path, {"a": light()}) as stack:
+        config = stack.system.config
+        await until(lambda: any(one.type == "Ready" and one.status for one in config._conditions))
+
+
 async def test_origins_that_cannot_be_do_not_bring_the_service_down(tmp_path: Path):
     servers = {"a": light()}
     async with running(tmp_path, servers) as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fairlead.core.overrides import Edit
 from fairlead.model.errors import ProblemError
 from fairlead.model.reports import Origin, Override, Owner
 from fairlead.model.status import ServerState
+from fairlead.stores.fleet_file import document
 from fairlead.stores.overrides import Kept
 from support.fleet_configs import FILE, Bench, changed, refused
 from support.until import until
@@ -169,6 +171,21 @@ class TestWhatIsLost:
         lost.state.overrides_file.rmdir()
         await lost.config.edit([Edit(MAX_A, 10)], by="ada")
         assert lost.condition("Stalled").status is False
+
+
+async def test_what_takes_long_in_a_large_fleet_is_done_in_a_thread(bench: Bench, monkeypatch) -> None:
+    def elsewhere(*args, **kwargs):
+        assert threading.current_thread() is not threading.main_thread()
+        return document(*args, **kwargs)
+
+    monkeypatch.setattr("fairlead.app.fleet_layers.document", elsewhere)
+    await bench.config.edit([Edit(MAX_A, 9)], by="ada")
+    await bench.put(changed(FILE, *MODE_B, to="slow"))
+    await bench.put(FILE, origin=Origin.GITOPS)
+    await bench.config.edit([Edit(MAX_A, 10)], by="ada")
+    await bench.config.drop_overrides(None)
+    await bench.config.release()
+    assert bench.config.status().spec == FILE
 
 
 class TestSinceWhen:
