@@ -36,6 +36,7 @@ class RawServer:
     connections: int = 0
     open_connections: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _closing: bool = False
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -50,6 +51,7 @@ class RawServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closing = True
         self._server.close()
         for writer in tuple(self._writers):
             writer.transport.abort()
@@ -71,6 +73,8 @@ class RawServer:
         self.connections += 1
         self.open_connections += 1
         number = self.connections
+        if self._closing:  # accepted in the moment of the end
+            writer.transport.abort()
         try:
             while True:
                 request = await _read(reader, number)
