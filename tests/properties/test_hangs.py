@@ -77,7 +77,7 @@ async def live(life: Life) -> Seen:
                 return  # it gets no calls any more
             future = rig.send(victim, name=name, timeout=timeout)
             deadline = rig.now + timeout
-            if name == "silent" or rig.now >= hung_at:
+            if name == "silent" or rig.now >= hung_at - ROUNDING:
                 deadlines.append(deadline)
             future.add_done_callback(lambda done: judge(done, deadline))
 
@@ -121,6 +121,7 @@ def lived(life: Life) -> Seen:
 @given(LIVES)
 @example(Life(hang=0.0))
 @example(Life(hang=29.99, answered=[29.98]))
+@example(Life(hang=1.00001, instances=2, start=4.0, sent_after=[0.0, 0.0]))  # at once, but for rounding
 @example(Life(hang=10.0, calls=[(9.0, 120.0)], instances=2, start=5.0))
 @example(Life(hang=40.0, calls=[(0.0, 45.0), (39.9, 60.0)], end=5.0, sent_after=[1.0, 6.0]))
 def test_any_hang_is_out_of_rotation_and_replaced_within_30_s_and_calls_have_their_time(life):
