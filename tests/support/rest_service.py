@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from fairlead.model.status import ServerStatus
+from support.threaded_http import ThreadedHttp
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Received:
 
 
 @dataclass
-class RestService:
+class RestService(ThreadedHttp):
     """Answers `answers["GET /path"]`, a (status, body) pair; all else is a 404 problem.
 
     A body that is a list of objects is given piece by piece, one for each request.
@@ -28,21 +28,6 @@ class RestService:
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     received: list[Received] = field(default_factory=list)
-
-    def __enter__(self) -> RestService:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         service = self

@@ -67,9 +67,8 @@ class ServerPool:
         """`numbers` are those of its instances, so that no id comes twice, even if it is removed and back."""
         self.spec = spec
         self.catalogue = Catalogue()
-        self.contract = (
-            f"unknown of {spec.id}"  # digest of the tools; servers with the same one offer the same tools
-        )
+        # Digest of the tools: servers with the same one offer the same.
+        self.contract = f"unknown of {spec.id}"
         self.restarts = 0
         self.calls_held = 0  # by the gateway: in flight or waiting
         self.members = Members(pool_key(spec))
@@ -133,8 +132,8 @@ class ServerPool:
             if number is None:
                 self._require_place(room)
                 number = room.number()
-            for instance in self.members:
-                instance.watched = True  # each answer may make room
+            for member in self.members:
+                member.watched = True  # each answer may make room
             try:
                 await room.wait(since + timeout, since=since, number=number)
             except TimeoutError:
@@ -177,7 +176,7 @@ class ServerPool:
         return instance
 
     def _require_hope(self, key: str, now: float, until: float) -> None:
-        """Waiting until then makes sense only while a turn may still come."""
+        """Raise ProblemError unless a turn may still come until then."""
         state = self.state
         if not self.keeper.wanted or state in (ServerState.BLOCKED, ServerState.DISABLED):
             raise self._problem("not-running", f"is {state}: {self.shown.message}")
@@ -373,7 +372,7 @@ class ServerPool:
                 for failed in await asyncio.gather(*starts, return_exceptions=True):
                     if isinstance(failed, BaseException):
                         raise failed
-        except BaseException:
+        except BaseException:  # given up, too: what came up does not stay
             await asyncio.shield(self.discard([newcomer.instance for newcomer in newcomers]))
             raise
         return newcomers

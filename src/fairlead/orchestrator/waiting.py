@@ -37,7 +37,7 @@ class WaitingRoom:
         try:
             async with asyncio.timeout_at(until):
                 await future
-        except BaseException:
+        except BaseException:  # whatever ends the wait, our turn must not be lost
             if future.done() and not future.cancelled():
                 self.call(1)  # it was our turn, and we do not take it
             raise

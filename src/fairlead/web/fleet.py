@@ -164,6 +164,13 @@ def fleet_router(config: ConfigService) -> APIRouter:
             response.headers["etag"] = entity_tag(config.tag)
         return change
 
+    _add_ways_back(router, config)
+    return router
+
+
+def _add_ways_back(router: APIRouter, config: ConfigService) -> None:
+    """Taking back live edits, and ownership."""
+
     @router.delete(
         "/overrides",
         summary="Take back live edits",
@@ -191,5 +198,3 @@ def fleet_router(config: ConfigService) -> APIRouter:
     async def release_fleet() -> Change:
         """Take the spec from GitOps: the fleet file is put in force, and watched as before."""
         return await config.release()
-
-    return router

@@ -8,6 +8,8 @@ from bench.callers import Callers, Verdict, Watch, get, judge, text_of
 from bench.connection import Access, Reply
 from bench.echo_http import Echo
 
+from support.edited_echo import EditedEcho
+
 
 def reply(message, status=200):
     return Reply(status, {"content-type": "application/json"}, json.dumps(message).encode())
@@ -63,27 +65,6 @@ def test_without_any_answer_all_the_time_is_silence():
     assert (watch.longest_gap(107.0), watch.first, watch.longest_wait) == (5.0, None, 0.5)
 
 
-class Edited(asyncio.Protocol):
-    """An echo whose answers pass through `edit`; None closes the connection instead."""
-
-    def __init__(self, edit):
-        self.edit = edit
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.echo = Echo()
-        self.echo.connection_made(self)
-
-    def data_received(self, data):
-        self.echo.data_received(data)
-
-    def write(self, answer):
-        if (edited := self.edit(answer)) is None:
-            self.transport.close()
-        else:
-            self.transport.write(edited)
-
-
 @contextlib.asynccontextmanager
 async def calling(protocol, count=3):
     """Callers of a server that errs as `protocol` does."""
@@ -104,7 +85,7 @@ async def until(condition):
 
 
 async def test_right_answers_are_good_and_those_under_way_are_watched():
-    async with calling(lambda: Edited(bytes)) as callers:
+    async with calling(lambda: EditedEcho(bytes)) as callers:
         await until(lambda: callers.counts[Verdict.GOOD] > 30)
         watch = callers.watch()
         under_way = len(watch.waiting)
@@ -124,7 +105,7 @@ async def test_right_answers_are_good_and_those_under_way_are_watched():
     ],
 )
 async def test_what_is_not_good_is_counted_shown_and_called_again(edit, verdict, words):
-    async with calling(lambda: Edited(edit)) as callers:
+    async with calling(lambda: EditedEcho(edit)) as callers:
         await until(lambda: callers.counts[verdict] > 6)
     other = Verdict.WRONG if verdict is Verdict.FAILED else Verdict.FAILED
     assert (callers.counts[Verdict.GOOD], callers.counts[other]) == (0, 0)
@@ -144,7 +125,7 @@ async def test_a_gateway_that_cannot_be_reached_fails_every_call():
 
 
 async def test_a_connection_that_the_gateway_closes_after_an_answer_fails_no_call():
-    class Closing(Edited):
+    class Closing(EditedEcho):
         def write(self, answer):
             self.transport.write(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             self.transport.close()

@@ -6,31 +6,14 @@ import shutil
 
 import pytest
 from bench.connection import Access
-from bench.echo_http import Echo
 from bench.load import run_wrk
+
+from support.edited_echo import EditedEcho
 
 pytestmark = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 
 
-class Edited(asyncio.Protocol):
-    """An echo whose answers pass through `edit`."""
-
-    def __init__(self, edit):
-        self.edit = edit
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.echo = Echo()
-        self.echo.connection_made(self)
-
-    def data_received(self, data):
-        self.echo.data_received(data)
-
-    def write(self, reply):
-        self.transport.write(self.edit(reply))
-
-
-class Swapping(Edited):
+class Swapping(EditedEcho):
     """Two connections get each other's answers."""
 
     def __init__(self, held):
@@ -66,20 +49,20 @@ async def load_on(protocol, *, connections=2, threads=1):
 
 
 async def test_right_answers_are_no_faults():
-    load = await load_on(lambda: Edited(bytes))
+    load = await load_on(lambda: EditedEcho(bytes))
     assert load.calls > 0
     assert (load.faults, load.example) == (0, "")
 
 
 @pytest.mark.parametrize("edit", [other_text, other_id])
 async def test_an_answer_with_another_text_or_id_is_wrong(edit):
-    load = await load_on(lambda: Edited(edit))
+    load = await load_on(lambda: EditedEcho(edit))
     assert (load.calls, load.wrong > 0) == (0, True)
     assert "the text of call" in load.example
 
 
 async def test_an_error_is_no_answer():
-    load = await load_on(lambda: Edited(busy))
+    load = await load_on(lambda: EditedEcho(busy))
     assert (load.calls, load.refused > 0) == (0, True)
     assert load.example == "HTTP 503: too busy!"
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -17,6 +16,7 @@ from fairlead.model.status import Condition
 from fairlead.stores.fleet_file import load
 from fairlead.stores.yaml_text import write_yaml
 from support.rest_service import server_status
+from support.threaded_http import ThreadedHttp
 
 Json = dict[str, Any]
 Answer = tuple[int, Any]
@@ -44,7 +44,7 @@ class Request:
 
 
 @dataclass
-class FleetService:
+class FleetService(ThreadedHttp):
     """`states` are what a server goes through once it is added; `intruders` change the fleet before a PUT."""
 
     spec: Json = field(default_factory=lambda: {"version": "1", "servers": {"git": {"command": "mcp-git"}}})
@@ -56,21 +56,6 @@ class FleetService:
     answers: dict[str, Answer] = field(default_factory=dict)  # these go first: "PUT /api/fleet"
     intruders: list[Callable[[FleetService], None]] = field(default_factory=list)
     received: list[Request] = field(default_factory=list)
-
-    def __enter__(self) -> FleetService:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
     def tag(self) -> str:
