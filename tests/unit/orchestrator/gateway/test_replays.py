@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from fairlead.model.fleet import Scaling
+from fairlead.model.fleet import CircuitBreaker, Scaling
+from fairlead.model.status import ServerState
+from fairlead.web.health import Overall, overall
 from support.lane_rig import bodies, lane_rig, request
 from support.scripted import legacy
 
@@ -144,3 +146,32 @@ async def test_a_full_server_leaves_room_for_the_others():
         await asyncio.sleep(0.1)
         assert rig.gateway.in_flight == 0
         assert "result" in await answered(await sent(rig, headers, tool="full__echo"))
+
+
+async def test_while_the_circuit_is_open_each_call_hears_when_to_come_again():
+    limits = {"circuit_breaker": CircuitBreaker(minimum_calls=2, failure_rate=50, open_for=10)}
+    async with lane_rig(legacy(annotations={}), s=limits) as rig:
+        headers = await rig.session()
+        rig.link.hang()
+        for number in range(2):
+            await sent(rig, headers)
+            rig.link.listener.request_failed(calls(rig.link)[number]["id"], "HTTP 502", None)
+        wire = await sent(rig, headers)
+        assert "gets no calls for a while" in bodies(wire.out)[0]["error"]["message"]
+        assert 9 < bodies(wire.out)[0]["error"]["data"]["retryAfter"] <= 10
+        assert b"retry-after: 10\r\n" in wire.out
+        assert len(calls(rig.link)) == 2, "it is not even sent"
+
+
+async def test_a_server_that_is_idle_is_left_in_peace_and_counts_as_healthy():
+    resting = {"scaling": Scaling(min_instances=0, max_instances=2, idle_after=5)}
+    async with lane_rig(SAFE, s=resting) as rig:
+        headers = await rig.session()
+        for _ in range(200):
+            await asyncio.sleep(1)
+            await rig.fleet.tick()
+        assert rig.fleet.server("s").state is ServerState.IDLE
+        assert (len(rig.driver.links), rig.driver.running) == (1, []), "no check has woken it"
+        assert overall(rig.fleet.servers()) is Overall.OK
+        assert "result" in await answered(await sent(rig, headers))
+        assert len(rig.driver.links) == 2
