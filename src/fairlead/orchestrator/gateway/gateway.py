@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -18,7 +18,6 @@ import structlog
 from msgspec import UNSET, Raw
 
 from fairlead.core.admission import AdmissionPolicy
-from fairlead.core.lifecycle import InstanceState
 from fairlead.core.ratelimit import Gcra
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp import eras
@@ -37,9 +36,6 @@ from fairlead.mcp.messages import (
     decode_any,
     decode_incoming,
     decode_members,
-    encode_json,
-    join_members,
-    notification,
     request_id,
     result,
 )
@@ -48,33 +44,29 @@ from fairlead.mcp.names import SEPARATOR
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
+from fairlead.orchestrator.gateway.forwarding import Forwarder
+from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
 from fairlead.orchestrator.gateway.head import Head
 from fairlead.orchestrator.gateway.lane import Exchange
-from fairlead.orchestrator.gateway.params import mirrored_name, text_member
+from fairlead.orchestrator.gateway.params import mirrored_name
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
+from fairlead.orchestrator.gateway.subscriptions import Subscriptions
 from fairlead.orchestrator.gateway.views import Route, View
-from fairlead.orchestrator.instance import GATEWAY_INFO
 from fairlead.orchestrator.metrics import CallStats, MetricsCollector, Outcome
 from fairlead.orchestrator.pool import ServerPool
-from fairlead.orchestrator.replies import Failure, FailureKind
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
 SHARED: Final = 0.8  # of the room for calls in flight, for whoever comes first
 MAX_WAITING: Final = 1000  # requests that wait for an instance or for first lists
 LIST_TTL: Final = 30_000  # ms a modern client may keep a list; changes are told to those who listen
-CHANGE_METHODS: Final = {
-    "tools": ("toolsListChanged", "notifications/tools/list_changed"),
-    "prompts": ("promptsListChanged", "notifications/prompts/list_changed"),
-    "resources": ("resourcesListChanged", "notifications/resources/list_changed"),
-    "templates": ("resourcesListChanged", "notifications/resources/list_changed"),
-}
 _LISTS: Final = {
     "tools/list": "tools",
     "prompts/list": "prompts",
     "resources/list": "resources",
     "resources/templates/list": "templates",
 }
+_FORWARDED: Final = ("tools/call", "prompts/get", "resources/read", "completion/complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +79,8 @@ class EdgeTimeouts:
     comment: float = 15.0
 
 
-@dataclass(slots=True)
-class Listener:
-    """An open `subscriptions/listen`: which lists its client wants to hear of."""
-
-    exchange: Exchange
-    wanted: frozenset[str]  # methods of notifications
+Handler = Callable[["Exchange", dict[str, Raw], Meta], None]
+"""Answers a request, now or later; gets the members of its params, without `_meta`. May raise McpError."""
 
 
 class Gateway:
@@ -117,9 +105,26 @@ class Gateway:
         self._limiters: dict[str, Gcra] = {}
         self._merged = View("", sealer, metrics)
         self._single: dict[bytes, View] = {}
-        self._listeners: dict[Exchange, Listener] = {}
-        self._closing = False
+        self.subscriptions = Subscriptions(sessions, metrics)
+        self.forwarder = Forwarder(self)
+        self.closing = False
         self._tasks = Tasks(self._task_failed)
+        self._handlers = self._make_handlers()
+
+    def _make_handlers(self) -> Mapping[tuple[Era, str], Handler]:
+        both = {
+            **dict.fromkeys(_LISTS, self._list),
+            **dict.fromkeys(_FORWARDED, self.forwarder.forward),
+        }
+        legacy = {**both, "ping": self._ping}
+        modern = {
+            **both,
+            "server/discover": self._discover,
+            "subscriptions/listen": self.subscriptions.listen,
+        }
+        return {(Era.LEGACY, method): handler for method, handler in legacy.items()} | {
+            (Era.MODERN, method): handler for method, handler in modern.items()
+        }
 
     def __repr__(self) -> str:
         return f"<Gateway in_flight={self.in_flight} sessions={len(self.sessions)} {self._merged}>"
@@ -137,7 +142,7 @@ class Gateway:
             view.set_pools([pool])
             self._single[path] = view
         self.known_heads.clear()
-        self._tell_changed(self._merged, frozenset({"tools", "prompts", "resources"}))
+        self.subscriptions.tell_changed(self._merged, frozenset({"tools", "prompts", "resources"}))
 
     def set_policy(self, policy: AdmissionPolicy) -> None:
         """New tokens, hosts or origins, in force from now on: streams of revoked tokens end, too."""
@@ -147,9 +152,7 @@ class Gateway:
         for session in self.sessions:
             if session.principal not in principals:
                 self.close_session(session)
-        for exchange in list(self._listeners):
-            if exchange.head.principal not in principals:
-                self.end_stream(exchange)
+        self.subscriptions.end_of_others(principals)
 
     def set_limits(self, limits: ResourceLimits) -> None:
         """New limits; buckets that are not changed stay as full as they are."""
@@ -164,7 +167,7 @@ class Gateway:
         for view in (self._merged, self._single.get(f"/servers/{pool.spec.id}/mcp".encode())):
             if view is not None and pool.spec.id in view.pools:
                 view.refresh(pool)
-                self._tell_changed(view, kinds)
+                self.subscriptions.tell_changed(view, kinds)
 
     # -- what the lane asks ------------------------------------------------------------------------------
 
@@ -216,7 +219,7 @@ class Gateway:
     @contextlib.contextmanager
     def counted(self, pool: ServerPool) -> Iterator[None]:
         """A call of the ordinary lane: under the same limit. Raises ProblemError when there is no room."""
-        self._require_room(pool)
+        self.require_room(pool)
         self.in_flight += 1
         pool.calls_held += 1
         try:
@@ -225,7 +228,7 @@ class Gateway:
             self.in_flight -= 1
             pool.calls_held -= 1
 
-    def _require_room(self, pool: ServerPool) -> None:
+    def require_room(self, pool: ServerPool) -> None:
         if not self.has_room(pool):
             detail = (
                 f"{self.in_flight} calls are in flight, {pool.calls_held} of them of server "
@@ -246,9 +249,10 @@ class Gateway:
 
     def enter(self, exchange: Exchange, route: Route) -> None:
         """A call begins."""
-        self._enter(exchange, route.stats, route.pool, safe=route.safe)
+        self.enter_call(exchange, route.stats, route.pool, safe=route.safe)
 
-    def _enter(self, exchange: Exchange, stats: CallStats, pool: ServerPool, *, safe: bool) -> None:
+    def enter_call(self, exchange: Exchange, stats: CallStats, pool: ServerPool, *, safe: bool) -> None:
+        """The same, of a request that no route knows."""
         if exchange.head.session is not None:
             exchange.head.session.calls[exchange.id] = exchange
         self.in_flight += 1
@@ -298,7 +302,7 @@ class Gateway:
     def lost(self, exchange: Exchange) -> None:
         """The client of an exchange has gone. Modern: that cancels. Legacy: it does not."""
         exchange.lane = None
-        self.end_stream(exchange)
+        self.subscriptions.end(exchange)
         if exchange.head.era is Era.MODERN:
             exchange.cancel("the client closed the connection")
 
@@ -321,20 +325,13 @@ class Gateway:
             self._initialize(exchange, members)
             return
         self.check_caller(exchange, meta, mirrored_name(message.method, members))
-        if may_wait and (coming := self._must_wait_for(exchange, members)):
-            self._wait(exchange, self._dispatch_later(exchange, message, coming))
-        elif message.method in _LISTS:
-            self._list(exchange, _LISTS[message.method], members)
-        elif message.method in ("tools/call", "prompts/get", "resources/read", "completion/complete"):
-            self._forward(exchange, members, meta)
-        elif exchange.head.era is Era.LEGACY and message.method == "ping":
-            exchange.finish(200, result(exchange.id, b"{}"))
-        elif exchange.head.era is Era.MODERN and message.method == "server/discover":
-            self._discover(exchange)
-        elif exchange.head.era is Era.MODERN and message.method == "subscriptions/listen":
-            self._listen(exchange, members)
-        else:
+        handler = self._handlers.get((exchange.head.era, message.method))
+        if handler is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {message.method[:200]}")
+        if may_wait and (coming := self._must_wait_for(exchange, members)):
+            self.wait(exchange, self._dispatch_later(exchange, message, coming))
+        else:
+            handler(exchange, members, meta)
 
     async def _dispatch_later(self, exchange: Exchange, message: Incoming, coming: list[ServerPool]) -> None:
         """A client that comes while servers start for the first time sees all of them, or waits in vain."""
@@ -359,7 +356,7 @@ class Gateway:
             return []
         return [pool for pool in coming if name.startswith(f'"{pool.spec.id}{SEPARATOR}'.encode())]
 
-    def _wait(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
+    def wait(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
         """Go on with a request in a task that ends with it; a client can cancel it meanwhile."""
         exchange.waiting = self._tasks.spawn(work, f"{exchange.method[:40]} waits")
         session = exchange.head.session
@@ -395,111 +392,42 @@ class Gateway:
         if exchange.head.era is Era.LEGACY:
             self.check_caller(exchange, NO_META, None)
 
-    # -- the handshakes ----------------------------------------------------------------------------------
+    # -- handlers ----------------------------------------------------------------------------------------
 
     def _initialize(self, exchange: Exchange, members: dict[str, Raw]) -> None:
         head = exchange.head
         version = eras.negotiate_legacy(decode_any(members.get("protocolVersion", Raw(b"null"))))
         session = self.sessions.create(head.principal, head.view.endpoint, version, exchange.started)
-        answer: dict[str, Any] = {"protocolVersion": version, **self._about(head.view)}
-        answer["serverInfo"] = Raw(GATEWAY_INFO)
-        exchange.finish(
-            200, result(exchange.id, encode_json(answer)), b"mcp-session-id: %b\r\n" % session.id.encode()
-        )
+        answer = result(exchange.id, initialize_result(head.view, version))
+        exchange.finish(200, answer, b"mcp-session-id: %b\r\n" % session.id.encode())
 
-    def _discover(self, exchange: Exchange) -> None:
-        answer = {
-            "resultType": "complete",
-            "supportedVersions": [*eras.MODERN_VERSIONS, *eras.LEGACY_VERSIONS],
-            **self._about(exchange.head.view),
-            "ttlMs": LIST_TTL,
-            "cacheScope": "private",
-            "_meta": {eras.RESERVED + "serverInfo": Raw(GATEWAY_INFO)},
-        }
-        exchange.finish(200, result(exchange.id, encode_json(answer)))
+    def _discover(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        exchange.finish(200, result(exchange.id, discover_result(exchange.head.view)))
 
-    def _about(self, view: View) -> dict[str, Any]:
-        """Capabilities and instructions of an endpoint."""
-        changing = {"listChanged": True}
-        capabilities: dict[str, Any] = {
-            "tools": changing,
-            "prompts": changing,
-            "resources": changing,
-            "completions": {},
-        }
-        if view.merged:
-            return {"capabilities": capabilities, "instructions": _merged_instructions(view)}
-        about: dict[str, Any] = {"capabilities": capabilities}
-        last = view.pools[view.endpoint].members.last
-        if last is not None and last.negotiated is not None:
-            about["capabilities"] = {k: v for k, v in capabilities.items() if last.supports(k)}
-            if last.negotiated.instructions is not None:
-                about["instructions"] = last.negotiated.instructions
-        return about
+    def _ping(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        exchange.finish(200, result(exchange.id, b"{}"))
 
-    # -- lists -------------------------------------------------------------------------------------------
-
-    def _list(self, exchange: Exchange, kind: str, members: dict[str, Raw]) -> None:
+    def _list(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
         cursor = decode_any(members.get("cursor", Raw(b"null")))
         if cursor is not None and not isinstance(cursor, str):
             raise McpError(INVALID_PARAMS, "Invalid cursor: it must be a string")
-        page = exchange.head.view.page(kind, cursor)
+        page = exchange.head.view.page(_LISTS[exchange.method], cursor)
         if exchange.head.era is Era.MODERN:
             page += b',"resultType":"complete","ttlMs":%d,"cacheScope":"private"' % LIST_TTL
         exchange.finish(200, result(exchange.id, b"{" + page + b"}"))
 
-    def _listen(self, exchange: Exchange, members: dict[str, Raw]) -> None:
-        wanted = decode_any(members.get("notifications", Raw(b"null")))
-        if not isinstance(wanted, dict):
-            raise McpError(INVALID_PARAMS, "subscriptions/listen: params.notifications must be an object")
-        if not exchange.head.accepts_stream:
-            raise McpError(INVALID_REQUEST, "subscriptions/listen needs Accept: text/event-stream")
-        honoured = {flag: True for flag, _ in CHANGE_METHODS.values() if wanted.get(flag) is True}
-        methods = frozenset(method for flag, method in CHANGE_METHODS.values() if flag in honoured)
-        self._listeners[exchange] = Listener(exchange, methods)
-        self.metrics.streams += 1
-        params = {"notifications": honoured, "_meta": {eras.META_SUBSCRIPTION: Raw(exchange.id)}}
-        exchange.event(notification("notifications/subscriptions/acknowledged", encode_json(params)))
-
-    def _tell_changed(self, view: View, kinds: frozenset[str]) -> None:
-        """Each listening client of the view hears once of each list that changed."""
-        methods = sorted({CHANGE_METHODS[kind][1] for kind in kinds})
-        for listener in list(self._listeners.values()):
-            if listener.exchange.head.view is not view:
-                continue
-            meta = encode_json({"_meta": {eras.META_SUBSCRIPTION: Raw(listener.exchange.id)}})
-            for method in methods:
-                if method in listener.wanted:
-                    listener.exchange.event(notification(method, meta))
-        for session in self.sessions:
-            if session.endpoint == view.endpoint:
-                self._tell_session(session, methods)
-
-    def _tell_session(self, session: Session, methods: list[str]) -> None:
-        if session.stream is None:
-            session.changed = (session.changed or set()) | set(methods)
-            return
-        for method in methods:
-            session.stream.event(notification(method))
-
     # -- streams and ends of sessions --------------------------------------------------------------------
 
     def open_stream(self, exchange: Exchange) -> None:
-        """GET: the session's stream for what the server says by itself; a new one replaces an old one."""
+        """GET: the session's stream for what the server says by itself."""
         exchange.method = "GET"
         session = self._session_or_refuse(exchange)
         if session is None:
             return
-        if not exchange.head.accepts_stream:
+        if exchange.head.accepts_stream:
+            self.subscriptions.open(session, exchange)
+        else:
             exchange.respond(406)
-            return
-        if session.stream is not None:
-            self.end_stream(session.stream)
-        session.stream = exchange
-        self.metrics.streams += 1
-        exchange.open()
-        changed, session.changed = session.changed, None
-        self._tell_session(session, sorted(changed or ()))
 
     def end_session(self, exchange: Exchange) -> None:
         """DELETE: the client ends its session."""
@@ -527,130 +455,10 @@ class Gateway:
         for call in list(session.calls.values()):
             call.cancel("its session has ended")
         if session.stream is not None:
-            self.end_stream(session.stream)
+            self.subscriptions.end(session.stream)
         for pool in self._merged.pools.values():
             if pool.holds(session.key):
                 self._tasks.spawn(pool.release(session.key), f"release {session.id[:8]} {pool.spec.id}")
-
-    def end_stream(self, exchange: Exchange) -> None:
-        """End a GET stream or a subscription; others are left alone."""
-        session = exchange.head.session
-        if session is not None and session.stream is exchange:
-            session.stream = None
-            self.metrics.streams -= 1
-            exchange.end()
-        elif self._listeners.pop(exchange, None) is not None:
-            self.metrics.streams -= 1
-            body = encode_json(
-                {"resultType": "complete", "_meta": {eras.META_SUBSCRIPTION: Raw(exchange.id)}}
-            )
-            exchange.finish(200, result(exchange.id, body))
-
-    # -- forwarding --------------------------------------------------------------------------------------
-
-    def _forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
-        pool, name, safe = self._target(exchange, members)
-        self._require_room(pool)
-        self._enter(exchange, self.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
-        exchange.params, exchange.meta, exchange.name = join_members(dict(members)), meta, name
-        exchange.progress_token = meta.progress_token
-        self._send(exchange, pool)
-
-    def _send(self, exchange: Exchange, pool: ServerPool) -> None:
-        """Send a call to an instance, now or as soon as there is one."""
-        instance = pool.pick(exchange.head.key)
-        if instance is not None and not instance.overloaded:
-            exchange.send(instance, pool)
-        else:
-            self._wait(exchange, self._send_later(exchange, pool))
-
-    async def _send_later(self, exchange: Exchange, pool: ServerPool, *, healthy: bool = False) -> None:
-        """Wait for an instance, then send; what fails is told to the client."""
-        left = exchange.started + pool.spec.timeouts.call - monotonic()
-        try:
-            instance = await pool.acquire(exchange.head.key, timeout=max(0.0, left), healthy=healthy)
-            instance.require_ear()
-        except ProblemError as refused:
-            if not exchange.ended and not exchange.attempts():
-                self.leave(exchange, Outcome.REFUSED)
-                exchange.fail_with(refused.problem)
-            return
-        session = exchange.head.session
-        if session is not None and session.ended:  # it ended while we waited: its new lease goes, too
-            await pool.release(session.key)
-        if not exchange.ended:
-            exchange.send(instance, pool)
-
-    # -- when an instance fails --------------------------------------------------------------------------
-
-    def call_failed(self, exchange: Exchange, failure: Failure) -> None:
-        """No attempt of a call is left: it is sent to another instance, or its client is told why not."""
-        pool = exchange.pool
-        if pool is None or failure.kind is FailureKind.TIMED_OUT or self._closing:
-            exchange.give_up(failure)
-            return
-        why = pool.why_not_replay(safe=exchange.safe, replays=exchange.replays)
-        if why is not None:
-            self.metrics.not_replayed(pool.spec.id)
-            exchange.give_up(failure, why)
-            return
-        self.metrics.replayed(pool.spec.id)
-        exchange.replays += 1
-        exchange.earlier = ()
-        if exchange.instance is not None and exchange.instance.state is InstanceState.READY:
-            # It lives and could not take the call (HTTP 502, say): one that is known to be well is asked.
-            self._wait(exchange, self._send_later(exchange, pool, healthy=True))
-        else:
-            self._send(exchange, pool)
-
-    def call_stuck(self, exchange: Exchange) -> None:
-        """The instance that has a call looks hung. Where that is safe, a healthy one is asked, too.
-
-        Once at most: what takes long there for a good reason takes long elsewhere.
-        """
-        pool = exchange.pool
-        if pool is None or exchange.earlier or self._closing:
-            return
-        if pool.why_not_replay(safe=exchange.safe, replays=exchange.replays) is None:
-            self.metrics.replayed(pool.spec.id)
-            exchange.replays += 1
-            exchange.earlier = tuple(exchange.attempts())
-            self._wait(exchange, self._send_later(exchange, pool, healthy=True))
-
-    def _target(self, exchange: Exchange, members: dict[str, Raw]) -> tuple[ServerPool, str, bool]:
-        """Which server a request is for, its name there, whether it does no harm when it happens twice.
-
-        The names in `members` are put back to the server's own.
-        """
-        view, method = exchange.head.view, exchange.method
-        if method == "completion/complete":
-            return *self._completion_target(view, members), True
-        if method == "resources/read":
-            pool, uri = view.resource(text_member(members, "uri"))
-            members["uri"] = Raw(encode_json(uri))
-            return pool, uri, True
-        name = text_member(members, "name")
-        route = (view.tools if method == "tools/call" else view.prompts).get(encode_json(name))
-        if route is None:
-            if not view.merged:  # the server's list may be behind: let it decide
-                return view.pools[view.endpoint], name, method != "tools/call"
-            what = "tool" if method == "tools/call" else "prompt"
-            raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
-        members["name"] = Raw(route.json_name)
-        return route.pool, route.name, route.safe
-
-    def _completion_target(self, view: View, members: dict[str, Raw]) -> tuple[ServerPool, str]:
-        reference = decode_members(members.get("ref", UNSET))
-        if "uri" in reference:
-            pool, uri = view.resource(text_member(reference, "uri"))
-            reference["uri"] = Raw(encode_json(uri))
-        else:
-            route = view.prompts.get(encode_json(text_member(reference, "name")))
-            if route is None:
-                raise McpError(INVALID_PARAMS, "completion/complete: unknown prompt in params.ref")
-            pool, reference["name"] = route.pool, Raw(route.json_name)
-        members["ref"] = Raw(join_members(dict(reference)))
-        return pool, ""
 
     # -- time and the end --------------------------------------------------------------------------------
 
@@ -663,7 +471,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Wait for nothing any more: calls that lose their instance from now on fail."""
-        self._closing = True
+        self.closing = True
         await self._tasks.close()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
@@ -677,12 +485,4 @@ def _no_session(head: Head) -> McpError:
         )
     return McpError(
         SESSION_ENDED, "Session not found: it has ended or is not yours; initialize anew", status=404
-    )
-
-
-def _merged_instructions(view: View) -> str:
-    servers = ", ".join(view.pools)
-    return (
-        f"Fairlead joins these MCP servers: {servers}. Tools and prompts are named server__name; "
-        "resource URIs begin with fairlead://server/."
     )

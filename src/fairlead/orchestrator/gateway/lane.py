@@ -178,11 +178,11 @@ class Exchange:
 
     def failed(self, failure: Failure) -> None:
         if not self._ended and not self._runs():
-            self.gateway.call_failed(self, failure)
+            self.gateway.forwarder.call_failed(self, failure)
 
     def stuck(self) -> None:
         if not self._ended:
-            self.gateway.call_stuck(self)
+            self.gateway.forwarder.call_stuck(self)
 
     def give_up(self, failure: Failure, not_replayed: str = "") -> None:
         """End with a failure that cannot be mended; `not_replayed` says why not."""
@@ -871,7 +871,7 @@ class Lane(HttpToolsProtocol):
             if type(slot) is AppTurn:
                 slot.cycle.keep_alive = False
             elif type(slot) is Exchange and slot.instance is None:
-                self.gateway.end_stream(slot)
+                self.gateway.subscriptions.end(slot)
         if not self._slots:
             self.loop.call_later(LAST_CALL, self._close_idle)
 

@@ -1,0 +1,140 @@
+"""Calls on their way to a server: which server, which instance, and what when that fails.
+
+At once where an instance is free, else from a task that waits for one. A call whose instance is lost goes to
+another one where that does no harm.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET, Raw
+
+from fairlead.core.lifecycle import InstanceState
+from fairlead.mcp.eras import Meta
+from fairlead.mcp.errors import INVALID_PARAMS, McpError
+from fairlead.mcp.messages import decode_members, encode_json, join_members
+from fairlead.model.errors import ProblemError
+from fairlead.orchestrator.gateway.params import text_member
+from fairlead.orchestrator.gateway.views import View
+from fairlead.orchestrator.metrics import Outcome
+from fairlead.orchestrator.pool import ServerPool
+from fairlead.orchestrator.replies import Failure, FailureKind
+
+if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.gateway import Gateway
+    from fairlead.orchestrator.gateway.lane import Exchange
+
+
+class Forwarder:
+    """Of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        """A request that a server must answer. Raises McpError, ProblemError."""
+        gateway = self._gateway
+        pool, name, safe = self._target(exchange, members)
+        gateway.require_room(pool)
+        gateway.enter_call(exchange, gateway.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
+        exchange.params, exchange.meta, exchange.name = join_members(dict(members)), meta, name
+        exchange.progress_token = meta.progress_token
+        self._send(exchange, pool)
+
+    def _send(self, exchange: Exchange, pool: ServerPool) -> None:
+        """Send a call to an instance, now or as soon as there is one."""
+        instance = pool.pick(exchange.head.key)
+        if instance is not None and not instance.overloaded:
+            exchange.send(instance, pool)
+        else:
+            self._gateway.wait(exchange, self._send_later(exchange, pool))
+
+    async def _send_later(self, exchange: Exchange, pool: ServerPool, *, healthy: bool = False) -> None:
+        """Wait for an instance, then send; what fails is told to the client."""
+        left = exchange.started + pool.spec.timeouts.call - monotonic()
+        try:
+            instance = await pool.acquire(exchange.head.key, timeout=max(0.0, left), healthy=healthy)
+            instance.require_ear()
+        except ProblemError as refused:
+            if not exchange.ended and not exchange.attempts():
+                self._gateway.leave(exchange, Outcome.REFUSED)
+                exchange.fail_with(refused.problem)
+            return
+        session = exchange.head.session
+        if session is not None and session.ended:  # it ended while we waited: its new lease goes, too
+            await pool.release(session.key)
+        if not exchange.ended:
+            exchange.send(instance, pool)
+
+    # -- when an instance fails --------------------------------------------------------------------------
+
+    def call_failed(self, exchange: Exchange, failure: Failure) -> None:
+        """No attempt of a call is left: it is sent to another instance, or its client is told why not."""
+        pool = exchange.pool
+        if pool is None or failure.kind is FailureKind.TIMED_OUT or self._gateway.closing:
+            exchange.give_up(failure)
+            return
+        why = pool.why_not_replay(safe=exchange.safe, replays=exchange.replays)
+        if why is not None:
+            self._gateway.metrics.not_replayed(pool.spec.id)
+            exchange.give_up(failure, why)
+            return
+        self._gateway.metrics.replayed(pool.spec.id)
+        exchange.replays += 1
+        exchange.earlier = ()
+        if exchange.instance is not None and exchange.instance.state is InstanceState.READY:
+            # It lives and could not take the call (HTTP 502, say): one that is known to be well is asked.
+            self._gateway.wait(exchange, self._send_later(exchange, pool, healthy=True))
+        else:
+            self._send(exchange, pool)
+
+    def call_stuck(self, exchange: Exchange) -> None:
+        """The instance that has a call looks hung. Where that is safe, a healthy one is asked, too.
+
+        Once at most: what takes long there for a good reason takes long elsewhere.
+        """
+        pool = exchange.pool
+        if pool is None or exchange.earlier or self._gateway.closing:
+            return
+        if pool.why_not_replay(safe=exchange.safe, replays=exchange.replays) is None:
+            self._gateway.metrics.replayed(pool.spec.id)
+            exchange.replays += 1
+            exchange.earlier = tuple(exchange.attempts())
+            self._gateway.wait(exchange, self._send_later(exchange, pool, healthy=True))
+
+    def _target(self, exchange: Exchange, members: dict[str, Raw]) -> tuple[ServerPool, str, bool]:
+        """Which server a request is for, its name there, whether it does no harm when it happens twice.
+
+        The names in `members` are put back to the server's own.
+        """
+        view, method = exchange.head.view, exchange.method
+        if method == "completion/complete":
+            return *self._completion_target(view, members), True
+        if method == "resources/read":
+            pool, uri = view.resource(text_member(members, "uri"))
+            members["uri"] = Raw(encode_json(uri))
+            return pool, uri, True
+        name = text_member(members, "name")
+        route = (view.tools if method == "tools/call" else view.prompts).get(encode_json(name))
+        if route is None:
+            if not view.merged:  # the server's list may be behind: let it decide
+                return view.pools[view.endpoint], name, method != "tools/call"
+            what = "tool" if method == "tools/call" else "prompt"
+            raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
+        members["name"] = Raw(route.json_name)
+        return route.pool, route.name, route.safe
+
+    def _completion_target(self, view: View, members: dict[str, Raw]) -> tuple[ServerPool, str]:
+        reference = decode_members(members.get("ref", UNSET))
+        if "uri" in reference:
+            pool, uri = view.resource(text_member(reference, "uri"))
+            reference["uri"] = Raw(encode_json(uri))
+        else:
+            route = view.prompts.get(encode_json(text_member(reference, "name")))
+            if route is None:
+                raise McpError(INVALID_PARAMS, "completion/complete: unknown prompt in params.ref")
+            pool, reference["name"] = route.pool, Raw(route.json_name)
+        members["ref"] = Raw(join_members(dict(reference)))
+        return pool, ""
