@@ -35,8 +35,11 @@ class LinkStatistics:
 class LinkListener(Protocol):
     """Gets what a link brings in. Called from the event loop; must neither block nor raise."""
 
-    def frame_received(self, frame: bytes) -> None:
-        """One whole JSON-RPC message: neither newline nor padding, not yet parsed or trusted."""
+    def frame_received(self, frame: bytes, origin: int | None = None) -> None:
+        """One whole JSON-RPC message: neither newline nor padding, not yet parsed or trusted.
+
+        `origin` is the request on whose own stream it came, where the transport has such streams.
+        """
         ...
 
     def request_failed(self, request_id: int, reason: str, retry_after: float | None) -> None:

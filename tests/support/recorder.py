@@ -78,7 +78,7 @@ class Recorder:
                 if not future.done():
                     future.set_result(None)
 
-    def frame_received(self, frame: bytes) -> None:
+    def frame_received(self, frame: bytes, origin: int | None = None) -> None:
         assert frame
         assert frame == frame.strip()
         assert b"\n" not in frame

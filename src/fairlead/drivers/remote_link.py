@@ -53,17 +53,18 @@ class Inbox:
     def __init__(self, listener: LinkListener, secrets: tuple[str, ...]) -> None:
         self._listener = listener
         self._secrets = secrets
-        self._held: deque[bytes | tuple[int, str, float | None]] = deque()
+        self._held: deque[tuple[bytes, int | None] | tuple[int, str, float | None]] = deque()
         self.paused = False
         self.ended = False
 
-    def frame(self, frame: bytes) -> None:
+    def frame(self, frame: bytes, origin: int | None = None) -> None:
+        """A message, and the request on whose stream it came."""
         if self.ended:
             return
         if self.paused or self._held:
-            self._held.append(frame)
+            self._held.append((frame, origin))
         else:
-            self._listener.frame_received(frame)
+            self._listener.frame_received(frame, origin)
 
     def failed(self, request_id: int, reason: str, retry_after: float | None = None) -> None:
         """Tell that a request has failed; configured headers that a server quotes are struck out."""
@@ -94,8 +95,8 @@ class Inbox:
     def _tell(self, stopped: Callable[[], bool]) -> None:
         while self._held and not stopped():
             match self._held.popleft():
-                case bytes() as frame:
-                    self._listener.frame_received(frame)
+                case (frame, origin):
+                    self._listener.frame_received(frame, origin)
                 case (request_id, reason, retry_after):
                     self._listener.request_failed(request_id, reason, retry_after)
 

@@ -144,7 +144,7 @@ class Post(Exchange):
             if self.request_id is not None and not self._answered and answers(frame, self.request_id):
                 self._answered = True
                 self._link.settled(self)
-            self._link.inbox.frame(frame)
+            self._link.inbox.frame(frame, self.request_id)
 
     def _refused(self, request_id: int, body: bytes) -> None:
         refusal = read_refusal(self._status, self._headers, body, request_id, now=time.time())

@@ -21,6 +21,7 @@ from fairlead.mcp.errors import (
     McpError,
 )
 from fairlead.mcp.messages import decode_any, decode_members, encode_json, one_line
+from fairlead.mcp.profiles import NOBODY, Profile, read_profile
 
 LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS: Final = ("2026-07-28",)
@@ -71,6 +72,7 @@ class Meta:
     log_level: bytes | None = None
     progress_token: bytes | None = None
     others: bytes = b""
+    profile: Profile = NOBODY  # what its capabilities say that it can be asked
 
 
 NO_META: Final = Meta()
@@ -100,13 +102,15 @@ def _read(raw: bytes) -> Meta:
         if not isinstance(value, str):
             raise McpError(INVALID_PARAMS, f"params._meta[{META_VERSION!r}] must be a string")
         version = value
+    capabilities = _bytes(members.get(META_CAPABILITIES))
     return Meta(
         version=version,
-        capabilities=_bytes(members.get(META_CAPABILITIES)),
+        capabilities=capabilities,
         client=_bytes(members.get(META_CLIENT)),
         log_level=_bytes(members.get(META_LOG_LEVEL)),
         progress_token=token,
         others=b",".join(encode_json(name) + b":" + bytes(value) for name, value in others.items()),
+        profile=NOBODY if capabilities is None else read_profile(capabilities),
     )
 
 

@@ -164,11 +164,21 @@ class Scaling(SpecModel):
         return value
 
 
+class ClientRequest(StrEnum):
+    """What a server of the legacy era may ask of the client whose call it works on."""
+
+    SAMPLING = "sampling"
+    ELICITATION = "elicitation"
+    ROOTS = "roots"
+
+
 class Timeouts(SpecModel):
     start: Duration = 60.0
     """From launch until the server has answered its first message."""
     call: Duration = 300.0
     """For one request to the server."""
+    answer: Duration = 600.0
+    """For a client, or its user, to answer what a server asks in the middle of a call."""
     stop: Duration = 2.0
     """Between closing its stdin, SIGTERM and SIGKILL."""
 
@@ -198,6 +208,10 @@ class ServerDefaults(SpecModel):
     """What the server is good for; a request may be routed by capability."""
     sharing: Sharing = Sharing.SHARED
     """`shared`: stateless, any caller may use any instance. `session`: one for each client session."""
+    client_requests: tuple[ClientRequest, ...] | None = None
+    """What it may ask of clients that can answer. Over stdio in the legacy era such a call has an instance of
+    its own; `[]` lets all calls share instances. Default: sampling, elicitation (and roots, where an instance
+    belongs to a session). Servers of the modern era need no such care and may always ask."""
     priority: Literal["high", "medium", "low"] = "medium"
     volumes: tuple[str, ...] = ()
     security: ServerSecurity = ServerSecurity()

@@ -36,11 +36,9 @@ from fairlead.mcp import eras
 from fairlead.mcp.eras import Era
 from fairlead.mcp.errors import (
     INTERNAL_ERROR,
-    METHOD_NOT_FOUND,
     UNSUPPORTED_PROTOCOL_VERSION,
     UPSTREAM_FAILED,
     McpError,
-    encode_error,
 )
 from fairlead.mcp.messages import (
     FromServer,
@@ -48,21 +46,23 @@ from fairlead.mcp.messages import (
     decode_from_server,
     decode_members,
     encode_json,
-    error,
     notification,
-    result,
+    one_line,
 )
+from fairlead.mcp.profiles import NOBODY, ROOTS, Profile
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.launch import Launch, ProcessLaunch
 from fairlead.model.status import BreakerState, InstanceStatus
 from fairlead.orchestrator.oddities import NO_CALL, NOISE, Oddities
 from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply, error_from_server
 from fairlead.orchestrator.rules import CallRules
+from fairlead.orchestrator.server_requests import ServerRequest
 from fairlead.ports import Driver, Link, LinkLost
 
 PROBE_TIMEOUT: Final = 10.0  # s, for server/discover
 GATEWAY_INFO: Final = encode_json({"name": "fairlead", "title": "Fairlead", "version": __version__})
 MAX_PAGES: Final = 1000
+MAX_ASKED: Final = 64  # requests of a server that wait for their answers
 MAX_QUEUED_BYTES: Final = 32 * 2**20  # towards the server; beyond it calls are refused
 
 _CHANGED: Final = {
@@ -99,6 +99,18 @@ class InstanceListener(Protocol):
         """These calls have by now been in flight for longer than the breaker allows."""
         ...
 
+    def session_asked(self, instance: MCPServerInstance, request: ServerRequest) -> None:
+        """The server asks something while none of its calls is in flight; it has a session of its own."""
+        ...
+
+    def session_told(self, instance: MCPServerInstance, method: str, params: bytes) -> None:
+        """A notification that belongs to no call in flight, of a server that has a session of its own."""
+        ...
+
+    def resource_updated(self, instance: MCPServerInstance, uri: str) -> None:
+        """`notifications/resources/updated`; the URI is the server's own."""
+        ...
+
 
 class PoolKey(NamedTuple):
     """What makes instances of a server equal: only those with the pool's own key get calls."""
@@ -126,10 +138,20 @@ class MCPServerInstance:
     """One running server. Create, `start`, `forward` many times, `stop`; never started twice."""
 
     def __init__(
-        self, launch: Launch, driver: Driver, listener: InstanceListener, key: PoolKey, breaker: Breaker
+        self,
+        launch: Launch,
+        driver: Driver,
+        listener: InstanceListener,
+        key: PoolKey,
+        breaker: Breaker,
+        *,
+        profile: Profile = NOBODY,
     ) -> None:
         self.id = launch.instance_id
         self.key = key
+        self.profile = profile  # what a legacy server was told that it can ask
+        self.tainted = False  # a call of it was given up: what it asks from now on may belong to that one
+        self.log_level: str | None = None  # that a legacy server was told last
         self.breaker = breaker
         self.health = Health()
         self.rules = CallRules(float("inf"))
@@ -163,6 +185,8 @@ class MCPServerInstance:
         self._deadlines: dict[int, float] = {}
         self._next_id = 0
         self._progress = 0  # notifications of progress of calls that wait
+        self._asked: dict[bytes, ServerRequest] = {}  # by the server's id; not yet answered
+        self._early: list[ServerRequest] = []  # asked before anybody had sent it a call
         self._odd = Oddities(self.id)
         self._cancelled: deque[int] = deque(maxlen=256)  # the last ones; their answers may still come
         self._spoilt = 0  # numbers up to this one were in flight when an answer was spoilt
@@ -196,11 +220,11 @@ class MCPServerInstance:
         )
         return number
 
-    def frame_received(self, frame: bytes) -> None:
-        """One message from the server."""
+    def frame_received(self, frame: bytes, origin: int | None = None) -> None:
+        """One message from the server; `origin` is the request on whose stream it came, if any."""
         message = decode_from_server(frame)
         if message is None or message.method is not UNSET or type(message.id) is not int:
-            self._received_other(message, frame)
+            self._received_other(message, frame, origin)
             return
         reply = self._pending.pop(message.id, None)
         if reply is None:
@@ -289,6 +313,14 @@ class MCPServerInstance:
             detail = f"{self.id} does not keep up with what it is sent"
             raise ProblemError(Problem("server-busy", "Server busy", detail, 503, Fault.UPSTREAM, 1.0))
 
+    def reattach(self, number: int, reply: Reply, *, deadline: float) -> bool:
+        """Give the answer to this request to somebody else, by loop time; False when it is not awaited."""
+        if number not in self._pending:
+            return False
+        self._pending[number] = reply
+        self._deadlines[number] = deadline
+        return True
+
     def next_token(self) -> int:
         """The number that the next `forward` will use: also the progress token of its call."""
         return self._next_id + 1
@@ -307,17 +339,23 @@ class MCPServerInstance:
         if b'"jsonrpc"' in frame:  # a log line in JSON is none
             self._spoilt = self._next_id
 
-    def _received_other(self, message: FromServer | None, frame: bytes) -> None:
+    def _received_other(self, message: FromServer | None, frame: bytes, origin: int | None) -> None:
         if message is None or message.method is UNSET:
             self._note(NOISE if message is None else NO_CALL, frame)
             return
         self._odd.notifications += 1
         if message.id is not UNSET and message.id is not None:
-            self._answer_server(message)
+            self._received_request(message, origin)
         elif message.method == "notifications/progress":
             self._received_progress(message)
         elif (kind := _CHANGED.get(message.method)) is not None:
             self._listener.list_changed(self, kind)
+        elif message.method == "notifications/message":
+            self._received_log(message, origin)
+        elif message.method == "notifications/resources/updated":
+            self._received_update(message)
+        elif message.method == "notifications/cancelled":
+            self._withdrawn(message)
 
     def _received_progress(self, message: FromServer) -> None:
         try:
@@ -330,30 +368,96 @@ class MCPServerInstance:
             self._progress += 1
             reply.progressed(params)
 
-    def _answer_server(self, message: FromServer) -> None:
-        """A request from the server: only what we know ourselves is answered, nobody can be asked yet."""
+    # -- what a server asks ------------------------------------------------------------------------------
+
+    def _received_request(self, message: FromServer, origin: int | None) -> None:
+        """A request from the server: a ping is answered here, the rest is asked of whose call it is."""
         if self.overloaded:
             return  # it asks and does not read: what it does not take is not kept
-        request = encode_json(message.id)
-        if message.method == "ping":
-            answer = result(request, b"{}")
-        elif message.method == "roots/list":
-            answer = result(request, b'{"roots":[]}')
+        request = ServerRequest(self, encode_json(message.id), str(message.method), _params(message))
+        if request.method == "ping":
+            request.answer(b"{}")
+        elif not self._can_be_asked(request):
+            if request.method == ROOTS:
+                request.answer(b'{"roots":[]}')
+            else:
+                request.refuse_unoffered()
+        elif len(self._asked) >= MAX_ASKED:
+            request.refuse_unheard(f"{MAX_ASKED} requests of this server wait for answers already")
         else:
-            answer = error(
-                request, encode_error(METHOD_NOT_FOUND, f"{message.method} was not offered to this server")
-            )
-        if self._link is not None:
+            self._asked[request.id] = request
+            self._ask_somebody(request, origin)
+
+    def _can_be_asked(self, request: ServerRequest) -> bool:
+        return bool(self.profile) and self.profile.can(request.method, request.tree())
+
+    def _ask_somebody(self, request: ServerRequest, origin: int | None) -> None:
+        reply = self._whose(origin)
+        if reply is not None:
+            reply.asked(request)
+        elif self.leased_to is not None and not self.calls_in_flight:
+            self._listener.session_asked(self, request)
+        elif not self.calls_total:
+            self._early.append(request)
+        else:
+            request.refuse_unheard("it cannot be told which of the calls in flight it is about")
+
+    def deliver_early(self) -> None:
+        """It has got its first call, or a session of its own: what it asked before is asked now."""
+        early, self._early = self._early, []
+        for request in early:
+            if not request.done:
+                self._ask_somebody(request, None)
+
+    def _whose(self, origin: int | None) -> Reply | None:
+        """The call that a message of the server belongs to: by its stream, or because there is no other."""
+        if origin is not None:
+            reply = self._pending.get(origin)
+            return None if reply is None or reply.own else reply
+        calls = [reply for reply in self._pending.values() if not reply.own]
+        of_one_session = self.leased_to is not None and self.leased_to.startswith("session:")
+        return calls[-1] if len(calls) == 1 or (calls and of_one_session) else None
+
+    def respond(self, request: ServerRequest, answer: bytes) -> None:
+        """Give the server the answer to a request of its own."""
+        self._asked.pop(request.id, None)
+        if self._link is not None and self.state not in ENDED:
             self._link.send(answer, "", None, None)
+
+    def _withdrawn(self, message: FromServer) -> None:
+        """The server does not want the answer to a request of its own any more."""
+        try:
+            wanted = bytes(decode_members(message.params).get("requestId", Raw(b"null")))
+        except McpError:
+            return
+        request = self._asked.pop(wanted, None)
+        if request is not None:
+            request.done = True
+
+    def _received_log(self, message: FromServer, origin: int | None) -> None:
+        reply = self._whose(origin)
+        if reply is not None:
+            reply.told("notifications/message", _params(message))
+        elif self.leased_to is not None and not self.calls_in_flight:
+            self._listener.session_told(self, "notifications/message", _params(message))
+
+    def _received_update(self, message: FromServer) -> None:
+        try:
+            uri = msgspec.json.decode(decode_members(message.params).get("uri", Raw(b"null")), type=str)
+        except (McpError, msgspec.DecodeError):
+            return
+        self._listener.resource_updated(self, uri)
 
     # -- cancelling and time -----------------------------------------------------------------------------
 
     def cancel(self, number: int, reason: str) -> None:
         """Tell the server that nobody waits for this request any more. Its reply gets nothing further."""
-        if self._pending.pop(number, None) is None:
+        reply = self._pending.pop(number, None)
+        if reply is None:
             return
         del self._deadlines[number]
         self._cancelled.append(number)
+        self.tainted = self.tainted or not reply.own
         if self._link is None or self._link.abandon(number):
             return
         params = encode_json({"requestId": number, "reason": reason})
@@ -576,7 +680,7 @@ class MCPServerInstance:
     async def _initialize(self, timeout: float) -> Negotiated:  # noqa: ASYNC109
         hello = {
             "protocolVersion": eras.LATEST_LEGACY,
-            "capabilities": {},
+            "capabilities": Raw(self.profile.capabilities),
             "clientInfo": Raw(GATEWAY_INFO),
         }
         answer = decode_any(await self.ask("initialize", hello, timeout=timeout))
@@ -614,6 +718,11 @@ class MCPServerInstance:
             in_rotation=in_rotation,
             detail=self.lost.reason if self.lost else "retiring" if self.retiring else "",
         )
+
+
+def _params(message: FromServer) -> bytes:
+    """The params of a server's message, on one line; `{}` where there are none."""
+    return b"{}" if message.params is UNSET else one_line(bytes(message.params))
 
 
 def _settled(era: Era, version: str, answer: dict[str, Any]) -> Negotiated:

@@ -40,6 +40,7 @@ from fairlead.orchestrator.ports import Launcher
 from fairlead.orchestrator.revision import pool_key
 from fairlead.orchestrator.routed import RoutedCall
 from fairlead.orchestrator.scaler import Scaler
+from fairlead.orchestrator.server_requests import ServerRequest
 
 LOG = structlog.get_logger("fairlead.orchestrator")
 ROUTABLE: Final = frozenset(
@@ -221,6 +222,15 @@ class MCPOrchestrator:
 
     def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None:
         self._gateway.catalogue_changed(pool, kinds)
+
+    def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
+        self._gateway.bridge.session_asked(pool, key, request)
+
+    def session_told(self, pool: ServerPool, key: str, method: str, params: bytes) -> None:
+        self._gateway.bridge.session_told(key, method, params)
+
+    def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
+        self._gateway.subscriptions.resource_updated(pool, uri, key)
 
     def became_suspect(self, pool: ServerPool, instance: MCPServerInstance) -> None:
         self._monitor.check_if_due(pool, instance, asyncio.get_running_loop().time())

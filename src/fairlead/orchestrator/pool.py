@@ -46,6 +46,7 @@ from fairlead.orchestrator.ports import Launcher, PoolListener
 from fairlead.orchestrator.revision import pool_key
 from fairlead.orchestrator.rotation import Rotation
 from fairlead.orchestrator.rules import CallRules
+from fairlead.orchestrator.server_requests import ServerRequest
 from fairlead.orchestrator.waiting import WaitingRoom
 from fairlead.ports import LinkLost
 
@@ -499,6 +500,21 @@ class ServerPool:
         leaving = instance.state is InstanceState.DRAINING or is_hung(instance)
         if leaving and not instance.calls_in_flight:
             self.keeper.wake()
+
+    # -- what a server says to a client ------------------------------------------------------------------
+
+    def session_asked(self, instance: MCPServerInstance, request: ServerRequest) -> None:
+        if instance.leased_to is None:
+            request.refuse_unheard("its call has ended")
+        else:
+            self._listener.session_asked(self, instance.leased_to, request)
+
+    def session_told(self, instance: MCPServerInstance, method: str, params: bytes) -> None:
+        if instance.leased_to is not None:
+            self._listener.session_told(self, instance.leased_to, method, params)
+
+    def resource_updated(self, instance: MCPServerInstance, uri: str) -> None:
+        self._listener.resource_updated(self, uri, instance.leased_to)
 
     def _breakers_changed(self) -> None:
         """Say what the breakers do, and work out who gets calls."""

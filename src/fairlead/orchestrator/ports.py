@@ -12,6 +12,7 @@ from fairlead.ports import Driver
 if TYPE_CHECKING:
     from fairlead.orchestrator.instance import MCPServerInstance
     from fairlead.orchestrator.pool import ServerPool
+    from fairlead.orchestrator.server_requests import ServerRequest
 
 
 class PoolListener(Protocol):
@@ -20,6 +21,18 @@ class PoolListener(Protocol):
     def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None: ...
 
     def state_changed(self, pool: ServerPool) -> None: ...
+
+    def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
+        """A server asks the session `key`, whose own instance it is, while it has no call in flight."""
+        ...
+
+    def session_told(self, pool: ServerPool, key: str, method: str, params: bytes) -> None:
+        """The same of a notification."""
+        ...
+
+    def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
+        """A resource has changed; `key` is the session that alone hears of it, None is for everybody."""
+        ...
 
     def became_suspect(self, pool: ServerPool, instance: MCPServerInstance) -> None:
         """A check or a call says that one of its instances may be ill."""

@@ -13,6 +13,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.mcp.messages import FromServer
+from fairlead.orchestrator.server_requests import ServerRequest
 
 
 class FailureKind(Enum):
@@ -67,6 +68,14 @@ class Reply(Protocol):
         """The instance looks hung. It may still answer; who can ask another one, may."""
         ...
 
+    def asked(self, request: ServerRequest) -> None:
+        """The server asks something of the client whose call this is; it must be answered in the end."""
+        ...
+
+    def told(self, method: str, params: bytes) -> None:
+        """A notification that belongs to this call (`notifications/message`); `params` is JSON, one line."""
+        ...
+
 
 class FutureReply:
     """For callers that wait in a task: the result's JSON, or McpError, or CallLostError."""
@@ -97,6 +106,12 @@ class FutureReply:
 
     def stuck(self) -> None:
         self.on_stuck()
+
+    def asked(self, request: ServerRequest) -> None:
+        request.refuse_unoffered()
+
+    def told(self, method: str, params: bytes) -> None:
+        pass  # nobody asked
 
 
 def result_of(message: FromServer) -> bytes | McpError:

@@ -41,9 +41,11 @@ from fairlead.mcp.messages import (
 )
 from fairlead.mcp.messages import error as error_message
 from fairlead.mcp.names import SEPARATOR
+from fairlead.mcp.profiles import read_profile
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
+from fairlead.orchestrator.gateway.bridge import Bridge
 from fairlead.orchestrator.gateway.forwarding import Forwarder
 from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
 from fairlead.orchestrator.gateway.head import Head
@@ -107,6 +109,7 @@ class Gateway:
         self._single: dict[bytes, View] = {}
         self.subscriptions = Subscriptions(sessions, metrics)
         self.forwarder = Forwarder(self)
+        self.bridge = Bridge(self)
         self.closing = False
         self._tasks = Tasks(self._task_failed)
         self._handlers = self._make_handlers()
@@ -397,7 +400,9 @@ class Gateway:
     def _initialize(self, exchange: Exchange, members: dict[str, Raw]) -> None:
         head = exchange.head
         version = eras.negotiate_legacy(decode_any(members.get("protocolVersion", Raw(b"null"))))
-        session = self.sessions.create(head.principal, head.view.endpoint, version, exchange.started)
+        profile = read_profile(bytes(members.get("capabilities", Raw(b"{}"))))
+        endpoint = head.view.endpoint
+        session = self.sessions.create(head.principal, endpoint, version, exchange.started, profile)
         answer = result(exchange.id, initialize_result(head.view, version))
         exchange.finish(200, answer, b"mcp-session-id: %b\r\n" % session.id.encode())
 

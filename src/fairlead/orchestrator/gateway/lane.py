@@ -53,6 +53,7 @@ from fairlead.mcp.messages import (
     request_id,
     result,
 )
+from fairlead.mcp.profiles import Profile
 from fairlead.mcp.rewrite import wrap_uris
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.head import (
@@ -67,6 +68,7 @@ from fairlead.orchestrator.gateway.head import (
 from fairlead.orchestrator.instance import GATEWAY_INFO, MCPServerInstance
 from fairlead.orchestrator.metrics import CallStats, Outcome
 from fairlead.orchestrator.replies import Failure, FailureKind, result_of
+from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
@@ -183,6 +185,32 @@ class Exchange:
     def stuck(self) -> None:
         if not self._ended:
             self.gateway.forwarder.call_stuck(self)
+
+    def asked(self, request: ServerRequest) -> None:
+        self.gateway.bridge.asked(self, request)
+
+    def told(self, method: str, params: bytes) -> None:
+        if not self._ended and self.head.accepts_stream and self.hears_messages:
+            self.event(notification(method, params))
+
+    @property
+    def profile(self) -> Profile:
+        """What its client can be asked."""
+        session = self.head.session
+        return self.meta.profile if session is None else session.profile
+
+    @property
+    def log_level(self) -> str | None:
+        """From which on its client wants to hear messages, where it said so."""
+        session = self.head.session
+        if session is not None:
+            return session.log_level
+        return None if self.meta.log_level is None else self.meta.log_level.strip(b'"').decode()
+
+    @property
+    def hears_messages(self) -> bool:
+        """A modern client wants messages only where it says so; a legacy one may get them in any case."""
+        return self.head.era is Era.LEGACY or self.meta.log_level is not None
 
     def give_up(self, failure: Failure, not_replayed: str = "") -> None:
         """End with a failure that cannot be mended; `not_replayed` says why not."""

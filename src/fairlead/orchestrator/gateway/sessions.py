@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from fairlead.mcp.messages import Incoming
+from fairlead.mcp.profiles import NOBODY, Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
 from fairlead.model.errors import Fault, Problem, ProblemError
 
@@ -23,6 +26,7 @@ class Session:
     """One client's session. `used` is loop time in seconds, `key` names it where instances are leased."""
 
     __slots__ = (
+        "asked",
         "born",
         "calls",
         "changed",
@@ -30,17 +34,24 @@ class Session:
         "endpoint",
         "id",
         "key",
+        "log_level",
         "principal",
+        "profile",
         "stream",
         "used",
         "version",
     )
 
-    def __init__(self, session_id: str, principal: str, endpoint: str, version: str) -> None:
+    def __init__(
+        self, session_id: str, principal: str, endpoint: str, version: str, profile: Profile = NOBODY
+    ) -> None:
         self.id = session_id
         self.principal = principal
         self.endpoint = endpoint
         self.version = version
+        self.profile = profile  # what it can be asked
+        self.log_level: str | None = None  # from which on it wants to hear messages
+        self.asked: dict[bytes, Callable[[Incoming], None]] = {}  # our request's id, as JSON
         self.key = f"session:{session_id[:24]}"
         self.used = self.born = 0.0
         self.ended = False
@@ -68,7 +79,9 @@ class SessionTable:
     def __iter__(self):  # type: ignore[no-untyped-def] # an iterator of Session
         return iter(list(self._sessions.values()))
 
-    def create(self, principal: str, endpoint: str, version: str, now: float) -> Session:
+    def create(
+        self, principal: str, endpoint: str, version: str, now: float, profile: Profile = NOBODY
+    ) -> Session:
         """A new session; raises ProblemError when there are too many."""
         if len(self._sessions) >= self._limit:
             detail = f"{self._limit} sessions are open; end one (DELETE), or wait until an idle one expires"
@@ -78,7 +91,7 @@ class SessionTable:
         claims = SessionClaims(
             self._node, principal, endpoint, time.time() + LONGEST_LIFE, secrets.randbits(64)
         )
-        session = Session(seal_session(self._sealer, claims), principal, endpoint, version)
+        session = Session(seal_session(self._sealer, claims), principal, endpoint, version, profile)
         session.used = session.born = now
         self._sessions[session.id] = session
         return session

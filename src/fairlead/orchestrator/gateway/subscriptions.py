@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.pool import ServerPool
 
 CHANGE_METHODS: Final = {
     "tools": ("toolsListChanged", "notifications/tools/list_changed"),
@@ -93,6 +94,9 @@ class Subscriptions:
         for session in self._sessions:
             if session.endpoint == view.endpoint:
                 _tell_session(session, methods)
+
+    def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
+        """A server says that a resource of its own has changed; `key` as in `PoolListener`."""
 
     def end(self, exchange: Exchange) -> None:
         """End a GET stream or a subscription; other exchanges are left alone."""
