@@ -72,7 +72,8 @@ async def test_the_handshakes(tmp_path):
         assert session.about["serverInfo"]["name"] == "fairlead"
         assert session.about["capabilities"]["tools"] == {"listChanged": True}
         assert (await session.ask("ping"))["result"] == {}
-        assert (await session.ask("logging/setLevel", {"level": "info"}))["error"]["code"] == -32601
+        assert (await session.ask("logging/setLevel", {"level": "info"}))["result"] == {}
+        assert (await session.ask("logging/setLevel", {"level": "loud"}))["error"]["code"] == -32602
         modern = stack.modern()
         found = (await modern.ask("server/discover"))["result"]
         assert "2026-07-28" in found["supportedVersions"]

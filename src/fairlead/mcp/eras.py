@@ -20,6 +20,7 @@ from fairlead.mcp.errors import (
     UNSUPPORTED_PROTOCOL_VERSION,
     McpError,
 )
+from fairlead.mcp.log_levels import require_level
 from fairlead.mcp.messages import decode_any, decode_members, encode_json, one_line
 from fairlead.mcp.profiles import NOBODY, Profile, read_profile
 
@@ -69,7 +70,7 @@ class Meta:
     version: str | None = None
     capabilities: bytes | None = None
     client: bytes | None = None
-    log_level: bytes | None = None
+    log_level: str | None = None
     progress_token: bytes | None = None
     others: bytes = b""
     profile: Profile = NOBODY  # what its capabilities say that it can be asked
@@ -107,7 +108,7 @@ def _read(raw: bytes) -> Meta:
         version=version,
         capabilities=capabilities,
         client=_bytes(members.get(META_CLIENT)),
-        log_level=_bytes(members.get(META_LOG_LEVEL)),
+        log_level=_level(members.get(META_LOG_LEVEL)),
         progress_token=token,
         others=b",".join(encode_json(name) + b":" + bytes(value) for name, value in others.items()),
         profile=NOBODY if capabilities is None else read_profile(capabilities),
@@ -115,6 +116,10 @@ def _read(raw: bytes) -> Meta:
 
 
 _read_cached = lru_cache(maxsize=1024)(_read)
+
+
+def _level(raw: Raw | None) -> str | None:
+    return None if raw is None else require_level(decode_any(raw))
 
 
 def _bytes(raw: Raw | None) -> bytes | None:
@@ -169,8 +174,7 @@ def require_served(version: str | None) -> None:
 def meta_for(era: Era, meta: Meta, gateway_client: bytes, progress_token: int | None) -> bytes:
     """The `_meta` that a server of `era` gets in place of the client's, or nothing where it needs none.
 
-    `progress_token` is ours, None where the client asked for no progress. A client of the legacy era has
-    no capabilities to pass on in each request: towards a modern server the gateway then offers none.
+    `progress_token` is ours, None where the client asked for no progress.
     """
     parts = []
     if progress_token is not None:
@@ -185,10 +189,10 @@ def meta_for(era: Era, meta: Meta, gateway_client: bytes, progress_token: int | 
 
 
 @lru_cache(maxsize=256)
-def _modern_members(capabilities: bytes, client: bytes, log_level: bytes | None) -> bytes:
+def _modern_members(capabilities: bytes, client: bytes, log_level: str | None) -> bytes:
     members = {META_VERSION: encode_json(LATEST_MODERN), META_CAPABILITIES: capabilities, META_CLIENT: client}
     if log_level is not None:
-        members[META_LOG_LEVEL] = log_level
+        members[META_LOG_LEVEL] = encode_json(log_level)
     return b",".join(encode_json(name) + b":" + value for name, value in members.items())
 
 

@@ -61,6 +61,7 @@ from fairlead.ports import Driver, Link, LinkLost
 
 PROBE_TIMEOUT: Final = 10.0  # s, for server/discover
 GATEWAY_INFO: Final = encode_json({"name": "fairlead", "title": "Fairlead", "version": __version__})
+SET_LEVEL_TIMEOUT: Final = 10.0  # s
 MAX_PAGES: Final = 1000
 MAX_ASKED: Final = 64  # requests of a server that wait for their answers
 MAX_QUEUED_BYTES: Final = 32 * 2**20  # towards the server; beyond it calls are refused
@@ -356,6 +357,8 @@ class MCPServerInstance:
             self._received_update(message)
         elif message.method == "notifications/cancelled":
             self._withdrawn(message)
+        elif message.method == "notifications/elicitation/complete":
+            self._listener.session_told(self, message.method, _params(message))
 
     def _received_progress(self, message: FromServer) -> None:
         try:
@@ -634,6 +637,22 @@ class MCPServerInstance:
         """A request of the gateway's own, which is no call. Raises McpError, TimeoutError."""
         self.calls_total -= 1
         return await self.call(method, members, timeout=timeout, reply=FutureReply(own=True))
+
+    def set_log_level(self, level: str) -> asyncio.Future[bytes]:
+        """Tell a legacy server from which level on its messages are wanted; sent at once, in order."""
+        self.log_level = level
+        reply = FutureReply(own=True)
+        reply.future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        deadline = asyncio.get_running_loop().time() + SET_LEVEL_TIMEOUT
+        self.calls_total -= 1
+        self.forward("logging/setLevel", encode_json({"level": level}), reply, deadline=deadline)
+        return reply.future
+
+    def roots_changed(self) -> None:
+        """Tell a server that was offered roots to ask for them again."""
+        if self._link is not None and self.profile.can(ROOTS):
+            method = "notifications/roots/list_changed"
+            self._link.send(notification(method), method, None, None)
 
     async def list_all(self, method: str, member: str, *, timeout: float) -> list[Raw]:  # noqa: ASYNC109
         """All items of a paginated list, in the server's order; `""` is a cursor like any other."""

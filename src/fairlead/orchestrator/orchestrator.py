@@ -226,8 +226,8 @@ class MCPOrchestrator:
     def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
         self._gateway.bridge.session_asked(pool, key, request)
 
-    def session_told(self, pool: ServerPool, key: str, method: str, params: bytes) -> None:
-        self._gateway.bridge.session_told(key, method, params)
+    def session_told(self, pool: ServerPool, key: str | None, method: str, params: bytes) -> None:
+        self._gateway.bridge.session_told(pool, key, method, params)
 
     def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
         self._gateway.subscriptions.resource_updated(pool, uri, key)

@@ -29,12 +29,14 @@ from fairlead.core.health import Health, HealthPolicy
 from fairlead.core.lifecycle import InstanceState
 from fairlead.core.retry import RetryBudget, refusal
 from fairlead.kit.tasks import Tasks
+from fairlead.mcp.profiles import Profile
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import LoadBalancing, ServerSpec, Sharing
 from fairlead.model.reports import BreakerStatus, ServerBalance
 from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
 from fairlead.orchestrator.catalogue import Catalogue
 from fairlead.orchestrator.circuits import Circuits
+from fairlead.orchestrator.exclusive import Need
 from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
 from fairlead.orchestrator.keeper import MAX_STARTS, Keeper
 from fairlead.orchestrator.list_reader import ListReader
@@ -115,9 +117,36 @@ class ServerPool:
             return None  # others were here first
         return self.rotation.pick()
 
+    bridges = False
+
+    def need(self, profile: Profile, *, logs: bool) -> Need | None:
+        """What the instance of a call must be, by what its client can be asked; None: any in rotation."""
+        return None
+
+    def catalogue_for(self, profile: Profile) -> Catalogue | None:
+        """What the server offers to clients of this profile; None while nobody knows."""
+        return self.catalogue
+
+    async def learn(self, profile: Profile, *, timeout: float) -> None:  # noqa: ASYNC109
+        """Read what the server offers to clients of this profile; returns when `catalogue_for` knows."""
+
+    def with_room(self, instance_id: str) -> MCPServerInstance | None:
+        """This instance, if it is ready and may have one more call."""
+        for instance in self.members:
+            if instance.id == instance_id and instance.state is InstanceState.READY and instance.room > 0:
+                return instance
+        return None
+
     # -- the slow path -----------------------------------------------------------------------------------
 
-    async def acquire(self, key: str, *, timeout: float, healthy: bool = False) -> MCPServerInstance:  # noqa: ASYNC109
+    async def acquire(
+        self,
+        key: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        healthy: bool = False,
+        need: Need | None = None,
+    ) -> MCPServerInstance:
         """An instance for a call of the session `key`; waits, bounded, for its turn. Raises ProblemError.
 
         `healthy`: one that is not even suspect.
@@ -510,8 +539,13 @@ class ServerPool:
             self._listener.session_asked(self, instance.leased_to, request)
 
     def session_told(self, instance: MCPServerInstance, method: str, params: bytes) -> None:
-        if instance.leased_to is not None:
-            self._listener.session_told(self, instance.leased_to, method, params)
+        self._listener.session_told(self, instance.leased_to, method, params)
+
+    def roots_changed(self, key: str) -> None:
+        """The roots of this session are others now: its own instances are told."""
+        for instance in self.members:
+            if instance.leased_to == key:
+                instance.roots_changed()
 
     def resource_updated(self, instance: MCPServerInstance, uri: str) -> None:
         self._listener.resource_updated(self, uri, instance.leased_to)

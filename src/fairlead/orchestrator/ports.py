@@ -26,8 +26,8 @@ class PoolListener(Protocol):
         """A server asks the session `key`, whose own instance it is, while it has no call in flight."""
         ...
 
-    def session_told(self, pool: ServerPool, key: str, method: str, params: bytes) -> None:
-        """The same of a notification."""
+    def session_told(self, pool: ServerPool, key: str | None, method: str, params: bytes) -> None:
+        """The same of a notification; without a key it belongs to no session."""
         ...
 
     def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:

@@ -1,9 +1,49 @@
-"""Requests of servers, and whom they reach."""
+"""What servers want of clients in the middle of a call, carried over in all four cells of the eras.
+
+    client   server
+    legacy   legacy   the server's request goes out on the call's stream, the client's answer goes back
+    modern   legacy   the call is parked; the request becomes `input_required` with a sealed handle, and the
+                      client's next request answers it and takes the call up again
+    modern   modern   `input_required` is relayed, the server's state sealed into ours
+    legacy   modern   the gateway drives the rounds: it asks on the call's stream, then calls again
+
+Whose call a legacy server's request belongs to is the instance's to know (see `MCPServerInstance`): here it
+comes with the exchange.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import itertools
+import secrets
+import time
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+from msgspec import UNSET, Raw
+
+from fairlead.mcp.eras import Era
+from fairlead.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, McpError
+from fairlead.mcp.messages import (
+    Incoming,
+    decode_any,
+    decode_members,
+    encode_json,
+    join_members,
+    notification,
+    one_line,
+    result,
+)
+from fairlead.mcp.profiles import ELICITATION
+from fairlead.mcp.request_state import Caller, RequestState, open_state, seal_state
+from fairlead.mcp.sealing import Sealer
+from fairlead.orchestrator.gateway.parked import Parked
+from fairlead.orchestrator.gateway.rounds import Rounds
+from fairlead.orchestrator.gateway.sessions import Session
+from fairlead.orchestrator.metrics import Outcome
+from fairlead.orchestrator.replies import error_from_server
 from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
@@ -11,18 +51,311 @@ if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.lane import Exchange
     from fairlead.orchestrator.pool import ServerPool
 
+LOG = structlog.get_logger("fairlead.gateway")
+MAX_PARKED: Final = 1000
+MAX_ASKED: Final = 64  # of one session
+MAX_ELICITATIONS: Final = 1024  # URL elicitations whose end is not yet known
+URL_ELICITATION_REQUIRED: Final = -32042  # of the legacy era
+
 
 class Bridge:
     """Of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, sealer: Sealer) -> None:
         self._gateway = gateway
+        self._sealer = sealer
+        self._node = secrets.token_hex(8)  # this start of this gateway
+        self._numbers = itertools.count(1)
+        self._parked: dict[int, Parked] = {}
+        self._elicitations: dict[str, Session] = {}  # by the server's id of a URL elicitation
+
+    def __repr__(self) -> str:
+        return f"<Bridge parked={len(self._parked)}>"
+
+    # -- a legacy server asks ----------------------------------------------------------------------------
 
     def asked(self, exchange: Exchange, request: ServerRequest) -> None:
-        request.refuse_unoffered()
+        """A server asks something of the client whose call this is."""
+        if not exchange.profile.can(request.method, request.tree()):
+            request.refuse_unoffered()
+            return
+        exchange.safe = False  # a client is not asked twice
+        session = exchange.head.session
+        if session is None:
+            self._park(exchange, request)
+            return
+        stream = exchange if exchange.head.accepts_stream else session.stream
+        self._wait_for_client(exchange)
+        self._ask_for(request, session, stream)
 
     def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
-        request.refuse_unoffered()
+        """A server whose only client is this session asks while it works on no call of it."""
+        session = self._gateway.sessions.by_key(key)
+        if session is None or not session.profile.can(request.method, request.tree()):
+            request.refuse_unheard("its client is not there")
+        else:
+            self._ask_for(request, session, session.stream)
 
-    def session_told(self, key: str, method: str, params: bytes) -> None:
-        pass
+    def session_told(self, pool: ServerPool, key: str | None, method: str, params: bytes) -> None:
+        """A server says something outside of any call."""
+        session = None if key is None else self._gateway.sessions.by_key(key)
+        if method == "notifications/elicitation/complete":
+            elicitation = decode_members(params).get("elicitationId", Raw(b'""'))
+            session = self._elicitations.pop(str(decode_any(elicitation)), session)
+        if session is not None and session.stream is not None:
+            session.stream.event(notification(method, params))
+
+    def _ask_for(self, request: ServerRequest, session: Session, stream: Exchange | None) -> None:
+        def heard(answer: Incoming) -> None:
+            if answer.error is not UNSET:
+                request.refuse(error_from_server(answer.error))
+            else:
+                request.answer(b"{}" if answer.result is UNSET else one_line(bytes(answer.result)))
+
+        try:
+            self._ask(session, stream, request.method, request.params, heard)
+        except McpError as refused:
+            request.refuse(refused)
+
+    # -- asking a legacy client --------------------------------------------------------------------------
+
+    def _ask(
+        self,
+        session: Session,
+        stream: Exchange | None,
+        method: str,
+        params: bytes,
+        heard: Callable[[Incoming], None],
+    ) -> None:
+        """Send a request to the client. Raises McpError when it cannot be asked."""
+        if stream is None or stream.ended:
+            raise McpError(INVALID_REQUEST, f"the client has no stream open on which {method} could be asked")
+        if len(session.asked) >= MAX_ASKED:
+            raise McpError(INVALID_REQUEST, f"{MAX_ASKED} requests wait for the client's answers already")
+        request_id = b'"fairlead-%d"' % next(self._numbers)
+        session.asked[request_id] = heard
+        if method == ELICITATION:
+            self._remember(session, params)
+        tail = b"" if params == b"{}" else b',"params":' + params
+        stream.event(b'{"jsonrpc":"2.0","id":%b,"method":%b%b}' % (request_id, encode_json(method), tail))
+
+    def _remember(self, session: Session, params: bytes) -> None:
+        """Whom to tell when the user has done what a URL asks for."""
+        tree = decode_any(Raw(params))
+        if isinstance(tree, dict) and isinstance(tree.get("elicitationId"), str):
+            if len(self._elicitations) >= MAX_ELICITATIONS:
+                del self._elicitations[next(iter(self._elicitations))]
+            self._elicitations[tree["elicitationId"]] = session
+
+    def heard(self, session: Session, message: Incoming) -> None:
+        """A client's answer; one that nobody waits for any more is dropped."""
+        if message.id is not UNSET:
+            listener = session.asked.pop(bytes(message.id), None)
+            if listener is not None:
+                listener(message)
+
+    def _wait_for_client(self, exchange: Exchange) -> None:
+        """A person may think for longer than a server may work."""
+        if exchange.instance is not None and exchange.pool is not None:
+            deadline = monotonic() + exchange.pool.spec.timeouts.answer
+            exchange.instance.reattach(exchange.number, exchange, deadline=deadline)
+
+    # -- parking -----------------------------------------------------------------------------------------
+
+    def _park(self, exchange: Exchange, request: ServerRequest) -> None:
+        pool = exchange.pool
+        assert pool is not None  # it is in flight
+        expires = monotonic() + pool.spec.timeouts.answer
+        parked = Parked(next(self._numbers), caller_of(exchange), pool, expires)
+        if len(self._parked) >= MAX_PARKED or not parked.park(exchange, expires):
+            request.refuse_unheard("too many calls wait for their clients already")
+            return
+        self._parked[parked.number] = parked
+        parked.asked(request)
+        self._gateway.leave(exchange, Outcome.OK)
+        exchange.instance = None
+        # What a server asks in one go becomes one answer.
+        asyncio.get_running_loop().call_soon(self._present, parked, exchange)
+
+    def _present(self, parked: Parked, exchange: Exchange) -> None:
+        """Tell the client what the server wants to know."""
+        questions: dict[str, Any] = {}
+        for key, request in parked.open_questions().items():
+            questions[key] = {"method": request.method}
+            if request.params != b"{}":
+                questions[key]["params"] = Raw(request.params)
+        if exchange.ended:  # its client went away in between
+            self._forget(parked, "the client closed the connection")
+            return
+        left = parked.expires - monotonic()
+        state = RequestState(parked.caller, time.time() + left, self._node, parked=parked.number)
+        answer = {
+            "resultType": "input_required",
+            "inputRequests": questions,
+            "requestState": seal_state(self._sealer, state),
+        }
+        exchange.finish(200, result(exchange.id, encode_json(answer)))
+
+    def _resume(self, exchange: Exchange, parked: Parked, members: dict[str, Raw]) -> None:
+        """The client has come back to a parked call."""
+        answers = decode_members(members.get("inputResponses", UNSET))
+        for key, request in parked.open_questions().items():
+            if key in answers:
+                request.answer(one_line(bytes(answers[key])))
+        if parked.open_questions():
+            self._present(parked, exchange)  # once more what it left out
+            return
+        del self._parked[parked.number]
+        pool = parked.pool
+        self._gateway.enter_call(
+            exchange, self._gateway.metrics.calls(pool.spec.id, exchange.method), pool, safe=False
+        )
+        parked.resume(exchange, monotonic() + pool.spec.timeouts.call)
+
+    def _forget(self, parked: Parked, reason: str) -> None:
+        if self._parked.pop(parked.number, None) is not None:
+            parked.give_up(reason)
+
+    # -- a modern client comes back ----------------------------------------------------------------------
+
+    def take_up(self, exchange: Exchange, members: dict[str, Raw], caller: Caller) -> bool:
+        """What a modern client brings of an earlier round: True when its call was parked and goes on.
+
+        Otherwise the server's own state takes the place of ours in `members`. Raises McpError (-32602).
+        """
+        state = open_state(self._sealer, decode_any(members.pop("requestState")), caller, time.time())
+        if state.parked:
+            parked = self._parked.get(state.parked) if state.node == self._node else None
+            if parked is None:
+                raise McpError(
+                    INVALID_PARAMS, "Invalid requestState: its call has ended; call again without it"
+                )
+            self._resume(exchange, parked, members)
+            return True
+        if state.inner is not None:
+            members["requestState"] = Raw(encode_json(state.inner))
+        exchange.prefers = state.instance if state.node == self._node else None
+        return False
+
+    # -- a modern server needs input ---------------------------------------------------------------------
+
+    def needs_input(self, exchange: Exchange, raw: bytes) -> bool:
+        """Whether a result asks for input and the call goes on without being answered."""
+        try:
+            members = decode_members(raw)
+            if members.get("resultType") is None or bytes(members["resultType"]) != b'"input_required"':
+                return False
+            if exchange.head.era is Era.LEGACY:
+                self._drive(exchange, raw)
+                return True
+        except McpError as refused:
+            self._gateway.leave(exchange, Outcome.UPSTREAM_FAILED)
+            exchange.fail(refused)
+            return True
+        self._relay(exchange, members)
+        return True
+
+    def _relay(self, exchange: Exchange, members: dict[str, Raw]) -> None:
+        told: dict[str, Raw | bytes] = dict(members)
+        instance = exchange.instance.id if exchange.instance is not None else ""
+        inner = members.get("requestState")
+        if inner is not None:
+            pool = exchange.pool
+            assert pool is not None
+            expires = time.time() + pool.spec.timeouts.answer
+            state = RequestState(
+                caller_of(exchange), expires, self._node, instance, inner=str(decode_any(inner))
+            )
+            told["requestState"] = encode_json(seal_state(self._sealer, state))
+        self._gateway.leave(exchange, Outcome.OK)
+        exchange.instance = None
+        exchange.finish(200, result(exchange.id, join_members(told)))
+
+    def _drive(self, exchange: Exchange, raw: bytes) -> None:
+        session = exchange.head.session
+        assert session is not None
+        exchange.safe = False
+        if exchange.rounds is None:
+            stream = exchange if exchange.head.accepts_stream else session.stream
+
+            def ask(method: str, params: bytes, heard: Callable[[Incoming], None]) -> None:
+                if not session.profile.can(method, decode_any(Raw(params))):
+                    raise McpError(INVALID_REQUEST, f"the server wants {method}, which the client cannot do")
+                self._ask(session, stream, method, params, heard)
+
+            exchange.rounds = Rounds(
+                exchange.params,
+                ask,
+                lambda params: self._gateway.forwarder.send_round(exchange, params),
+                lambda refused: self._refused(exchange, refused),
+            )
+        exchange.rounds.next(raw)
+        pool = exchange.pool
+        if exchange.rounds.waits and pool is not None:
+            asyncio.get_running_loop().call_later(
+                pool.spec.timeouts.answer, self._waited, exchange, exchange.rounds.number
+            )
+
+    def _waited(self, exchange: Exchange, number: int) -> None:
+        rounds = exchange.rounds
+        if not exchange.ended and rounds is not None and rounds.waits and rounds.number == number:
+            self._refused(exchange, McpError(INVALID_REQUEST, "the client did not answer in time"))
+
+    def _refused(self, exchange: Exchange, refused: McpError) -> None:
+        if not exchange.ended:
+            self._gateway.leave(exchange, Outcome.RPC_ERROR)
+            exchange.instance = None
+            exchange.fail(refused)
+
+    # -- a legacy server's way to ask for a URL ----------------------------------------------------------
+
+    def url_required(self, exchange: Exchange, refused: McpError) -> bool:
+        """`-32042`, which the modern era does not know: it is told as input that is required."""
+        data = refused.tree()
+        found = data.get("elicitations") if isinstance(data, dict) else None
+        if exchange.head.era is not Era.MODERN or not isinstance(found, list):
+            return False
+        pool = exchange.pool
+        assert pool is not None
+        questions = {
+            f"elicitation-{number}": {"method": ELICITATION, "params": {**one, "mode": "url"}}
+            for number, one in enumerate(found, start=1)
+            if isinstance(one, dict)
+        }
+        expires = time.time() + pool.spec.timeouts.answer
+        state = RequestState(caller_of(exchange), expires, self._node)
+        answer = {
+            "resultType": "input_required",
+            "inputRequests": questions,
+            "requestState": seal_state(self._sealer, state),
+        }
+        self._gateway.leave(exchange, Outcome.OK)
+        exchange.instance = None
+        exchange.finish(200, result(exchange.id, encode_json(answer)))
+        return True
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """About once a second: give up the calls whose clients do not come back. `now` is loop time."""
+        for parked in [parked for parked in self._parked.values() if parked.expires <= now]:
+            LOG.info("parked call expired", server=parked.pool.spec.id, call=parked.number)
+            self._forget(parked, "its client did not come back in time")
+
+    def forget_others(self, principals: set[str]) -> None:
+        """Give up the parked calls of all but these principals."""
+        for parked in list(self._parked.values()):
+            if parked.caller.principal not in principals:
+                self._forget(parked, "its client may not call any more")
+
+    def forget_session(self, session: Session) -> None:
+        """It has ended."""
+        session.asked.clear()
+        for elicitation in [e for e, whose in self._elicitations.items() if whose is session]:
+            del self._elicitations[elicitation]
+
+
+def caller_of(exchange: Exchange) -> Caller:
+    """Whom a state that is given out now belongs to."""
+    head = exchange.head
+    return Caller(head.principal, head.view.endpoint, exchange.method, exchange.exposed)

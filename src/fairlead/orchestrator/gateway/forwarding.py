@@ -6,18 +6,22 @@ another one where that does no harm.
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, Raw
 
 from fairlead.core.lifecycle import InstanceState
-from fairlead.mcp.eras import Meta
+from fairlead.mcp.eras import Era, Meta
 from fairlead.mcp.errors import INVALID_PARAMS, McpError
+from fairlead.mcp.log_levels import more_verbose
 from fairlead.mcp.messages import decode_members, encode_json, join_members
 from fairlead.model.errors import ProblemError
-from fairlead.orchestrator.gateway.params import text_member
+from fairlead.orchestrator.gateway.bridge import caller_of
+from fairlead.orchestrator.gateway.params import mirrored_name, text_member
 from fairlead.orchestrator.gateway.views import View
+from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.metrics import Outcome
 from fairlead.orchestrator.pool import ServerPool
 from fairlead.orchestrator.replies import Failure, FailureKind
@@ -36,7 +40,14 @@ class Forwarder:
     def forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
         """A request that a server must answer. Raises McpError, ProblemError."""
         gateway = self._gateway
+        exchange.meta, exchange.exposed = meta, mirrored_name(exchange.method, members) or ""
         pool, name, safe = self._target(exchange, members)
+        comes_back = exchange.head.era is Era.MODERN and "requestState" in members
+        if comes_back and gateway.bridge.take_up(exchange, members, caller_of(exchange)):
+            return
+        if (last := pool.members.last) is not None and last.era is Era.LEGACY:
+            members.pop("inputResponses", None)  # of a call that was not parked
+        exchange.need = pool.need(exchange.profile, logs=exchange.log_level is not None)
         gateway.require_room(pool)
         gateway.enter_call(exchange, gateway.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
         exchange.params, exchange.meta, exchange.name = join_members(dict(members)), meta, name
@@ -45,18 +56,38 @@ class Forwarder:
 
     def _send(self, exchange: Exchange, pool: ServerPool) -> None:
         """Send a call to an instance, now or as soon as there is one."""
-        instance = pool.pick(exchange.head.key)
+        instance = self._preferred(exchange, pool)
+        if instance is None and exchange.need is None:
+            instance = pool.pick(exchange.head.key)
         if instance is not None and not instance.overloaded:
             exchange.send(instance, pool)
         else:
             self._gateway.wait(exchange, self._send_later(exchange, pool))
 
+    def _preferred(self, exchange: Exchange, pool: ServerPool) -> MCPServerInstance | None:
+        """The instance that began the call in an earlier round: it may know what others do not."""
+        preferred, exchange.prefers = exchange.prefers, None
+        return None if preferred is None else pool.with_room(preferred)
+
+    def send_round(self, exchange: Exchange, params: bytes) -> None:
+        """Send the next round of a call that has not ended."""
+        pool = exchange.pool
+        if exchange.ended or pool is None:
+            return
+        exchange.params = params
+        exchange.prefers = exchange.instance.id if exchange.instance is not None else None
+        self._send(exchange, pool)
+
     async def _send_later(self, exchange: Exchange, pool: ServerPool, *, healthy: bool = False) -> None:
         """Wait for an instance, then send; what fails is told to the client."""
         left = exchange.started + pool.spec.timeouts.call - monotonic()
         try:
-            instance = await pool.acquire(exchange.head.key, timeout=max(0.0, left), healthy=healthy)
+            instance = await pool.acquire(
+                exchange.head.key, timeout=max(0.0, left), healthy=healthy, need=exchange.need
+            )
             instance.require_ear()
+            if instance.era is Era.LEGACY:
+                await self._set_level(exchange, instance)
         except ProblemError as refused:
             if not exchange.ended and not exchange.attempts():
                 self._gateway.leave(exchange, Outcome.REFUSED)
@@ -67,6 +98,23 @@ class Forwarder:
             await pool.release(session.key)
         if not exchange.ended:
             exchange.send(instance, pool)
+            instance.deliver_early()
+
+    async def _set_level(self, exchange: Exchange, instance: MCPServerInstance) -> None:
+        """Have a legacy server say what the client wants to hear.
+
+        An instance that serves many is told of the most that anybody wants; each client then hears its own
+        part.
+        """
+        level, need = exchange.log_level, exchange.need
+        if level is None or level == instance.log_level or not instance.supports("logging"):
+            return
+        alone = need is not None and need.alone
+        if not alone and not more_verbose(level, instance.log_level):
+            return
+        answer = instance.set_log_level(level)
+        if not alone:  # an instance of its own must not look free meanwhile, and its pipe keeps the order
+            await asyncio.wait((answer,))
 
     # -- when an instance fails --------------------------------------------------------------------------
 

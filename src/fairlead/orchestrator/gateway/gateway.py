@@ -31,6 +31,7 @@ from fairlead.mcp.errors import (
     SESSION_ENDED,
     McpError,
 )
+from fairlead.mcp.log_levels import require_level
 from fairlead.mcp.messages import (
     Incoming,
     decode_any,
@@ -109,7 +110,7 @@ class Gateway:
         self._single: dict[bytes, View] = {}
         self.subscriptions = Subscriptions(sessions, metrics)
         self.forwarder = Forwarder(self)
-        self.bridge = Bridge(self)
+        self.bridge = Bridge(self, sealer)
         self.closing = False
         self._tasks = Tasks(self._task_failed)
         self._handlers = self._make_handlers()
@@ -119,7 +120,7 @@ class Gateway:
             **dict.fromkeys(_LISTS, self._list),
             **dict.fromkeys(_FORWARDED, self.forwarder.forward),
         }
-        legacy = {**both, "ping": self._ping}
+        legacy = {**both, "ping": self._ping, "logging/setLevel": self._set_level}
         modern = {
             **both,
             "server/discover": self._discover,
@@ -156,6 +157,7 @@ class Gateway:
             if session.principal not in principals:
                 self.close_session(session)
         self.subscriptions.end_of_others(principals)
+        self.bridge.forget_others(principals)
 
     def set_limits(self, limits: ResourceLimits) -> None:
         """New limits; buckets that are not changed stay as full as they are."""
@@ -376,6 +378,8 @@ class Gateway:
         if message.result is UNSET and message.error is UNSET:
             raise McpError(INVALID_REQUEST, "Invalid request: no method, result or error", status=400)
         self._require_session_for_notes(exchange)
+        if exchange.head.session is not None:
+            self.bridge.heard(exchange.head.session, message)
         exchange.respond(202)
 
     def _notified(self, exchange: Exchange, message: Incoming) -> None:
@@ -389,6 +393,9 @@ class Gateway:
             call = session.calls.get(bytes(members.get("requestId", Raw(b"null"))))
             if call is not None:
                 call.cancel("the client cancelled it")
+        elif message.method == "notifications/roots/list_changed" and session is not None:
+            for pool in exchange.head.view.pools.values():
+                pool.roots_changed(session.key)
         exchange.respond(202)
 
     def _require_session_for_notes(self, exchange: Exchange) -> None:
@@ -410,6 +417,12 @@ class Gateway:
         exchange.finish(200, result(exchange.id, discover_result(exchange.head.view)))
 
     def _ping(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        exchange.finish(200, result(exchange.id, b"{}"))
+
+    def _set_level(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        session = exchange.head.session
+        assert session is not None  # the caller was checked
+        session.log_level = require_level(decode_any(members.get("level", Raw(b"null"))))
         exchange.finish(200, result(exchange.id, b"{}"))
 
     def _list(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
@@ -457,6 +470,7 @@ class Gateway:
     def close_session(self, session: Session) -> None:
         """End a session: its calls, its stream, and the instances that it leased."""
         self.sessions.end(session)
+        self.bridge.forget_session(session)
         for call in list(session.calls.values()):
             call.cancel("its session has ended")
         if session.stream is not None:
@@ -469,6 +483,7 @@ class Gateway:
 
     def tick(self, now: float) -> None:
         """About once a second: end the sessions that nobody used for long. `now` is loop time."""
+        self.bridge.tick(now)
         for session in self.sessions.idle(now):
             LOG.info("session expired", session=session.id[:8])
             self.close_session(session)

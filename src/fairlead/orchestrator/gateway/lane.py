@@ -40,6 +40,7 @@ from fairlead.core.admission import AdmissionPolicy, Preflight, Refused, Request
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
 from fairlead.mcp.errors import HTTP_STATUS, INVALID_PARAMS, UPSTREAM_FAILED, McpError
+from fairlead.mcp.log_levels import is_heard
 from fairlead.mcp.messages import (
     FromServer,
     Incoming,
@@ -56,6 +57,7 @@ from fairlead.mcp.messages import (
 from fairlead.mcp.profiles import Profile
 from fairlead.mcp.rewrite import wrap_uris
 from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.orchestrator.gateway.bridge import URL_ELICITATION_REQUIRED
 from fairlead.orchestrator.gateway.head import (
     BadHeadError,
     Head,
@@ -71,7 +73,9 @@ from fairlead.orchestrator.replies import Failure, FailureKind, result_of
 from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
+    from fairlead.orchestrator.exclusive import Need
     from fairlead.orchestrator.gateway.gateway import Gateway
+    from fairlead.orchestrator.gateway.rounds import Rounds
     from fairlead.orchestrator.gateway.views import View
     from fairlead.orchestrator.pool import ServerPool
 
@@ -97,9 +101,9 @@ class Exchange:
     """One request and its answer. The reply of a forwarded call, and the stream of a listening client."""
 
     __slots__ = (
-        "_ended", "_held", "_streaming", "earlier", "furthest", "gateway", "head", "id", "instance", "lane",
-        "meta", "method", "name", "number", "params", "pool", "progress_token", "replays", "safe", "server",
-        "started", "stats", "waiting",
+        "_ended", "_held", "_streaming", "earlier", "exposed", "furthest", "gateway", "head", "id",
+        "instance", "lane", "meta", "method", "name", "need", "number", "params", "pool", "prefers",
+        "progress_token", "replays", "rounds", "safe", "server", "started", "stats", "waiting",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, head: Head, started: float) -> None:
@@ -114,6 +118,10 @@ class Exchange:
         self.params = b""
         self.meta = NO_META
         self.name = ""  # the server's own, of the tool, prompt or resource
+        self.exposed = ""  # the same as the client says it
+        self.need: Need | None = None  # what its instance must be able to ask the client
+        self.prefers: str | None = None  # the instance that began it, in an earlier round
+        self.rounds: Rounds | None = None  # of a modern server that needs input of a legacy client
         self.safe = False  # the call does no harm when it happens twice
         self.replays = 0
         self.furthest = float("-inf")  # progress that was told since the call was replayed
@@ -150,6 +158,8 @@ class Exchange:
         """Send it, for the first time or again: as it would be if it had just come, but for its deadline."""
         params, meta = self.params, self.meta
         token = instance.next_token() if self.progress_token is not None else None
+        if (session := self.head.session) is not None and instance.era is Era.MODERN:
+            meta = session.as_modern(meta)
         upstream_meta = eras.meta_for(instance.era, meta, GATEWAY_INFO, token)
         if upstream_meta:
             comma = b"," if params != b"{}" else b""
@@ -168,8 +178,12 @@ class Exchange:
         head = self.head
         raw = result_of(message)
         if isinstance(raw, McpError):
+            if raw.code == URL_ELICITATION_REQUIRED and self.gateway.bridge.url_required(self, raw):
+                return
             self._leave(Outcome.RPC_ERROR)
             self.fail(raw)
+            return
+        if b'"input_required"' in raw and self.gateway.bridge.needs_input(self, raw):
             return
         self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK)
         if self.server is not None:
@@ -190,7 +204,7 @@ class Exchange:
         self.gateway.bridge.asked(self, request)
 
     def told(self, method: str, params: bytes) -> None:
-        if not self._ended and self.head.accepts_stream and self.hears_messages:
+        if not self._ended and self.head.accepts_stream and self._hears(params):
             self.event(notification(method, params))
 
     @property
@@ -205,12 +219,12 @@ class Exchange:
         session = self.head.session
         if session is not None:
             return session.log_level
-        return None if self.meta.log_level is None else self.meta.log_level.strip(b'"').decode()
+        return self.meta.log_level
 
-    @property
-    def hears_messages(self) -> bool:
+    def _hears(self, params: bytes) -> bool:
         """A modern client wants messages only where it says so; a legacy one may get them in any case."""
-        return self.head.era is Era.LEGACY or self.meta.log_level is not None
+        level = self.log_level
+        return self.head.era is Era.LEGACY if level is None else is_heard(params, level)
 
     def give_up(self, failure: Failure, not_replayed: str = "") -> None:
         """End with a failure that cannot be mended; `not_replayed` says why not."""
@@ -701,7 +715,10 @@ class Lane(HttpToolsProtocol):
         exchange.id = request_id(message)
         exchange.method = "tools/call"
         meta = NO_META if call.meta is UNSET else eras.read_meta(bytes(call.meta))
+        exchange.meta, exchange.exposed = meta, route.exposed
         self.gateway.check_caller(exchange, meta, route.exposed)
+        if route.pool.bridges and (exchange.profile or exchange.log_level):
+            return False
         instance = route.pool.pick(head.key)
         if instance is None or instance.overloaded or not self.gateway.has_room(route.pool):
             return False

@@ -9,8 +9,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from fairlead.mcp.eras import Meta
 from fairlead.mcp.messages import Incoming
 from fairlead.mcp.profiles import NOBODY, Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
@@ -59,6 +61,10 @@ class Session:
         self.stream: Exchange | None = None  # its open GET stream
         self.changed: set[str] | None = None  # lists that changed while there was no stream
 
+    def as_modern(self, meta: Meta) -> Meta:
+        """What a modern server must hear in each request of this client, which said it once."""
+        return replace(meta, capabilities=self.profile.capabilities, log_level=self.log_level)
+
     def __repr__(self) -> str:
         return f"<Session {self.id[:8]} of {self.principal} calls={len(self.calls)}>"
 
@@ -72,6 +78,7 @@ class SessionTable:
         self._limit = limit
         self._idle = idle
         self._sessions: dict[str, Session] = {}
+        self._by_key: dict[str, Session] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -93,7 +100,7 @@ class SessionTable:
         )
         session = Session(seal_session(self._sealer, claims), principal, endpoint, version, profile)
         session.used = session.born = now
-        self._sessions[session.id] = session
+        self._sessions[session.id] = self._by_key[session.key] = session
         return session
 
     def find(self, session_id: str, principal: str, endpoint: str) -> Session | None:
@@ -107,9 +114,14 @@ class SessionTable:
             return None
         return session if claims.node == self._node and claims.expires > time.time() else None
 
+    def by_key(self, key: str) -> Session | None:
+        """The live session that leases go by this key."""
+        return self._by_key.get(key)
+
     def end(self, session: Session) -> None:
         session.ended = True
         self._sessions.pop(session.id, None)
+        self._by_key.pop(session.key, None)
 
     def idle(self, now: float) -> list[Session]:
         """Those to end now: unused for longer than the idle limit, or at the hard end of their life.

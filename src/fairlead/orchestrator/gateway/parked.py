@@ -1,0 +1,95 @@
+"""A call of a modern client that waits, on a legacy server, for the client's answer.
+
+The server has asked something in the middle of the call. Its client has been told so (`input_required`) and
+will come back with the answer, in a new request; until then the call has no request of a client to reply to,
+and this object stands in its place at the instance. It goes when the client comes back, or when nobody does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Raw
+
+from fairlead.mcp.messages import FromServer
+from fairlead.orchestrator.replies import Failure
+from fairlead.orchestrator.server_requests import ServerRequest
+
+if TYPE_CHECKING:
+    from fairlead.mcp.request_state import Caller
+    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.instance import MCPServerInstance
+    from fairlead.orchestrator.pool import ServerPool
+
+
+class Parked:
+    """The reply of a parked call. `number` is the handle that its client holds, sealed."""
+
+    __slots__ = (
+        "_outcome", "_said", "call", "caller", "expires", "instance", "number", "own", "pool", "questions",
+        "server",
+    )  # fmt: skip
+
+    def __init__(self, number: int, caller: Caller, pool: ServerPool, expires: float) -> None:
+        self.number = number
+        self.caller = caller
+        self.pool = pool
+        self.expires = expires  # loop time
+        self.own = False
+        self.instance: MCPServerInstance | None = None
+        self.call = 0  # the instance's number of the call
+        self.questions: dict[str, ServerRequest] = {}  # by the key that the client knows them by
+        self._outcome: FromServer | Failure | None = None  # came while nobody listened
+        self._said = 0
+
+    def __repr__(self) -> str:
+        return f"<Parked {self.number} call={self.call} questions={list(self.questions)}>"
+
+    def park(self, exchange: Exchange, deadline: float) -> bool:
+        """Take the place of an exchange; False when its call is not in flight any more."""
+        self.instance, self.call = exchange.instance, exchange.number
+        return self.instance is not None and self.instance.reattach(self.call, self, deadline=deadline)
+
+    def resume(self, exchange: Exchange, deadline: float) -> None:
+        """Give the place to the exchange in which the client came back, and what has come meanwhile."""
+        assert self.instance is not None
+        exchange.instance, exchange.number = self.instance, self.call
+        outcome = self._outcome
+        if isinstance(outcome, FromServer):
+            exchange.answered(outcome)
+        elif isinstance(outcome, Failure):
+            exchange.failed(outcome)
+        elif not self.instance.reattach(self.call, exchange, deadline=deadline):
+            exchange.cancel("its call is not in flight any more")
+
+    def open_questions(self) -> dict[str, ServerRequest]:
+        """What still waits for an answer."""
+        return {key: request for key, request in self.questions.items() if not request.done}
+
+    def give_up(self, reason: str) -> None:
+        """Nobody comes back: the server is told, its questions are refused."""
+        for request in self.open_questions().values():
+            request.refuse_unheard(reason)
+        if self.instance is not None and self._outcome is None:
+            self.instance.cancel(self.call, reason)
+
+    # -- the reply of an instance ------------------------------------------------------------------------
+
+    def answered(self, message: FromServer) -> None:
+        self._outcome = message
+
+    def failed(self, failure: Failure) -> None:
+        self._outcome = failure
+
+    def asked(self, request: ServerRequest) -> None:
+        self._said += 1
+        self.questions[f"{request.method.partition('/')[0]}-{self._said}"] = request
+
+    def told(self, method: str, params: bytes) -> None:
+        pass  # nobody listens
+
+    def progressed(self, params: dict[str, Raw]) -> None:
+        pass  # nobody listens
+
+    def stuck(self) -> None:
+        pass  # it waits for a person
