@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 ARGS ?=
 
-.PHONY: help up test check bench fmt lock clean setup setup-dev unit schema
+.PHONY: help up test check conformance bench fmt lock clean setup setup-dev unit schema
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1mmake %-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.bootstrap: requirements/bootstrap.txt scripts/bootstrap.sh
 	@scripts/bootstrap.sh $(VENV)
@@ -37,6 +37,9 @@ check: setup-dev ## the fast checks, under a minute: format, lint, types, layers
 
 test: setup-dev ## set up, then every check: the fast ones, contracts, integration, end to end, coverage
 	@scripts/check.sh all
+
+conformance: setup-dev ## the official conformance suite through the gateway, in every cell of eras and transports
+	@PYTHONPATH=tests $(BIN)/python -m conformance $(ARGS)
 
 bench: setup-dev ## measure speed and memory against nginx and other gateways; writes build/bench.json
 	@$(BIN)/python -m bench $(ARGS)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from fairlead.mcp.param_headers import Pairs
 from fairlead.model.launch import Launch
 
 
@@ -58,12 +60,20 @@ class LinkListener(Protocol):
 class Link(Protocol):
     """A transport to one running MCP server, at the level of whole messages."""
 
-    def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
+    def send(
+        self,
+        frame: bytes,
+        method: str,
+        request_id: int | None,
+        name: str | None,
+        parameters: Pairs = (),
+    ) -> None:
         """Queue one message, in order; never blocks.
 
         `frame` is one JSON-RPC message without CR or LF. `request_id` is None for a notification or an
-        answer, `name` is what `Mcp-Name` carries (HTTP, modern era). A lost link drops it: the listener
-        was or will be told through `link_lost`.
+        answer. `name` is what `Mcp-Name` carries, `parameters` are the names and values of `Mcp-Param-*`,
+        not yet encoded (both HTTP, modern era). A lost link drops it: the listener was or will be told
+        through `link_lost`.
         """
         ...
 
@@ -108,6 +118,26 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """End every link that is still open, and the driver's own tasks."""
+        ...
+
+
+class CallSpan(Protocol):
+    """One call, as tracing sees it: open until `end`."""
+
+    def context(self) -> Mapping[str, str]:
+        """What makes it the parent of what the server does: `traceparent`, perhaps `tracestate`."""
+        ...
+
+    def end(self, error: str | None = None, message: str = "", *, code: int | None = None) -> None:
+        """`error` is the class of a failure, None for none; `code` is JSON-RPC's, where there is one."""
+        ...
+
+
+class Tracer(Protocol):
+    """Records calls as spans. Called from the event loop; must neither block nor raise."""
+
+    def start(self, name: str, attributes: Mapping[str, str], parent: Mapping[str, str]) -> CallSpan:
+        """A span that begins now; `parent` is the caller's trace context as it came, perhaps none or bad."""
         ...
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from e2e import environments
+from e2e.matrix import FAILED, Matrix
 from e2e.programs import FLAVOURS, Connect, Connection, Flavour, Program
 from e2e.system import System
 
@@ -17,6 +18,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("e2e")
             item.add_marker(pytest.mark.timeout(300))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The matrix of clients and servers, if any of it was run; also as a file."""
+    matrix = config.stash.get(Matrix.KEPT, None)
+    if matrix is None:
+        return
+    lines = matrix.lines()
+    (environments.BUILD.parent / "matrix.txt").write_text("\n".join(lines) + "\n")
+    terminalreporter.section("real clients and real servers")
+    for line in lines:
+        terminalreporter.write_line(line, red=FAILED in line)
 
 
 @pytest.fixture(scope="session")
@@ -64,11 +77,19 @@ def connect(programs: dict[str, Program]) -> Iterator[Connect]:
     opened: list[Connection] = []
 
     def open_connection(
-        flavour: Flavour, system: System, *, path: str = "/mcp", token: str | None = None
+        flavour: Flavour,
+        system: System,
+        *,
+        path: str = "/mcp",
+        token: str | None = None,
+        answers_as: str | None = None,
     ) -> Connection:
-        token = token or system.token(str(flavour))
         connection = Connection(
-            programs[flavour.program], url=system.url + path, token=token, mode=flavour.mode
+            programs[flavour.program],
+            url=system.url + path,
+            token=token or system.token(str(flavour)),
+            mode=flavour.mode,
+            answers_as=answers_as,
         )
         opened.append(connection)
         return connection

@@ -49,15 +49,15 @@ def _installed(name: str, lock: Path, install: Callable[[Path], None]) -> Path:
     return home
 
 
-def _npm_environment(name: str) -> Path:
-    source = CLIENTS / name
+def npm_environment(source: Path) -> Path:
+    """The packages of a folder's lock file, installed."""
 
     def install(home: Path) -> None:
         for part in ("package.json", "package-lock.json"):
             shutil.copy(source / part, home)
         _run([str(node().node), str(node().npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], home)
 
-    return _installed(name, source / "package-lock.json", install)
+    return _installed(source.name, source / "package-lock.json", install)
 
 
 def legacy_python() -> Path:
@@ -74,7 +74,7 @@ def legacy_python() -> Path:
 
 def programs() -> dict[str, list[str]]:
     """How each client program is started, by the name of its SDK."""
-    typescript = _npm_environment("ts")
+    typescript = npm_environment(CLIENTS / "ts")
     for source in (CLIENTS / "ts").glob("*.mjs"):
         shutil.copy(source, typescript)  # imports are looked up from where a file stands
     return {
@@ -88,5 +88,12 @@ def programs() -> dict[str, list[str]]:
 def claude() -> list[str]:
     """How Claude Code is started. Its postinstall script, which we do not run, would put the binary in place
     of `bin/claude`; the launcher that the package brings finds the binary without it."""
-    package = _npm_environment("claude") / "node_modules" / "@anthropic-ai" / "claude-code"
+    package = npm_environment(CLIENTS / "claude") / "node_modules" / "@anthropic-ai" / "claude-code"
     return [str(node().node), str(package / "cli-wrapper.cjs")]
+
+
+@cache
+def inspector() -> list[str]:
+    """How the MCP Inspector's command line is started."""
+    package = npm_environment(CLIENTS / "inspector") / "node_modules" / "@modelcontextprotocol" / "inspector"
+    return [str(node().node), str(package / "clients" / "launcher" / "build" / "index.js"), "--cli"]

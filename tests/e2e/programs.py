@@ -6,6 +6,7 @@ import json
 import queue
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 MODERN = "2026-07-28"
-GUARD = 30.0  # s; no step takes nearly as long unless something hangs
+GUARD = 8.0  # s; no step takes nearly as long unless something hangs
 
 
 class StepError(Exception):
@@ -108,25 +109,15 @@ FLAVOURS = [
 ]
 
 
-class Connection:
-    """One connection of a client program: a session in the legacy era."""
+class Steps(ABC):
+    """Something that takes the steps of a client."""
 
-    _names = count(1)
+    seen: dict[str, Any]
+    """What it saw when it connected: `version`, `server`, `capabilities`."""
 
-    def __init__(self, program: Program, *, url: str, token: str, mode: str) -> None:
-        self._program = program
-        self._name = f"c{next(self._names)}"
-        self._closed = False
-        self.seen: dict[str, Any] = self("connect", url=url, token=token, mode=mode)
-
-    def start(self, verb: str, **arguments: Any) -> int:
-        return self._program.start(self._name, verb, **arguments)
-
-    def wait(self, number: int) -> Any:
-        return self._program.wait(number)
-
+    @abstractmethod
     def __call__(self, verb: str, **arguments: Any) -> Any:
-        return self.wait(self.start(verb, **arguments))
+        """Take a step and answer its result. Raises `StepError`."""
 
     def call(self, name: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool: its result, and the `progress` that was heard."""
@@ -137,6 +128,30 @@ class Connection:
         result = self.call(name, **arguments)
         assert not result.get("isError"), result
         return result["content"][0]["text"]
+
+
+class Connection(Steps):
+    """One connection of a client program: a session in the legacy era."""
+
+    _names = count(1)
+
+    def __init__(
+        self, program: Program, *, url: str, token: str, mode: str, answers_as: str | None = None
+    ) -> None:
+        """With `answers_as`, it answers what servers ask of clients in that name; else it says it cannot."""
+        self._program = program
+        self._name = f"c{next(self._names)}"
+        self._closed = False
+        self.seen = self("connect", url=url, token=token, mode=mode, answers_as=answers_as)
+
+    def start(self, verb: str, **arguments: Any) -> int:
+        return self._program.start(self._name, verb, **arguments)
+
+    def wait(self, number: int) -> Any:
+        return self._program.wait(number)
+
+    def __call__(self, verb: str, **arguments: Any) -> Any:
+        return self.wait(self.start(verb, **arguments))
 
     def close(self) -> None:
         """End the connection, and with it a session; once is enough."""

@@ -56,13 +56,15 @@ def clean_environment(**more: str) -> dict[str, str]:
 class System:
     """One installation: a state folder, a fleet file, and the `fairlead` command upon them.
 
-    Both lie in `folder`, the fleet file as a copy of the project's: it is watched while the system runs. As a
-    `home`, the folder is nothing but the user's home, and the command finds everything by its defaults.
+    Both lie in `folder`, the fleet file as a copy (of the project's, if not said otherwise): it is watched
+    while the system runs. As a `home`, the folder is nothing but the user's home, and the command finds
+    everything by its defaults.
     """
 
-    def __init__(self, folder: Path, *, home: bool = False) -> None:
+    def __init__(self, folder: Path, *, home: bool = False, fleet: Path = FLEET) -> None:
         self.state = folder / ".local" / "state" / "fairlead" if home else folder / "state"
-        self.config = FLEET if home else folder / FLEET.name
+        self._fleet = fleet
+        self.config = fleet if home else folder / fleet.name
         self.environment = clean_environment(**({"HOME": str(folder)} if home else {}))
         self._named = [] if home else ["--state-dir", str(self.state)]
         self._tokens: dict[str, str] = {}
@@ -71,7 +73,7 @@ class System:
         """Lay out the folder; the servers' packages are shared with other systems."""
         self.state.mkdir(mode=0o700)
         (self.state / "packages").symlink_to(packages)
-        for file in (FLEET, FLEET.with_suffix(".lock")):
+        for file in (self._fleet, self._fleet.with_suffix(".lock")):
             shutil.copy(file, self.config.parent)
 
     def command(self, *arguments: str, check: bool = True, timeout: float = 60) -> str:
@@ -90,11 +92,11 @@ class System:
         )
         return done.stdout
 
-    def up(self, *, port: int = 0) -> None:
-        """Start it on a port (0: any free one) and wait until every server is ready that can be."""
+    def up(self, *servers: str, port: int = 0) -> None:
+        """Start it on a port (0: any free one) and wait until these servers are ready, or all that can be."""
         ports = ("--port", str(port), "--gitops-port", "0")
         self.command("up", "--detach", *ports, "--config", str(self.config), timeout=READY)
-        self.wait_ready(*SERVERS)
+        self.wait_ready(*(servers or SERVERS))
 
     def down(self) -> None:
         """Stop it, which must leave no process."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fairlead.model import fleet
 from fairlead.model.fleet import FleetSpec, ServerSpec
+from fairlead.model.toolset import Toolset, ToolsetServer
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
     ["", "true", "null", "~", "1", "0x1", "1e3", "<<", "- a", "a: b", *"#@*&!'\"%", "..."]
@@ -136,7 +137,41 @@ PROFILES = some(
 )
 ORIGINS = st.sampled_from(["https://a.example", "http://localhost:3000", "http://localhost:*", "*"])
 ENVIRONMENTS = some(fleet.Environment, active=st.booleans(), replicas=st.integers(1, 9))
-SPECS = some(
+GLOBS = st.lists(st.sampled_from(["*", "read_*", "a?", "file:///[x]*"]), max_size=2).map(tuple)
+NEW_NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True)
+CHOICES = {
+    "tools": st.none() | GLOBS,
+    "hide": GLOBS,
+    "descriptions": st.dictionaries(TEXTS, TEXTS, max_size=2),
+    "prompts": st.none() | GLOBS,
+    "resources": st.none() | GLOBS,
+}
+
+
+@st.composite
+def toolsets(draw: st.DrawFn, server_ids: list[str]) -> dict[str, Toolset]:
+    """Over these servers, without new names that meet."""
+    found = {}
+    for name in draw(st.lists(IDS, max_size=2, unique=True)):
+        chosen = draw(st.lists(st.sampled_from(["*", *server_ids]), max_size=3, unique=True))
+        servers = {each: draw(some(ToolsetServer, **CHOICES)) for each in chosen}
+        named = [each for each in chosen if each != "*"]
+        new = draw(st.lists(NEW_NAMES, max_size=2, unique=True)) if named else []
+        if new:
+            rename = {draw(st.text(min_size=1, max_size=5)): each for each in new}
+            server = draw(st.sampled_from(named))
+            servers[server] = servers[server].model_copy(update={"rename": rename})
+        rest = st.fixed_dictionaries({}, optional={"description": TEXTS, "mode": st.sampled_from(["list", "search"])})
+        found[name] = Toolset(servers=servers, **draw(rest))
+    return found
+
+
+def with_toolsets(spec: FleetSpec) -> st.SearchStrategy[FleetSpec]:
+    made = toolsets(list(spec.servers)).map(lambda made: spec.model_copy(update={"toolsets": made}))
+    return st.just(spec) | made
+
+
+_SPECS = some(
     FleetSpec,
     version=TEXTS,
     metadata=st.dictionaries(TEXTS, TEXTS, max_size=3),
@@ -184,3 +219,4 @@ SPECS = some(
     production=PROFILES,
     environments=some(fleet.Environments, staging=ENVIRONMENTS, production=ENVIRONMENTS),
 )
+SPECS = _SPECS.flatmap(with_toolsets)

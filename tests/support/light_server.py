@@ -84,6 +84,55 @@ MISBEHAVING = [
 ]
 
 
+def sampled(text):
+    message = {"role": "user", "content": {"type": "text", "text": text}}
+    return "sampling/createMessage", {"messages": [message], "maxTokens": 10}
+
+
+def elicited(message):
+    properties = {"answer": {"type": "string"}}
+    return "elicitation/create", {
+        "message": message,
+        "requestedSchema": {"type": "object", "properties": properties, "required": ["answer"]},
+    }
+
+
+def elicited_url(url):
+    return "elicitation/create", {"mode": "url", "message": "go there", "url": url, "elicitationId": "e1"}
+
+
+def said(answer):
+    """What a client answered, as one word or a few."""
+    if "error" in answer:
+        return f"error {answer['error']['code']}"
+    if "content" in answer and "role" in answer:
+        return answer["content"]["text"]
+    if "roots" in answer:
+        return ",".join(root["uri"] for root in answer["roots"])
+    return answer["action"] + (":" + str(answer["content"]["answer"]) if answer.get("content") else "")
+
+
+ASKING = {  # tool -> (capability, the questions of each round by its arguments)
+    "ask": ("sampling", lambda a: [{"reply": sampled(a["text"])}]),
+    "elicit": ("elicitation", lambda a: [{"answer": elicited(a["text"])}]),
+    "elicit_url": ("elicitation", lambda a: [{"visit": elicited_url(a["text"])}]),
+    "roots": ("roots", lambda a: [{"roots": ("roots/list", {})}]),
+    "both": ("sampling", lambda a: [{"reply": sampled(a["text"]), "answer": elicited(a["text"])}]),
+    "chain": ("elicitation", lambda a: [{"answer": elicited(f"{a['text']} {n}")} for n in (1, 2, 3)]),
+}
+ASKING_TOOLS = [tool(name, "Asks its client.", {"text": dict(TEXT, optional=True)}) for name in ASKING] + [
+    tool("log", "Says a message of each level, then answers.", {"text": dict(TEXT)}),
+    tool("url_required", "Wants a URL visited before it is called once more."),
+]
+
+
+WATCHING = [
+    tool("touch", "Changes a resource and tells who subscribed to it.", {"uri": dict(TEXT)}),
+    tool("add_resource", "Adds a resource and says that the list has changed.", {"uri": dict(TEXT)}),
+    tool("watched", "Gives what is subscribed to, and how many reads there were, as JSON."),
+]
+
+
 class RpcError(Exception):
     def __init__(self, code, message, data=None):
         super().__init__(message)
@@ -100,6 +149,17 @@ class LightServer:
         self.era = None if options.era == "both" else options.era  # None: the first request decides
         self.info = {"name": "light", "version": options.label}
         self.tools = TOOLS + (MISBEHAVING if options.misbehaves else [])
+        self.tools = self.tools + (ASKING_TOOLS if options.asks else [])
+        self.tools = self.tools + (WATCHING if options.watches else [])
+        self.resources = list(RESOURCES)
+        self.subscribed = []  # URIs, legacy era
+        self.touched = {}  # URI -> how many times
+        self.reads = 0
+        self.client = {}  # what it can be asked
+        self.level = None  # of messages, as its client wants them
+        self.asked = {}  # id of a request of ours -> what to do with the answer
+        self.questions = itertools.count(1)
+        self.urls_wanted = 0
         self.count = 0
         self.timers = []  # heap of (when, sequence, request key, action)
         self.sequence = itertools.count()
@@ -157,7 +217,10 @@ class LightServer:
             )
             return
         method, key = message.get("method"), message.get("id")
-        if method is None:  # an answer to us: we never ask
+        if method is None:
+            heard = self.asked.pop(message.get("id"), None)
+            if heard:
+                heard(message.get("result", {"error": message.get("error")}))
             return
         params = message.get("params") or {}
         if "id" not in message:
@@ -178,7 +241,8 @@ class LightServer:
 
     def answer(self, key, result, method):
         if self.era == "modern":
-            cache = {"ttlMs": 0, "cacheScope": "private"} if method in CACHEABLE else {}
+            hint = {"ttlMs": self.options.ttl, "cacheScope": self.options.scope}
+            cache = hint if method in CACHEABLE else {}
             meta = {META + "serverInfo": self.info} | result.get("_meta", {})
             result = {"resultType": "complete"} | cache | result | {"_meta": meta}
         self.write({"jsonrpc": "2.0", "id": key, "result": result})
@@ -216,12 +280,15 @@ class LightServer:
     # -- methods -------------------------------------------------------------------------------------------
 
     def capabilities(self):
-        listed = {"listChanged": True}
-        return {"tools": listed, "resources": {}, "prompts": {}, "completions": {}}
+        listed = {} if self.options.no_list_changed else {"listChanged": True}
+        logging = {"logging": {}} if self.options.asks else {}
+        resources = listed | {"subscribe": True} if self.options.watches else {}
+        return {"tools": listed, "resources": resources, "prompts": {}, "completions": {}} | logging
 
     def initialize(self, params, key):
         if self.options.no_initialize_answer:
             return Later
+        self.client = params.get("capabilities") or {}
         requested = params.get("protocolVersion")
         version = requested if requested in LEGACY else LEGACY[-1]
         return {"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": self.info}
@@ -237,23 +304,51 @@ class LightServer:
 
     def listen(self, params, key):
         wanted = params.get("notifications") or {}
-        honoured = {"toolsListChanged": True} if wanted.get("toolsListChanged") else {}
+        kinds = ["tools", "resources"] if self.options.watches else ["tools"]
+        honoured = {f"{kind}ListChanged": True for kind in kinds if wanted.get(f"{kind}ListChanged")}
+        if self.options.watches and wanted.get("resourceSubscriptions"):
+            honoured["resourceSubscriptions"] = [
+                uri for uri in wanted["resourceSubscriptions"] if "refused" not in uri
+            ]
         self.listening[key] = honoured
         meta = {META + "subscriptionId": key}
         self.notify("notifications/subscriptions/acknowledged", {"_meta": meta, "notifications": honoured})
         return Later
 
     def list_tools(self, params, key):
-        page = self.options.page or len(self.tools)
+        tools = [one for one in self.tools if self.may_offer(one["name"])]
+        page = self.options.page or len(tools)
         try:
             start = int(params.get("cursor") or 0)
         except ValueError:
             raise RpcError(-32602, "Invalid cursor") from None
-        following = {"nextCursor": str(start + page)} if start + page < len(self.tools) else {}
-        return {"tools": self.tools[start : start + page]} | following
+        following = {"nextCursor": str(start + page)} if start + page < len(tools) else {}
+        return {"tools": tools[start : start + page]} | following
+
+    def may_offer(self, name):
+        """A legacy server offers what its client, which it knows, can do."""
+        return self.era == "modern" or name not in ASKING or ASKING[name][0] in self.client
+
+    def set_level(self, params, key):
+        self.level = params["level"]
+        return {}
 
     def read_resource(self, params, key):
-        return {"contents": [resource(params.get("uri"), self.era)]}
+        self.reads += 1
+        found = resource(params.get("uri"), self.era)
+        if times := self.touched.get(params.get("uri")):
+            found["text"] += f", changed {times} times"
+        return {"contents": [found]}
+
+    def subscribe(self, params, key):
+        if not self.options.watches or "refused" in params["uri"]:
+            raise RpcError(-32602, f"Cannot be subscribed to: {params['uri']}")
+        self.subscribed.append(params["uri"])
+        return {}
+
+    def unsubscribe(self, params, key):
+        self.subscribed = [uri for uri in self.subscribed if uri != params["uri"]]
+        return {}
 
     def get_prompt(self, params, key):
         if params.get("name") != "greet":
@@ -281,10 +376,74 @@ class LightServer:
         missing = [each for each in known["inputSchema"]["required"] if each not in arguments]
         if missing:
             return text_result(f"missing argument: {', '.join(missing)}", isError=True)
+        if name in ASKING:
+            return self.ask_client(ASKING[name][1](arguments), params, key)
+        if name == "log":
+            return self.say_messages(arguments["text"], params, key)
         handler = getattr(self, f"tool_{name}", None)
         if handler is None:  # added by `change`
             return text_result(name)
         return handler(arguments, key, (params.get("_meta") or {}).get("progressToken"))
+
+    # -- tools that ask ------------------------------------------------------------------------------------
+
+    def ask_client(self, rounds, params, key):
+        if self.era == "legacy":
+            self.ask_round(rounds, [], key)
+            return Later
+        able = (params.get("_meta") or {}).get(META + "clientCapabilities") or {}
+        lacking = {ASKING[params["name"]][0]: {}}
+        if not lacking.keys() <= able.keys():
+            raise RpcError(-32021, "Missing required client capability", {"requiredCapabilities": lacking})
+        known = json.loads(params.get("requestState") or "[]")
+        known += [said(answer) for answer in (params.get("inputResponses") or {}).values()]
+        upcoming = [n for n in range(len(rounds)) if sum(map(len, rounds[: n + 1])) > len(known)]
+        if not upcoming:
+            return text_result(" ".join(known))
+        questions = rounds[upcoming[0]]
+        questions = {name: {"method": m, "params": p} for name, (m, p) in questions.items()}
+        state = {"requestState": json.dumps(known)} if len(rounds) > 1 else {}
+        return {"resultType": "input_required", "inputRequests": questions} | state
+
+    def ask_round(self, rounds, known, key):
+        if not rounds:
+            self.answer(key, text_result(" ".join(known)), "tools/call")
+            return
+        first, *others = rounds
+        answers = {}
+
+        def heard(name, answer):
+            answers[name] = said(answer)
+            if len(answers) == len(first):
+                self.ask_round(others, known + [answers[each] for each in first], key)
+
+        lines = b""
+        for name, (method, params) in first.items():
+            number = f"q{next(self.questions)}"
+            self.asked[number] = lambda answer, name=name: heard(name, answer)
+            lines += encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        write_all(1, lines)  # in one go, as a server does that asks both at once
+
+    def say_messages(self, text, params, key):
+        levels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
+        meta = params.get("_meta") or {}
+        level = self.level if self.era == "legacy" else meta.get(META + "logLevel")
+        if self.era == "legacy" or level:
+            for each in levels[levels.index(level or "info") :]:
+                self.notify("notifications/message", {"level": each, "logger": "light", "data": text})
+        return text_result(text)
+
+    def tool_url_required(self, arguments, key, token):
+        self.urls_wanted += 1
+        if self.urls_wanted % 2:
+            one = {
+                "mode": "url",
+                "message": "sign in",
+                "url": "https://example.com/in",
+                "elicitationId": "u1",
+            }
+            raise RpcError(-32042, "URL elicitation required", {"elicitations": [one]})
+        return text_result("you are in")
 
     # -- tools ---------------------------------------------------------------------------------------------
 
@@ -343,13 +502,48 @@ class LightServer:
     def tool_change(self, arguments, key, token):
         name = f"extra-{sum(each['name'].startswith('extra-') for each in self.tools) + 1}"
         self.tools.append(tool(name, "Added while running."))
-        if self.era == "legacy":
-            self.notify("notifications/tools/list_changed")
-        for subscription, honoured in self.listening.items():
-            if honoured:
-                meta = {META + "subscriptionId": subscription}
-                self.notify("notifications/tools/list_changed", {"_meta": meta})
+        self.list_changed("tools")
         return text_result(name)
+
+    def list_changed(self, kind):
+        if self.options.no_list_changed:
+            return
+        if self.era == "legacy":
+            self.notify(f"notifications/{kind}/list_changed")
+        for subscription, honoured in self.listening.items():
+            if honoured.get(f"{kind}ListChanged"):
+                meta = {META + "subscriptionId": subscription}
+                self.notify(f"notifications/{kind}/list_changed", {"_meta": meta})
+
+    def tool_touch(self, arguments, key, token):
+        uri = arguments["uri"]
+        self.touched[uri] = self.touched.get(uri, 0) + 1
+
+        def concerned(wanted):
+            return any(uri == each or uri.startswith(each + "/") for each in wanted)
+
+        if self.era == "legacy" and concerned(self.subscribed):
+            self.notify("notifications/resources/updated", {"uri": uri})
+        for subscription, honoured in self.listening.items():
+            if concerned(honoured.get("resourceSubscriptions", [])):
+                meta = {META + "subscriptionId": subscription}
+                self.notify("notifications/resources/updated", {"uri": uri, "_meta": meta})
+        return text_result(uri)
+
+    def tool_add_resource(self, arguments, key, token):
+        self.resources.append({"uri": arguments["uri"], "name": arguments["uri"]})
+        self.list_changed("resources")
+        return text_result(arguments["uri"])
+
+    def tool_watched(self, arguments, key, token):
+        listened = [uri for each in self.listening.values() for uri in each.get("resourceSubscriptions", [])]
+        told = {"uris": sorted(self.subscribed + listened), "reads": self.reads, "pid": os.getpid()}
+        return text_result(json.dumps(told), structuredContent=told)
+
+    def list_resources(self, params, key):
+        if self.options.unreadable and os.access(self.options.unreadable, os.F_OK):
+            raise RpcError(-32603, "the resources cannot be listed now")
+        return {"resources": self.resources}
 
     def tool_environment(self, arguments, key, token):
         return text_result(json.dumps(dict(os.environ)))
@@ -416,16 +610,22 @@ METHODS = {
     "subscriptions/listen": LightServer.listen,
     "tools/list": LightServer.list_tools,
     "tools/call": LightServer.call_tool,
-    "resources/list": lambda server, params, key: {"resources": RESOURCES},
+    "resources/list": LightServer.list_resources,
+    "resources/subscribe": LightServer.subscribe,
+    "resources/unsubscribe": LightServer.unsubscribe,
     "resources/templates/list": lambda server, params, key: {"resourceTemplates": TEMPLATES},
     "resources/read": LightServer.read_resource,
     "prompts/list": lambda server, params, key: {"prompts": PROMPTS},
     "prompts/get": LightServer.get_prompt,
     "completion/complete": LightServer.complete,
+    "logging/setLevel": LightServer.set_level,
 }
 ERA_OF = {  # methods that only one era has
     "ping": "legacy",
     "initialize": "legacy",
+    "logging/setLevel": "legacy",
+    "resources/subscribe": "legacy",
+    "resources/unsubscribe": "legacy",
     "server/discover": "modern",
     "subscriptions/listen": "modern",
 }
@@ -544,6 +744,12 @@ def parse(argv):
     parser.add_argument(
         "--exit-at-once", type=int, metavar="CODE", help="say so on stderr and exit with CODE"
     )
+    parser.add_argument("--asks", action="store_true", help="offer the tools that ask the client")
+    parser.add_argument("--watches", action="store_true", help="resources can be subscribed to and changed")
+    parser.add_argument("--ttl", type=int, default=0, help="ms for which its modern results may be kept")
+    parser.add_argument("--scope", choices=["public", "private"], default="private", help="and by whom")
+    parser.add_argument("--no-list-changed", action="store_true", help="do not tell of changed lists")
+    parser.add_argument("--unreadable", metavar="FILE", help="list no resources while the file is there")
     parser.add_argument("--misbehaves", action="store_true", help="offer the tools hold and misbehave")
     parser.add_argument("--label", default="1.0.0", help="the version that it gives of itself")
     parser.add_argument("--starts", metavar="FILE", help="append the time of each start, in monotonic s")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from fairlead.mcp.param_headers import Pairs
 from fairlead.model.errors import ProblemError
 from fairlead.model.fleet import ServerSpec
 from fairlead.model.launch import Launch, ProcessLaunch
@@ -82,7 +83,14 @@ class ScriptedLink:
         self._hangs = False
         self._unread: list[dict[str, Any]] = []
 
-    def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
+    def send(
+        self,
+        frame: bytes,
+        method: str,
+        request_id: int | None,
+        name: str | None,
+        parameters: Pairs = (),
+    ) -> None:
         assert b"\n" not in frame
         assert b"\r" not in frame
         if self.lost:

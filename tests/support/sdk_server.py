@@ -7,11 +7,12 @@ prints its URL. `events` keeps an event store, so that streams can be taken up a
 import asyncio
 import socket
 import sys
+from typing import Annotated
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventMessage, EventStore
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 
 
 class Events(EventStore):
@@ -91,6 +92,17 @@ async def poll(ctx: Context) -> str:
     await ctx.report_progress(0, 1)
     await ctx.close_sse_stream()
     return "polled"
+
+
+@server.tool()
+async def where(
+    region: Annotated[str | None, WithJsonSchema({"type": "string", "x-mcp-header": "Region"})],
+    ctx: Context,
+    count: Annotated[int | None, WithJsonSchema({"type": "integer", "x-mcp-header": "Count"})] = None,
+) -> str:
+    """Gives the headers that repeat its arguments."""
+    headers = ctx.headers or {}
+    return f"{headers.get('mcp-param-region')} {headers.get('mcp-param-count')}"
 
 
 @server.tool()

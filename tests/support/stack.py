@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from fairlead.app.compose import System
 from fairlead.app.run import listen, serving
 from fairlead.app.settings import Settings, base_url
+from fairlead.mcp.eras import NAME_MEMBER
 from fairlead.model.status import ServerState
 from fairlead.stores.state import StateFolder
 
@@ -62,6 +63,9 @@ class Stack:
             lambda: all(self.system.fleet.server(name).state is ServerState.READY for name in servers),
             lambda: str(self.system.fleet),
         )
+
+    def calls_in_flight(self, server: str) -> int:
+        return sum(instance.calls_in_flight for instance in self.system.fleet.server(server).instances)
 
     async def session(self, path: str = "/mcp", token: str = TOKEN) -> LegacySession:
         session = LegacySession(self, path, token)
@@ -152,7 +156,7 @@ class ModernClient(LegacySession):
 
     def routed(self, message: dict[str, Any]) -> dict[str, str]:
         headers = self.headers | {"Mcp-Method": message["method"]}
-        name = message["params"].get("uri" if message["method"] == "resources/read" else "name")
+        name = message["params"].get(NAME_MEMBER.get(message["method"], ""))
         return headers if name is None else headers | {"Mcp-Name": name}
 
 

@@ -30,6 +30,7 @@ from fairlead.model.reports import (
     Override,
     Owner,
     ServerBalance,
+    ToolsetStatus,
 )
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import BreakerState, InstanceStatus, ServerState, ServerStatus
@@ -76,6 +77,7 @@ class MemoryFleet:
         self.instance_weights: dict[str, float] = {}
         self.open: set[str] = set()  # breakers
         self.drained: list[tuple[str, str | None]] = []
+        self.shown_toolsets: list[ToolsetStatus] = []
 
     def servers(self) -> list[ServerStatus]:
         return list(self._servers.values())
@@ -173,6 +175,9 @@ class MemoryFleet:
             self.open.discard(breaker_id)
             return found[0].model_copy(update={"state": BreakerState.CLOSED})
         raise problem("unknown-breaker", 404, f"nothing is called {breaker_id!r}")
+
+    def toolsets(self) -> list[ToolsetStatus]:
+        return self.shown_toolsets
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
         self.requests.append(request)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -13,6 +14,7 @@ from fairlead import __version__
 from fairlead.app.fleet_config import FleetConfig
 from fairlead.app.logs import register_secret
 from fairlead.app.settings import Settings, base_url
+from fairlead.app.tracing import open_tracer
 from fairlead.core.admission import AdmissionPolicy, Limits
 from fairlead.drivers.process import ProcessDriver
 from fairlead.drivers.remote import RemoteDriver
@@ -32,6 +34,9 @@ from fairlead.stores.tokens import TokenStore
 from fairlead.web.app import create_app
 from fairlead.web.services import Services, SystemInfo
 
+if TYPE_CHECKING:
+    from fairlead.app.otlp import OtlpTracer
+
 
 @dataclass(frozen=True, slots=True)
 class System:
@@ -46,6 +51,7 @@ class System:
     drivers: Drivers
     app: FastAPI
     port: int
+    tracer: OtlpTracer | None
 
     def policy(self) -> AdmissionPolicy:
         """Who may come in now: read from the tokens on disk and the fleet spec in force."""
@@ -101,7 +107,9 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         ),
         limiter=gateway.limiter,
     )
-    return System(settings, state, tokens, gateway, fleet, config, drivers, create_app(services), port)
+    tracer = gateway.tracer = open_tracer(os.environ, "fairlead-orchestrator")
+    app = create_app(services)
+    return System(settings, state, tokens, gateway, fleet, config, drivers, app, port, tracer)
 
 
 def make_policy(

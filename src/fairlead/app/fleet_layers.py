@@ -103,10 +103,11 @@ def accept(accepted: Stated, overrides: Sequence[Override]) -> Composed:
 
 
 def edited(base: dict[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
-    """The document with the edits. The weight of a server that they remove goes with it."""
+    """The document with the edits. What names a server that they remove goes with it."""
     changed = keys.apply(base, edits)
-    gone = _servers(base) - _servers(changed)
-    return keys.apply(changed, [Edit((*WEIGHTS, server), REMOVED) for server in gone])
+    gone = _names(base, "servers") - _names(changed, "servers")
+    places = [WEIGHTS, *(("toolsets", name, "servers") for name in _names(changed, "toolsets"))]
+    return keys.apply(changed, [Edit((*place, server), REMOVED) for place in places for server in gone])
 
 
 def read(changed: dict[str, Any]) -> Loaded:
@@ -114,9 +115,9 @@ def read(changed: dict[str, Any]) -> Loaded:
     return load_document(changed, "edit")
 
 
-def _servers(of: dict[str, Any]) -> set[str]:
-    servers = of.get("servers")
-    return set(servers) if isinstance(servers, dict) else set()
+def _names(of: dict[str, Any], section: str) -> set[str]:
+    named = of.get(section)
+    return set(named) if isinstance(named, dict) else set()
 
 
 def _difference(accepted: FleetSpec, wanted: FleetSpec) -> list[Edit]:
@@ -125,7 +126,8 @@ def _difference(accepted: FleetSpec, wanted: FleetSpec) -> list[Edit]:
     found = []
     for edit in keys.diff(document(accepted, full=True), document(wanted, full=True)):
         server = edit.key[2] if edit.key[:2] == WEIGHTS else None
-        if server is not None and server not in wanted.servers:
+        named = edit.key[3] if edit.key[0] == "toolsets" and len(edit.key) == 4 else server
+        if named in accepted.servers and named not in wanted.servers:
             continue  # it goes with its server
         if server is not None and server not in accepted.servers and lookup(short, edit.key) is ABSENT:
             continue  # the weight that a new server has anyhow
@@ -138,7 +140,8 @@ def _nearest(error: SpecProblem, overrides: Sequence[Override]) -> list[Override
     """The overrides whose keys have most in common with the error's place; none, if none has enough."""
     shared = {each.key: _shared(error.path, path_text(parse_key(each.key))) for each in overrides}
     most = max(shared.values())
-    enough = 2 if error.path.startswith("servers.") else 1  # every server's key begins with `servers`
+    many = ("servers.", "toolsets.")  # every server's key begins with `servers`
+    enough = 2 if error.path.startswith(many) else 1
     return [each for each in overrides if shared[each.key] == most >= enough]
 
 

@@ -116,6 +116,8 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
         await system.gateway.close()
         await system.fleet.close()
         await asyncio.gather(system.drivers.process.close(), system.drivers.remote.close())
+        if system.tracer is not None:
+            await asyncio.to_thread(system.tracer.close)
         await tasks.close()
         LOG.info("stopped")
 

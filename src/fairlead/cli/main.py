@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "strategy": ("balance", "Show or set how calls are spread."),
     "breakers": ("balance", "Show the circuit breakers, or close one."),
     "overrides": ("overrides", "List the live edits, or take them back."),
+    "toolsets": ("toolsets", "List the named views that show a choice of tools."),
     "connect": ("connect", "Show how a client is connected."),
     "token": ("token", "Make, list and revoke bearer tokens."),
     "validate": ("fleet", "Check a fleet file and show all that is wrong in it."),

@@ -28,16 +28,24 @@ class ServerName(click.ParamType[str]):
     """A server's id, so that it is one segment of a path and no way to another resource."""
 
     name = "server"
+    what = "a server's id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            check_id(self.server_of(value))
+            check_id(self.server_of(value), self.what)
         except SpecError as error:
             self.fail(f"{error}; {error.hint}", param, ctx)
         return str(value)
 
     def server_of(self, value: str) -> str:
         return value
+
+
+class ToolsetName(ServerName):
+    """A toolset's name, which is one segment of a path as well."""
+
+    name = "toolset"
+    what = "a toolset's name"
 
 
 class BreakerName(ServerName):

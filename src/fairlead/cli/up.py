@@ -13,7 +13,7 @@ import click
 from fairlead.app.settings import Settings
 from fairlead.cli.board import SETTLED, Board, Server, board
 from fairlead.cli.client import Client, cli_token
-from fairlead.cli.connect import claude_command, claude_line, local_token, mcp_url
+from fairlead.cli.connect import NAME, claude_command, claude_line, local_token, mcp_url
 from fairlead.cli.down import stop_patience
 from fairlead.cli.options import json_option, load, service_options
 from fairlead.cli.output import print_json, problem, say, style, warn
@@ -192,7 +192,7 @@ def _client(settings: Settings, run: Run) -> Client:
 
 def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) -> None:
     address = run.addresses["orchestrator"]
-    line = claude_line(claude_command(address, local_token(settings)))
+    line = claude_line(claude_command(NAME, mcp_url(address), local_token(settings)))
     if manner.as_json:
         print_json(
             {

@@ -137,27 +137,23 @@ def rebase(
     """Those that still stand on a new accepted document, and those that its owner has overtaken.
 
     An override falls when the document now has something else at its key than it had, or when the server
-    that it is about is gone. For `base` and `said` see `said_at`.
+    or toolset that it is about is gone. For `base` and `said` see `said_at`.
     """
-    added = {
-        edit.key[1]
-        for edit in edits(overrides)
-        if edit.key[0] == "servers" and len(edit.key) == 2 and edit.value is not REMOVED
-    }
+    added = {edit.key for edit in edits(overrides) if edit.value is not REMOVED}
     kept: list[Override] = []
     dropped: list[Override] = []
     for override in overrides:
         key = parse_key(override.key)
         stands = same(said_at(key, removed=override.removed, base=base, said=said), override.was)
-        server = _server(key)
-        if server is not None and server not in added and lookup(base, ("servers", server)) is ABSENT:
+        about = _about(key)
+        if about is not None and about not in added and lookup(base, about) is ABSENT:
             stands = False
         (kept if stands else dropped).append(override)
     return tuple(kept), tuple(dropped)
 
 
-def _server(key: Key) -> str | None:
-    """The server that a key is about, unless it adds or removes that server itself."""
-    if key[0] == "servers" and len(key) > 2:
-        return key[1]
-    return key[2] if key[:2] == ("loadBalancing", "weights") and len(key) == 3 else None
+def _about(key: Key) -> Key | None:
+    """The server or toolset that a key is about, unless it adds or removes that itself."""
+    if key[0] in ("servers", "toolsets") and len(key) > 2:
+        return key[:2]
+    return ("servers", key[2]) if key[:2] == ("loadBalancing", "weights") and len(key) == 3 else None

@@ -14,6 +14,7 @@ from fairlead.drivers.http_answer import event_frames, is_event_stream, read_ref
 from fairlead.drivers.http_connection import MAX_MESSAGE, Exchange, Lane
 from fairlead.drivers.http_endpoint import upstream_problem
 from fairlead.drivers.remote_link import ACCEPT_TIMEOUT, INITIALIZED, NEVER_TWICE, RemoteLink, Target
+from fairlead.mcp.param_headers import Pairs
 from fairlead.mcp.sse import SseDecoder, SseError
 from fairlead.model.errors import ProblemError
 from fairlead.model.launch import RemoteLaunch
@@ -63,7 +64,14 @@ class LegacySseLink(RemoteLink):
 
     # ports.Link
 
-    def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
+    def send(
+        self,
+        frame: bytes,
+        method: str,
+        request_id: int | None,
+        name: str | None,
+        parameters: Pairs = (),
+    ) -> None:
         if self.over:
             return
         request = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(frame), frame)

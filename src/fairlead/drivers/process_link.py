@@ -34,6 +34,7 @@ from fairlead.drivers.registry import Record
 from fairlead.drivers.server_log import ServerLog
 from fairlead.drivers.spawn import Spawned
 from fairlead.mcp.framing import CR, LF, FrameTooLongError, LineSplitter
+from fairlead.mcp.param_headers import Pairs
 from fairlead.model.launch import ProcessLaunch
 from fairlead.ports import LinkListener, LinkLost, LinkStatistics
 
@@ -87,7 +88,14 @@ class ProcessLink:
 
     # -- the hot path ------------------------------------------------------------------------------------
 
-    def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
+    def send(
+        self,
+        frame: bytes,
+        method: str,
+        request_id: int | None,
+        name: str | None,
+        parameters: Pairs = (),
+    ) -> None:
         """See `ports.Link`. Raises ValueError for a frame with CR or LF: it would be two messages."""
         if LF in frame or CR in frame:
             raise ValueError("a frame must not contain CR or LF")

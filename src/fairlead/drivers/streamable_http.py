@@ -34,6 +34,7 @@ from fairlead.drivers.listening import Listening
 from fairlead.drivers.remote_link import ACCEPT_TIMEOUT, INITIALIZED, NEVER_TWICE, RemoteLink, Target
 from fairlead.mcp.eras import Era, era_of_header
 from fairlead.mcp.headers import encode_header_value
+from fairlead.mcp.param_headers import Pairs
 from fairlead.mcp.sse import SseDecoder, SseError
 from fairlead.model.launch import RemoteLaunch
 from fairlead.ports import LinkListener
@@ -205,12 +206,19 @@ class StreamableLink(RemoteLink):
 
     # ports.Link
 
-    def send(self, frame: bytes, method: str, request_id: int | None, name: str | None) -> None:
+    def send(
+        self,
+        frame: bytes,
+        method: str,
+        request_id: int | None,
+        name: str | None,
+        parameters: Pairs = (),
+    ) -> None:
         if self.over:
             return
         head = self._first if method == "initialize" else self._prefix
         if self.modern:
-            head += _routing(method, name)
+            head += _routing(method, name, parameters)
         request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(frame), frame)
         post = Post(self, request, method, request_id)
         if request_id is not None:
@@ -340,9 +348,11 @@ class _Farewell(Exchange):
         self.ended(b"")
 
 
-def _routing(method: str, name: str | None) -> bytes:
+def _routing(method: str, name: str | None, parameters: Pairs) -> bytes:
     """The headers of the modern era that say what is asked for."""
     lines = f"Mcp-Method: {encode_header_value(method)}\r\n" if method else ""
     if name is not None:
         lines += f"Mcp-Name: {encode_header_value(name)}\r\n"
+    for header, value in parameters:
+        lines += f"{header}: {encode_header_value(value)}\r\n"
     return lines.encode("ascii")

@@ -36,6 +36,11 @@ META_CAPABILITIES: Final = RESERVED + "clientCapabilities"
 META_CLIENT: Final = RESERVED + "clientInfo"
 META_LOG_LEVEL: Final = RESERVED + "logLevel"
 META_SUBSCRIPTION: Final = RESERVED + "subscriptionId"
+TASKS: Final = RESERVED + "tasks"  # an extension
+_OF_THE_HOP: Final = frozenset(
+    {"progressToken", META_VERSION, META_CAPABILITIES, META_CLIENT, META_LOG_LEVEL}
+)
+"""Members of a request's `_meta` that the gateway says anew to the server."""
 
 NAME_MEMBER: Final = {
     "tools/call": "name",
@@ -74,6 +79,7 @@ class Meta:
     progress_token: bytes | None = None
     others: bytes = b""
     profile: Profile = NOBODY  # what its capabilities say that it can be asked
+    tasks: bool = False  # it takes a task in place of a result
 
 
 NO_META: Final = Meta()
@@ -93,7 +99,7 @@ def _read(raw: bytes) -> Meta:
         members = decode_members(raw)
     except McpError:
         raise McpError(INVALID_PARAMS, "params._meta must be an object") from None
-    others = {k: v for k, v in members.items() if not k.startswith(RESERVED) and k != "progressToken"}
+    others = {name: value for name, value in members.items() if name not in _OF_THE_HOP}
     token = _bytes(members.get("progressToken"))
     if token is not None and token[:1] not in b'"-0123456789':
         raise McpError(INVALID_PARAMS, "params._meta.progressToken must be a string or a number")
@@ -112,10 +118,16 @@ def _read(raw: bytes) -> Meta:
         progress_token=token,
         others=b",".join(encode_json(name) + b":" + bytes(value) for name, value in others.items()),
         profile=NOBODY if capabilities is None else read_profile(capabilities),
+        tasks=capabilities is not None and _takes_tasks(capabilities),
     )
 
 
 _read_cached = lru_cache(maxsize=1024)(_read)
+
+
+def _takes_tasks(capabilities: bytes) -> bool:
+    extensions = decode_any(capabilities).get("extensions")  # an object, as `read_profile` has found
+    return isinstance(extensions, dict) and isinstance(extensions.get(TASKS), dict)
 
 
 def _level(raw: Raw | None) -> str | None:

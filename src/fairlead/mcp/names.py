@@ -11,6 +11,8 @@ MAX_NAME: Final = 64  # characters; what clients accept
 _HASH: Final = 8  # hexadecimal digits
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
 URI_SCHEME: Final = "fairlead://"
+_BOUNDARY: Final = re.compile("[/?#]")
+_DEEPEST: Final = 64  # parts of a URI that are looked at
 
 
 def exposed_name(server: str, name: str) -> str:
@@ -38,3 +40,13 @@ def unwrap_uri(uri: str) -> tuple[str, str] | None:
         return None
     server, slash, own = uri[len(URI_SCHEME) :].partition("/")
     return (server, own) if slash and server else None
+
+
+def containers(uri: str) -> list[str]:
+    """The URIs of which `uri` may be a part: itself, and those that end before a `/`, `?` or `#` of it.
+
+    A server that was asked to tell of `db://users` may tell of `db://users/7`.
+    """
+    places = [match.start() for match in _BOUNDARY.finditer(uri)][:_DEEPEST]
+    found = [uri[:end] for place in places for end in (place, place + 1)]
+    return list(dict.fromkeys([uri, *reversed(found)]))

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, Strict, ValidationInfo, field_validator
 
 from fairlead.model import placeholders
 from fairlead.model.errors import SpecError
@@ -29,27 +28,16 @@ from fairlead.model.fleet_values import (
     Port,
     ServerId,
     Template,
+    ToolsetName,
     Url,
     VariableName,
     Weight,
     Word,
 )
 from fairlead.model.placeholders import Lookup, MissingNames
+from fairlead.model.spec_model import SpecModel
+from fairlead.model.toolset import Toolset
 from fairlead.model.units import Cores, Duration, Size
-
-
-class SpecModel(BaseModel):
-    """Base of all parts of the spec: frozen, camelCase in the file, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=True,
-        allow_inf_nan=False,
-    )
 
 
 class Sharing(StrEnum):
@@ -172,6 +160,14 @@ class ClientRequest(StrEnum):
     ROOTS = "roots"
 
 
+class Lists(SpecModel):
+    """What clients see of the server's lists."""
+
+    grace: Duration = 600.0
+    """A server that is away without being stopped, or a list that cannot be read, is shown for so long as it
+    was last; 0 hides it at once."""
+
+
 class Timeouts(SpecModel):
     start: Duration = 60.0
     """From launch until the server has answered its first message."""
@@ -219,6 +215,7 @@ class ServerDefaults(SpecModel):
     health_check: HealthCheck = HealthCheck()
     circuit_breaker: CircuitBreaker = CircuitBreaker()
     limits: CallLimits = CallLimits()
+    lists: Lists = Lists()
     scaling: Scaling = Scaling()
     strategy: Strategy | None = None
     """How its calls are spread over its instances; without it, as `loadBalancing` says."""
@@ -397,6 +394,8 @@ class FleetSettings(SpecModel):
     development: Profile = Profile()
     production: Profile = Profile()
     environments: Environments = Environments()
+    toolsets: dict[ToolsetName, Toolset] = Field(default_factory=dict)
+    """Views at `/toolsets/{name}/mcp` that show a choice of the servers' tools."""
 
 
 class FleetFile(FleetSettings):

@@ -39,7 +39,8 @@ def _tidied(value: Any) -> Any:
     if "patternProperties" in schema:
         schema["additionalProperties"] = False
     if isinstance(schema.get("anyOf"), list) and {"type": "null"} in schema["anyOf"]:
-        schema |= schema.pop("anyOf")[0]
+        choices = [choice for choice in schema.pop("anyOf") if choice != {"type": "null"}]
+        schema |= choices[0] if len(choices) == 1 else {"anyOf": choices}
     return schema
 
 

@@ -22,13 +22,21 @@ ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(?:(?![A-Z/?#@,*])[!-~])+")
 """An origin as browsers send it."""
 
 
-def check_id(text: str) -> str:
-    """The id of a server itself. Raises `SpecError`."""
+def check_id(text: str, what: str = "a server's id") -> str:
+    """The id itself. Raises `SpecError`."""
     if re.fullmatch(_ID, text):
         return text
     slug = re.sub("[^a-z0-9]+", "-", text[:80].lower()).strip("-")[:32]
-    rule = "an id has 1 to 32 of a-z, 0-9 and -, and does not start with -"
-    raise SpecError(f"{text[:80]!r} cannot be a server's id", f"{rule}: write {slug}" if slug else rule)
+    rule = "it has 1 to 32 of a-z, 0-9 and -, and does not start with -"
+    raise SpecError(f"{text[:80]!r} cannot be {what}", f"{rule}: write {slug}" if slug else rule)
+
+
+def _check_server_id(text: str) -> str:
+    return check_id(text)
+
+
+def _check_toolset_name(text: str) -> str:
+    return check_id(text, "a toolset's name")
 
 
 def _check_package(text: str) -> str:
@@ -97,7 +105,10 @@ def _check_pattern(text: str) -> str:
     return text
 
 
-ServerId = Annotated[str, AfterValidator(check_id), Field(json_schema_extra={"pattern": f"^{_ID}$"})]
+ServerId = Annotated[str, AfterValidator(_check_server_id), Field(json_schema_extra={"pattern": f"^{_ID}$"})]
+ToolsetName = Annotated[
+    str, AfterValidator(_check_toolset_name), Field(json_schema_extra={"pattern": f"^{_ID}$"})
+]
 Package = Annotated[
     str, AfterValidator(_check_package), Field(json_schema_extra={"pattern": PACKAGE_PATTERN})
 ]

@@ -129,3 +129,18 @@ class FleetStatus(StatusModel):
     conditions: list[Condition]  # Ready, Reconciling, Stalled, Kept, LastChange
     overrides: list[Override]
     spec: dict[str, Any]  # in the fleet file's own words, so that it can be sent back
+
+
+class ToolsetStatus(StatusModel):
+    """A toolset: what clients at its endpoint see now."""
+
+    name: str
+    description: str
+    mode: str  # "search": clients list two tools and find the others through them
+    path: str
+    servers: list[str]  # those that are enabled, in the fleet's order
+    tools: int
+    prompts: int
+    resources: int
+    templates: int
+    problems: list[str]  # what of its spec has no effect now, for a person

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from fairlead.model.fleet import SpecModel
+from fairlead.model.spec_model import SpecModel
 from fairlead.model.units import Unit
 
 Kind = Literal["model", "map", "list", "text", "unit", "value", "any"]

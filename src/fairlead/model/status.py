@@ -62,6 +62,7 @@ class InstanceStatus(StatusModel):
     memory_bytes: int | None = None
     cpu_cores: float | None = None  # used by its processes, as last sampled
     leased: bool = False
+    profile: str = ""  # what it was told that clients can be asked: "elicitation.form,sampling"
     health: Standing = Standing.HEALTHY
     breaker: BreakerState = BreakerState.CLOSED
     in_rotation: bool = False  # gets calls

@@ -70,7 +70,7 @@ class Circuits:
         if breaker_id == self._name:
             self._server.reset(now, self._members.answers)
             return True
-        for instance in self._members.ready():
+        for instance in self._members.present():
             if instance.id == breaker_id:
                 instance.breaker.reset(now, instance.answers)
                 return True
@@ -99,4 +99,4 @@ class Circuits:
 
     def _counts(self, instance: MCPServerInstance) -> bool:
         """An old version says nothing of this one."""
-        return instance.key == self._members.key
+        return instance.key.same_version(self._members.key)

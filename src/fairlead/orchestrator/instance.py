@@ -9,9 +9,6 @@ ordinary asynchronous code on top of the same two.
 An instance also keeps what its pool decides by: how many good answers it gave, its breaker, what the health
 checks say, its weight and how busy its processes are. The hot path pays one counter for all of that; failures
 and slow calls are told to the pool as they are found.
-
-The era is probed once, with `server/discover`, before anything else: a server locks its era at the first
-request. Whatever is not positive evidence of the modern era falls back to `initialize`.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -28,42 +24,40 @@ import msgspec
 import structlog
 from msgspec import UNSET, Raw
 
-from fairlead import __version__
 from fairlead.core.breaker import Breaker
 from fairlead.core.health import Health
 from fairlead.core.lifecycle import ENDED, InstanceState, move
 from fairlead.mcp import eras
+from fairlead.mcp.caching import CacheHint, read_hint, strictest
 from fairlead.mcp.eras import Era
 from fairlead.mcp.errors import (
     INTERNAL_ERROR,
-    UNSUPPORTED_PROTOCOL_VERSION,
     UPSTREAM_FAILED,
     McpError,
 )
 from fairlead.mcp.messages import (
     FromServer,
-    decode_any,
     decode_from_server,
     decode_members,
     encode_json,
     notification,
-    one_line,
 )
+from fairlead.mcp.param_headers import Pairs
 from fairlead.mcp.profiles import NOBODY, ROOTS, Profile
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.model.launch import Launch, ProcessLaunch
+from fairlead.model.launch import Launch, ProcessLaunch, RemoteLaunch
 from fairlead.model.status import BreakerState, InstanceStatus
+from fairlead.orchestrator.ears import Ear, Ears
+from fairlead.orchestrator.negotiation import GATEWAY_INFO, Negotiated, negotiate
 from fairlead.orchestrator.oddities import NO_CALL, NOISE, Oddities
+from fairlead.orchestrator.questions import Questions
 from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply, error_from_server
 from fairlead.orchestrator.rules import CallRules
-from fairlead.orchestrator.server_requests import ServerRequest
+from fairlead.orchestrator.server_requests import ServerRequest, params_of
 from fairlead.ports import Driver, Link, LinkLost
 
-PROBE_TIMEOUT: Final = 10.0  # s, for server/discover
-GATEWAY_INFO: Final = encode_json({"name": "fairlead", "title": "Fairlead", "version": __version__})
 SET_LEVEL_TIMEOUT: Final = 10.0  # s
 MAX_PAGES: Final = 1000
-MAX_ASKED: Final = 64  # requests of a server that wait for their answers
 MAX_QUEUED_BYTES: Final = 32 * 2**20  # towards the server; beyond it calls are refused
 
 _CHANGED: Final = {
@@ -114,7 +108,7 @@ class InstanceListener(Protocol):
 
 
 class PoolKey(NamedTuple):
-    """What makes instances of a server equal: only those with the pool's own key get calls."""
+    """What makes instances of a server equal. Those of another version get no calls."""
 
     server: str
     environment: str  # digest of all that the server's processes depend on
@@ -123,16 +117,9 @@ class PoolKey(NamedTuple):
     def __str__(self) -> str:
         return f"{self.server}@{self.environment}/{self.profile}"
 
-
-@dataclass(frozen=True, slots=True)
-class Negotiated:
-    """What the handshake settled. `capabilities`, `server` and `instructions` are the server's own words."""
-
-    era: Era
-    version: str
-    capabilities: dict[str, Any]
-    server: dict[str, Any]
-    instructions: str | None
+    def same_version(self, other: PoolKey) -> bool:
+        """Whether they differ at most in what their clients can be asked."""
+        return self[:2] == other[:2]
 
 
 class MCPServerInstance:
@@ -160,6 +147,8 @@ class MCPServerInstance:
         self.pressure = 0.0  # share of its CPU or memory that is used, as last sampled
         self.cpu_cores: float | None = None
         self.limit = 1  # of calls in flight
+        # Never more than one; for calls that need one of its profile, so not in rotation.
+        self.alone = self.exclusive = False
         self.watched = False  # its answers are told to the listener
         self.breaker_told = breaker.state  # as the log has it
         self.trials_after = 0  # the last number of before its breaker became half-open
@@ -186,8 +175,9 @@ class MCPServerInstance:
         self._deadlines: dict[int, float] = {}
         self._next_id = 0
         self._progress = 0  # notifications of progress of calls that wait
-        self._asked: dict[bytes, ServerRequest] = {}  # by the server's id; not yet answered
-        self._early: list[ServerRequest] = []  # asked before anybody had sent it a call
+        self.questions = Questions(self, listener)
+        self._ears = Ears()
+        self.tasks: dict[str, float] = {}  # the server's id of a task -> loop time until which it is kept
         self._odd = Oddities(self.id)
         self._cancelled: deque[int] = deque(maxlen=256)  # the last ones; their answers may still come
         self._spoilt = 0  # numbers up to this one were in flight when an answer was spoilt
@@ -202,12 +192,19 @@ class MCPServerInstance:
     # -- the hot path ------------------------------------------------------------------------------------
 
     def forward(
-        self, method: str, params: bytes, reply: Reply, *, deadline: float, name: str | None = None
+        self,
+        method: str,
+        params: bytes,
+        reply: Reply,
+        *,
+        deadline: float,
+        name: str | None = None,
+        parameters: Pairs = (),
     ) -> int:
         """Send a request and have its one answer given to `reply`; returns the request's number.
 
-        `params` is a JSON object on one line; `deadline` is in loop time; `name` is what `Mcp-Name` mirrors.
-        Only for instances that are ready.
+        `params` is a JSON object on one line; `deadline` is in loop time; `name` and `parameters` are what
+        HTTP headers mirror (see `Link.send`). Only for instances that are ready.
         """
         self._next_id = number = self._next_id + 1
         self._pending[number] = reply
@@ -218,6 +215,7 @@ class MCPServerInstance:
             method,
             number,
             name,
+            parameters,
         )
         return number
 
@@ -300,6 +298,21 @@ class MCPServerInstance:
         self._listener.call_failed(self, reason, number=number, transport=False)
 
     @property
+    def remote(self) -> bool:
+        """It is a connection, and no process of ours."""
+        return isinstance(self._launch, RemoteLaunch)
+
+    @property
+    def mirrors(self) -> bool:
+        """Its server wants arguments repeated in headers, where the schema says so."""
+        return self.era is Era.MODERN and self.remote
+
+    def has_tasks(self, now: float) -> bool:
+        """Whether tasks of it may still be asked for; `now` is loop time."""
+        self.tasks = {task: until for task, until in self.tasks.items() if until > now}
+        return bool(self.tasks)
+
+    @property
     def overloaded(self) -> bool:
         """The server does not read what it is sent."""
         return (
@@ -329,6 +342,8 @@ class MCPServerInstance:
     # -- what else a server says -------------------------------------------------------------------------
 
     def _answer_to_nobody(self, number: int, frame: bytes) -> None:
+        if self._ears.answered(decode_from_server(frame), number):
+            return
         if number in self._cancelled:
             self._cancelled.remove(number)  # it had answered before it heard
         else:
@@ -346,7 +361,7 @@ class MCPServerInstance:
             return
         self._odd.notifications += 1
         if message.id is not UNSET and message.id is not None:
-            self._received_request(message, origin)
+            self.questions.received(message, origin)
         elif message.method == "notifications/progress":
             self._received_progress(message)
         elif (kind := _CHANGED.get(message.method)) is not None:
@@ -355,10 +370,14 @@ class MCPServerInstance:
             self._received_log(message, origin)
         elif message.method == "notifications/resources/updated":
             self._received_update(message)
+        elif message.method == "notifications/subscriptions/acknowledged":
+            self._ears.acknowledged(message)
+        elif message.method == "notifications/tasks":
+            self._ears.told(message)
         elif message.method == "notifications/cancelled":
             self._withdrawn(message)
         elif message.method == "notifications/elicitation/complete":
-            self._listener.session_told(self, message.method, _params(message))
+            self._listener.session_told(self, message.method, params_of(message))
 
     def _received_progress(self, message: FromServer) -> None:
         try:
@@ -371,48 +390,7 @@ class MCPServerInstance:
             self._progress += 1
             reply.progressed(params)
 
-    # -- what a server asks ------------------------------------------------------------------------------
-
-    def _received_request(self, message: FromServer, origin: int | None) -> None:
-        """A request from the server: a ping is answered here, the rest is asked of whose call it is."""
-        if self.overloaded:
-            return  # it asks and does not read: what it does not take is not kept
-        request = ServerRequest(self, encode_json(message.id), str(message.method), _params(message))
-        if request.method == "ping":
-            request.answer(b"{}")
-        elif not self._can_be_asked(request):
-            if request.method == ROOTS:
-                request.answer(b'{"roots":[]}')
-            else:
-                request.refuse_unoffered()
-        elif len(self._asked) >= MAX_ASKED:
-            request.refuse_unheard(f"{MAX_ASKED} requests of this server wait for answers already")
-        else:
-            self._asked[request.id] = request
-            self._ask_somebody(request, origin)
-
-    def _can_be_asked(self, request: ServerRequest) -> bool:
-        return bool(self.profile) and self.profile.can(request.method, request.tree())
-
-    def _ask_somebody(self, request: ServerRequest, origin: int | None) -> None:
-        reply = self._whose(origin)
-        if reply is not None:
-            reply.asked(request)
-        elif self.leased_to is not None and not self.calls_in_flight:
-            self._listener.session_asked(self, request)
-        elif not self.calls_total:
-            self._early.append(request)
-        else:
-            request.refuse_unheard("it cannot be told which of the calls in flight it is about")
-
-    def deliver_early(self) -> None:
-        """It has got its first call, or a session of its own: what it asked before is asked now."""
-        early, self._early = self._early, []
-        for request in early:
-            if not request.done:
-                self._ask_somebody(request, None)
-
-    def _whose(self, origin: int | None) -> Reply | None:
+    def whose(self, origin: int | None) -> Reply | None:
         """The call that a message of the server belongs to: by its stream, or because there is no other."""
         if origin is not None:
             reply = self._pending.get(origin)
@@ -423,7 +401,7 @@ class MCPServerInstance:
 
     def respond(self, request: ServerRequest, answer: bytes) -> None:
         """Give the server the answer to a request of its own."""
-        self._asked.pop(request.id, None)
+        self.questions.answered(request)
         if self._link is not None and self.state not in ENDED:
             self._link.send(answer, "", None, None)
 
@@ -433,16 +411,15 @@ class MCPServerInstance:
             wanted = bytes(decode_members(message.params).get("requestId", Raw(b"null")))
         except McpError:
             return
-        request = self._asked.pop(wanted, None)
-        if request is not None:
-            request.done = True
+        if not self.questions.withdrawn(wanted) and wanted.isdigit() and len(wanted) < 20:
+            self._ears.end(int(wanted), None)  # over stdio that is how a server ends a subscription
 
     def _received_log(self, message: FromServer, origin: int | None) -> None:
-        reply = self._whose(origin)
+        reply = self.whose(origin)
         if reply is not None:
-            reply.told("notifications/message", _params(message))
+            reply.told("notifications/message", params_of(message))
         elif self.leased_to is not None and not self.calls_in_flight:
-            self._listener.session_told(self, "notifications/message", _params(message))
+            self._listener.session_told(self, "notifications/message", params_of(message))
 
     def _received_update(self, message: FromServer) -> None:
         try:
@@ -450,6 +427,21 @@ class MCPServerInstance:
         except (McpError, msgspec.DecodeError):
             return
         self._listener.resource_updated(self, uri)
+
+    # -- listening (modern era) --------------------------------------------------------------------------
+
+    def listen(self, wanted: dict[str, Any], ear: Ear) -> int:
+        """Open a `subscriptions/listen`, which is no call; returns its number. Only when ready."""
+        self._next_id = number = self._next_id + 1
+        request = self._ears.open(number, wanted, ear, GATEWAY_INFO)
+        self._link.send(request, "subscriptions/listen", number, None)  # type: ignore[union-attr]
+        return number
+
+    def stop_listening(self, number: int) -> None:
+        """End it; nothing, when it has ended."""
+        if self._ears.forget(number) and self.state not in ENDED:
+            self._cancelled.append(number)
+            self._withdraw(number, "no longer needed")
 
     # -- cancelling and time -----------------------------------------------------------------------------
 
@@ -461,6 +453,9 @@ class MCPServerInstance:
         del self._deadlines[number]
         self._cancelled.append(number)
         self.tainted = self.tainted or not reply.own
+        self._withdraw(number, reason)
+
+    def _withdraw(self, number: int, reason: str) -> None:
         if self._link is None or self._link.abandon(number):
             return
         params = encode_json({"requestId": number, "reason": reason})
@@ -478,6 +473,7 @@ class MCPServerInstance:
             reply.failed(
                 Failure(FailureKind.TIMED_OUT, f"{self.id} did not answer in time and the call was cancelled")
             )
+        self.questions.expire(now)
         self._find_slow(now)
         self._odd.look(time.monotonic())
         self._ask_again()
@@ -513,6 +509,8 @@ class MCPServerInstance:
     # -- the link's events -------------------------------------------------------------------------------
 
     def request_failed(self, request_id: int, reason: str, retry_after: float | None) -> None:
+        if self._ears.end(request_id, McpError(UPSTREAM_FAILED, f"{self.id}: {reason}")):
+            return
         reply = self._pending.pop(request_id, None)
         if reply is not None:
             del self._deadlines[request_id]
@@ -566,7 +564,7 @@ class MCPServerInstance:
             async with asyncio.timeout(timeout):
                 self._link = await self._driver.open(self._launch, self)
                 self.state = move(self.state, InstanceState.NEGOTIATING)
-                self.negotiated = await self._negotiate(timeout)
+                self.negotiated = await negotiate(self, self.profile, timeout)
             self.era = self.negotiated.era
             self.ready_at = asyncio.get_running_loop().time()
             self.health = Health(checked_at=self.ready_at, seen_at=self.ready_at)
@@ -620,6 +618,7 @@ class MCPServerInstance:
         *,
         timeout: float,  # noqa: ASYNC109
         reply: FutureReply | None = None,
+        parameters: Pairs = (),
     ) -> bytes:
         """A request that a task waits for: the raw result. Raises McpError, CallLostError, TimeoutError."""
         reply = reply or FutureReply()
@@ -627,7 +626,10 @@ class MCPServerInstance:
         if self.era is Era.MODERN:
             params["_meta"] = Raw(eras.meta_for(Era.MODERN, eras.NO_META, GATEWAY_INFO, None))
         deadline = asyncio.get_running_loop().time() + timeout
-        number = self.forward(method, encode_json(params), reply, deadline=deadline)
+        name = members.get(eras.NAME_MEMBER.get(method, ""))
+        number = self.forward(
+            method, encode_json(params), reply, deadline=deadline, name=name, parameters=parameters
+        )
         try:
             return await reply.future
         finally:
@@ -654,9 +656,19 @@ class MCPServerInstance:
             method = "notifications/roots/list_changed"
             self._link.send(notification(method), method, None, None)
 
-    async def list_all(self, method: str, member: str, *, timeout: float) -> list[Raw]:  # noqa: ASYNC109
-        """All items of a paginated list, in the server's order; `""` is a cursor like any other."""
+    async def list_all(
+        self,
+        method: str,
+        member: str,
+        *,
+        timeout: float,  # noqa: ASYNC109
+    ) -> tuple[list[Raw], CacheHint | None]:
+        """All items of a paginated list, in the server's order; `""` is a cursor like any other.
+
+        With them, how long they may be kept, if the server says so.
+        """
         items: list[Raw] = []
+        hints: list[CacheHint] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = decode_members(
@@ -667,56 +679,43 @@ class MCPServerInstance:
                 following = msgspec.json.decode(page.get("nextCursor", Raw(b"null")), type=str | None)
             except msgspec.DecodeError as error:
                 raise McpError(UPSTREAM_FAILED, f"{method} gave no list of {member}: {error}") from None
+            if (hint := read_hint(page)) is not None:
+                hints.append(hint)
             if following is None or following == cursor:
-                return items
+                break
             cursor = following
-        return items
+        return items, strictest(hints)
 
     async def ping(self, *, timeout: float) -> None:  # noqa: ASYNC109
         """A health check that does no harm: never a second handshake. Raises McpError, TimeoutError."""
         await self.ask("ping" if self.era is Era.LEGACY else "server/discover", {}, timeout=timeout)
 
-    async def _negotiate(self, timeout: float) -> Negotiated:  # noqa: ASYNC109
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        self.era = Era.MODERN
-        self._link.negotiated(eras.LATEST_MODERN)  # type: ignore[union-attr]
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
-                raw = await self.ask("server/discover", {}, timeout=timeout)
-            discovered = decode_any(raw)
-            if _speaks_modern(discovered):
-                return _from_discovery(discovered)
-        except TimeoutError:
-            pass  # a legacy server may be silent about what it does not know
-        except McpError as refused:
-            if self.lost is not None or _modern_only(refused):
-                raise
-        self.era = Era.LEGACY
-        self._link.negotiated(eras.LATEST_LEGACY)  # type: ignore[union-attr]
-        return await self._initialize(timeout - (loop.time() - started))
+    # -- the handshake (negotiation.Server) --------------------------------------------------------------
 
-    async def _initialize(self, timeout: float) -> Negotiated:  # noqa: ASYNC109
-        hello = {
-            "protocolVersion": eras.LATEST_LEGACY,
-            "capabilities": Raw(self.profile.capabilities),
-            "clientInfo": Raw(GATEWAY_INFO),
-        }
-        answer = decode_any(await self.ask("initialize", hello, timeout=timeout))
-        version = answer.get("protocolVersion") if isinstance(answer, dict) else None
-        if version not in eras.LEGACY_VERSIONS:
-            raise McpError(UNSUPPORTED_PROTOCOL_VERSION, f"it answered with protocol version {version!r}")
-        link = self._link
-        assert link is not None
-        link.negotiated(version)
-        link.send(notification("notifications/initialized"), "notifications/initialized", None, None)
-        return _settled(Era.LEGACY, version, answer)
+    def speak(self, era: Era, version: str) -> None:
+        """In this version of the protocol, from now on."""
+        self.era = era
+        self._link.negotiated(version)  # type: ignore[union-attr] # there is one while it starts
+
+    @property
+    def gone(self) -> bool:
+        return self.lost is not None
+
+    def initialized(self) -> None:
+        """Tell the server that the legacy handshake is done."""
+        method = "notifications/initialized"
+        self._link.send(notification(method), method, None, None)  # type: ignore[union-attr]
 
     # -- being looked at ---------------------------------------------------------------------------------
 
     def supports(self, feature: str) -> bool:
         """Whether the server declared `tools`, `resources`, `prompts` or `completions`."""
         return self.negotiated is not None and feature in self.negotiated.capabilities
+
+    def declares(self, feature: str, part: str) -> bool:
+        """Whether it declared a part of that: `listChanged`, `subscribe`."""
+        declared = None if self.negotiated is None else self.negotiated.capabilities.get(feature)
+        return isinstance(declared, dict) and declared.get(part) is True
 
     def status(self, *, in_rotation: bool = False) -> InstanceStatus:
         link = self._link.statistics() if self._link is not None else None
@@ -731,49 +730,10 @@ class MCPServerInstance:
             memory_bytes=link.memory_bytes if link else None,
             cpu_cores=self.cpu_cores,
             leased=self.leased_to is not None,
+            profile=self.profile.key,
             health=self.health.standing,
             breaker=self.breaker.state,
             weight=self.weight,
             in_rotation=in_rotation,
             detail=self.lost.reason if self.lost else "retiring" if self.retiring else "",
         )
-
-
-def _params(message: FromServer) -> bytes:
-    """The params of a server's message, on one line; `{}` where there are none."""
-    return b"{}" if message.params is UNSET else one_line(bytes(message.params))
-
-
-def _settled(era: Era, version: str, answer: dict[str, Any]) -> Negotiated:
-    capabilities = answer.get("capabilities")
-    server = answer.get("serverInfo")
-    instructions = answer.get("instructions")
-    return Negotiated(
-        era=era,
-        version=version,
-        capabilities=capabilities if isinstance(capabilities, dict) else {},
-        server=server if isinstance(server, dict) else {},
-        instructions=instructions if isinstance(instructions, str) else None,
-    )
-
-
-def _speaks_modern(discovered: Any) -> bool:
-    versions = discovered.get("supportedVersions") if isinstance(discovered, dict) else None
-    return isinstance(versions, list) and eras.LATEST_MODERN in versions
-
-
-def _from_discovery(discovered: dict[str, Any]) -> Negotiated:
-    meta = discovered.get("_meta")
-    server = meta.get(eras.RESERVED + "serverInfo") if isinstance(meta, dict) else None
-    return _settled(Era.MODERN, eras.LATEST_MODERN, {"serverInfo": server, **discovered})
-
-
-def _modern_only(refused: McpError) -> bool:
-    """-32022 that names no version of the legacy era: a real incompatibility, no cause to fall back."""
-    data = refused.tree()
-    supported = data.get("supported") if isinstance(data, dict) else None
-    return (
-        refused.code == UNSUPPORTED_PROTOCOL_VERSION
-        and isinstance(supported, list)
-        and not any(version in eras.LEGACY_VERSIONS for version in supported)
-    )

@@ -141,7 +141,7 @@ class Keeper:
         """Do the difference; in how many seconds a new look is worth it by itself."""
         pool, members = self._pool, self._pool.members
         for instance in members.leaving():
-            if not instance.calls_in_flight:
+            if not instance.calls_in_flight and not self._has_tasks(instance):
                 self._end(instance)
         if not self.wanted:
             return None
@@ -149,7 +149,7 @@ class Keeper:
         staying = [i for i in ready if not is_hung(i) and not i.retiring]
         free = [i for i in staying if i.leased_to is None]
         coming = self.coming()
-        maximum = pool.spec.scaling.max_instances
+        maximum = pool.exclusive.left_of(pool.spec.scaling.max_instances)
         room = maximum - len(staying) - coming
         missing = min(self.target - len(free) - coming, room)
         if missing > 0:
@@ -164,15 +164,15 @@ class Keeper:
         if not coming:
             surplus = sorted(free, key=lambda i: (i.in_flight, -(i.ready_at or 0.0)))
             self.drain(surplus[: max(0, len(free) - self.target, -room)])
-        nobody = not (self.target or coming or members.leases)
+        nobody = pool.exclusive.idle and not (self.target or coming or members.leases)
         if nobody and pool.state in (ServerState.READY, *COMING):
             pool.became_idle()
         return None
 
     def retire(self, instance: MCPServerInstance) -> None:
-        """Let it go when another one has taken its place; one that a session has, right after its calls."""
+        """Let it go when another one has taken its place; one that not all share, right after its calls."""
         instance.retiring = True
-        self.drain([instance] if instance.leased_to is not None else ())
+        self.drain([instance] if instance.exclusive or instance.leased_to is not None else ())
         self._pool.call_all_waiting()  # the session gets another one
         self._wake.set()
 
@@ -183,9 +183,13 @@ class Keeper:
             if instance.state is InstanceState.READY:
                 LOG.info("instance drains", instance=instance.id, calls=calls)
             self._pool.members.drain(instance)
-            if not calls:
+            if not calls and not self._has_tasks(instance):
                 self._end(instance)
         self._pool.refresh()
+
+    def _has_tasks(self, instance: MCPServerInstance) -> bool:
+        """Whether it stays for its tasks, which nobody else knows; only while the server is wanted."""
+        return self.wanted and not is_hung(instance) and instance.has_tasks(self._loop.time())
 
     def _end(self, instance: MCPServerInstance) -> None:
         if instance in self._ending:
@@ -234,7 +238,7 @@ class Keeper:
             self._could_not_start(error.problem, key, since)
         except Exception as error:  # a fault of ours ends one start, not the tending
             LOG.error("start failed", server=spec.id, exc_info=error)
-            self._could_not_start(_internal(error), key, since)
+            self._could_not_start(internal_problem(error), key, since)
         else:
             if self._wants(key):
                 self._pool.welcome([newcomer])
@@ -292,6 +296,7 @@ class Keeper:
         return f"{detail}; crash loop: {failures} failures in a row, next start in {delay:.1f} s"
 
 
-def _internal(error: Exception) -> Problem:
+def internal_problem(error: Exception) -> Problem:
+    """A fault of ours."""
     detail = f"the gateway failed to tend it ({type(error).__name__}); its log has more"
     return Problem("internal", "Internal error", detail, 503, Fault.GATEWAY)

@@ -22,7 +22,7 @@ class Lease:
 
 
 class Members:
-    """All instances that were ready once and have not ended, of the pool's own key or an older one."""
+    """All instances that were ready once and have not ended, of the present version or an older one."""
 
     def __init__(self, key: PoolKey) -> None:
         self._key = key
@@ -58,12 +58,13 @@ class Members:
 
     def add(self, instance: MCPServerInstance) -> None:
         self._all.append(instance)
-        self.last = instance
+        if not instance.exclusive:
+            self.last = instance
 
     def remove(self, instance: MCPServerInstance) -> None:
         """It has ended; its numbers stay."""
         self._all.remove(instance)
-        self._answers_before += instance.answers if instance.key == self._key else 0
+        self._answers_before += instance.answers if instance.key.same_version(self._key) else 0
         self._calls_gone += instance.calls_total
         self.unlease(instance)
 
@@ -80,8 +81,12 @@ class Members:
             instance.drain()
 
     def ready(self) -> list[MCPServerInstance]:
-        """Those of the present version that take calls, hung ones among them."""
-        return [i for i in self._all if i.state is InstanceState.READY and i.key == self.key]
+        """Those of the present version that take calls, hung ones among them; not the exclusive ones."""
+        return [i for i in self.present() if not i.exclusive]
+
+    def present(self) -> list[MCPServerInstance]:
+        """The same with the exclusive ones."""
+        return [i for i in self._all if i.state is InstanceState.READY and i.key.same_version(self._key)]
 
     def free(self) -> list[MCPServerInstance]:
         """Those of the ready ones that belong to nobody."""
@@ -108,7 +113,7 @@ class Members:
     @property
     def answers(self) -> int:
         """Good answers so far; only grows. What an older version still answers does not count."""
-        return self._answers_before + sum(i.answers for i in self._all if i.key == self._key)
+        return self._answers_before + sum(i.answers for i in self._all if i.key.same_version(self._key))
 
     @property
     def calls_total(self) -> int:

@@ -146,6 +146,8 @@ class MetricsCollector:
         self.connections = 0  # open now
         self.sessions = 0  # legacy MCP sessions, now
         self.streams = 0  # open event streams, now
+        self.subscriptions = 0  # of clients to resources, now
+        self.read_cache = {"hit": 0, "miss": 0}  # reads of modern, shared servers
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -231,6 +233,9 @@ class MetricsCollector:
         yield value("connections", "Open client connections.", self.connections)
         yield value("sessions", "Live MCP sessions of the legacy era.", self.sessions)
         yield value("streams", "Open event streams.", self.streams)
+        cached = [((outcome,), count) for outcome, count in self.read_cache.items()]
+        yield counter("read_cache", "Reads that a cached answer could serve.", ["outcome"], cached)
+        yield value("resource_subscriptions", "Subscriptions of clients to resources.", self.subscriptions)
 
     def summary(self) -> dict[str, Any]:
         """The calls since the start, for people: totals, rates, and percentiles read off the buckets.

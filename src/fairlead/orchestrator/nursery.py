@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.core.lifecycle import InstanceState
 from fairlead.mcp.errors import McpError
+from fairlead.mcp.profiles import NOBODY, Profile
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ServerSpec
 from fairlead.orchestrator.catalogue import Catalogue, read_catalogue
@@ -41,17 +42,23 @@ class Nursery:
         return f"<Nursery {self.coming}>"
 
     async def bring_up(
-        self, spec: ServerSpec, key: PoolKey, *, launching: Callable[[], None] = lambda: None
+        self,
+        spec: ServerSpec,
+        key: PoolKey,
+        *,
+        profile: Profile = NOBODY,
+        launching: Callable[[], None] = lambda: None,
     ) -> Newcomer:
         """Start one more instance. Raises ProblemError that says why it did not come up.
 
-        `launching` is called when all is there that it needs (its package is installed, say).
+        `profile` is what its clients can be asked. `launching` is called when all is there that it needs (its
+        package is installed, say).
         """
         launch_for = await self._launcher.prepare(spec)
         launching()
         launch, driver = launch_for(f"{spec.id}-{next(self._numbers)}")
         breaker = Breaker(BreakerPolicy.of(spec.circuit_breaker))
-        instance = MCPServerInstance(launch, driver, self._listener, key, breaker)
+        instance = MCPServerInstance(launch, driver, self._listener, key, breaker, profile=profile)
         self.coming.append(instance)
         try:
             return await _bring_up(instance, timeout=spec.timeouts.start)

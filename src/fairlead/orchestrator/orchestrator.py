@@ -26,7 +26,7 @@ from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.mcp.messages import decode_any
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
 from fairlead.model.fleet import FleetSpec, ServerSpec
-from fairlead.model.reports import BalancerStatus, BreakerScope, BreakerStatus, CheckResult
+from fairlead.model.reports import BalancerStatus, BreakerScope, BreakerStatus, CheckResult, ToolsetStatus
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.balancer import LoadBalancer, set_weights
@@ -170,6 +170,8 @@ class MCPOrchestrator:
                 pool.adjust(new, fleet)
         if shown != list(_enabled(spec)):
             self._gateway.set_pools(self._enabled())
+        self._gateway.set_toolsets(spec.toolsets)
+        self._gateway.forget_variants()
         applied = _applied(steps, moved)
         LOG.info("spec applied", generation=self.generation, **asdict(applied))
         return applied
@@ -230,7 +232,7 @@ class MCPOrchestrator:
         self._gateway.bridge.session_told(pool, key, method, params)
 
     def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
-        self._gateway.subscriptions.resource_updated(pool, uri, key)
+        self._gateway.resource_updated(pool, uri, key)
 
     def became_suspect(self, pool: ServerPool, instance: MCPServerInstance) -> None:
         self._monitor.check_if_due(pool, instance, asyncio.get_running_loop().time())
@@ -352,6 +354,9 @@ class MCPOrchestrator:
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self._pools) or 'none'}"
         detail = f"no server {server_id[:100]!r}{hint}"
         raise ProblemError(Problem("unknown-server", "No such server", detail, 404, Fault.CLIENT))
+
+    def toolsets(self) -> list[ToolsetStatus]:
+        return self._gateway.toolsets()
 
     # -- one request, routed -----------------------------------------------------------------------------
 

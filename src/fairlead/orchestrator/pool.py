@@ -27,20 +27,22 @@ from fairlead.core.autoscale import Load
 from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.core.health import Health, HealthPolicy
 from fairlead.core.lifecycle import InstanceState
+from fairlead.core.presence import Presence
 from fairlead.core.retry import RetryBudget, refusal
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp.profiles import Profile
-from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import LoadBalancing, ServerSpec, Sharing
 from fairlead.model.reports import BreakerStatus, ServerBalance
 from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
 from fairlead.orchestrator.catalogue import Catalogue
 from fairlead.orchestrator.circuits import Circuits
-from fairlead.orchestrator.exclusive import Need
-from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
-from fairlead.orchestrator.keeper import MAX_STARTS, Keeper
+from fairlead.orchestrator.exclusive import Exclusive, Need
+from fairlead.orchestrator.hope import require_hope, require_place, unavailable
+from fairlead.orchestrator.instance import MCPServerInstance
+from fairlead.orchestrator.keeper import Keeper
 from fairlead.orchestrator.list_reader import ListReader
 from fairlead.orchestrator.members import Lease, Members, is_hung
+from fairlead.orchestrator.next_version import NextVersion
 from fairlead.orchestrator.nursery import Newcomer, Nursery
 from fairlead.orchestrator.pool_reports import balance_of, breakers_of, status_of
 from fairlead.orchestrator.pool_state import PoolState
@@ -50,6 +52,7 @@ from fairlead.orchestrator.rotation import Rotation
 from fairlead.orchestrator.rules import CallRules
 from fairlead.orchestrator.server_requests import ServerRequest
 from fairlead.orchestrator.waiting import WaitingRoom
+from fairlead.orchestrator.watching import ResourceWatch
 from fairlead.ports import LinkLost
 
 SETTLE: Final = 10.0  # s after a start in which clients that list wait for this server
@@ -80,21 +83,25 @@ class ServerPool:
         self.rotation = Rotation(spec.strategy or fleet.strategy)
         self.waiting = WaitingRoom()
         self._choosy = WaitingRoom()  # who wants a healthy instance; others need not wait behind them
+        self.presence = Presence()
         self.shown = PoolState(
             ServerState.STOPPED if spec.enabled else ServerState.DISABLED,
-            lambda: listener.state_changed(self),
+            self._state_changed,
         )
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._task_failed)
         self._nursery = Nursery(launcher, self, numbers or itertools.count(1))
         self.keeper = Keeper(self, self._nursery, self._tasks)
+        self.exclusive = Exclusive(self, self._nursery, self._tasks)
+        self.bridges = True  # there may be clients whose calls need instances of their own kind
         self._fleet = fleet
         self._listener = listener
         self._queue = self.waiting.queue
         self._leases = self.members.leases
-        self._candidates: list[MCPServerInstance] = []  # ready, of a version that is not yet in force
+        self._next = NextVersion(self._nursery)
         self._budget = RetryBudget()
         self._list_reader = ListReader(self, self._tasks)
+        self.watch = ResourceWatch(self, self._tasks)
         self._calls_seen = 0
         self._last_call = self._loop.time()
         self._health = HealthPolicy.of(spec.health_check)
@@ -107,7 +114,7 @@ class ServerPool:
 
     def pick(self, key: str) -> MCPServerInstance | None:
         """An instance for a call of the session `key`, at once, or None: then `acquire` may have to wait."""
-        if self.spec.sharing is Sharing.SESSION:
+        if self._stateful:
             lease = self._leases.get(key)
             if lease is None or self.breaker.state is not BreakerState.CLOSED:
                 return None
@@ -117,24 +124,15 @@ class ServerPool:
             return None  # others were here first
         return self.rotation.pick()
 
-    bridges = False
-
     def need(self, profile: Profile, *, logs: bool) -> Need | None:
         """What the instance of a call must be, by what its client can be asked; None: any in rotation."""
-        return None
-
-    def catalogue_for(self, profile: Profile) -> Catalogue | None:
-        """What the server offers to clients of this profile; None while nobody knows."""
-        return self.catalogue
-
-    async def learn(self, profile: Profile, *, timeout: float) -> None:  # noqa: ASYNC109
-        """Read what the server offers to clients of this profile; returns when `catalogue_for` knows."""
+        return self.exclusive.need(profile, logs=logs)
 
     def with_room(self, instance_id: str) -> MCPServerInstance | None:
         """This instance, if it is ready and may have one more call."""
         for instance in self.members:
-            if instance.id == instance_id and instance.state is InstanceState.READY and instance.room > 0:
-                return instance
+            if instance.id == instance_id and instance.state is InstanceState.READY:
+                return instance if instance.room > 0 and not self.exclusive.holds(instance) else None
         return None
 
     # -- the slow path -----------------------------------------------------------------------------------
@@ -149,25 +147,44 @@ class ServerPool:
     ) -> MCPServerInstance:
         """An instance for a call of the session `key`; waits, bounded, for its turn. Raises ProblemError.
 
-        `healthy`: one that is not even suspect.
+        `healthy`: one that is not even suspect. `need` is what it must be besides.
         """
+        until = self._loop.time() + timeout
+        if need is not None and (need.profile or not self._stateful) and key not in self._leases:
+            instance = await self.exclusive.acquire(key, need, timeout=timeout)
+            if instance is not None:
+                return instance
+        instance = await self._acquire_any(key, until, timeout=timeout, healthy=healthy)
+        if need is not None and need.alone and instance.leased_to == key and key.startswith("principal:"):
+            instance.alone, instance.limit = True, 1
+        return instance
+
+    async def _acquire_any(
+        self,
+        key: str,
+        until: float,
+        *,
+        timeout: float,  # noqa: ASYNC109
+        healthy: bool,
+    ) -> MCPServerInstance:
         room = self._choosy if healthy else self.waiting
         since = now = self._loop.time()
         behind = bool(self._queue) and key not in self._leases  # who has an instance waits for nobody's
         instance = None if behind else self._take(key, now, healthy=healthy)
         number: int | None = None  # in the queue
         while instance is None:
-            self._wake_up(now)
-            self._require_hope(key, now, since + timeout)
+            self.wake_up(now)
+            require_hope(self, key, now, until)
             if number is None:
-                self._require_place(room)
+                require_place(self, len(room) + room.called)  # who was called keeps the place until served
                 number = room.number()
             for member in self.members:
                 member.watched = True  # each answer may make room
             try:
-                await room.wait(since + timeout, since=since, number=number)
+                await room.wait(until, since=since, number=number)
             except TimeoutError:
-                raise self._problem("not-ready", f"was not ready within {timeout:g} s", retry=1.0) from None
+                what = f"was not ready within {timeout:g} s"
+                raise unavailable(self, "not-ready", what, retry=1.0) from None
             now = self._loop.time()
             instance = self._take(key, now, healthy=healthy)
         return instance
@@ -177,12 +194,12 @@ class ServerPool:
             return None
         if healthy:
             return self.rotation.pick_healthy()
-        if self.spec.sharing is Sharing.SESSION:
+        if self._stateful:
             if self.members.in_flight >= self.spec.limits.calls:
                 return None
             lease = self._leases.get(key)
             if lease is None:
-                return self._lease(key, now)
+                return self._lease(key)
             lease.used = now
             return self._if_room(lease.instance)
         return self.rotation.first() if self.breaker.limit else self.rotation.pick()
@@ -195,59 +212,36 @@ class ServerPool:
         many = len(self._leases) * limits.calls_per_instance > limits.calls
         return None if many and self.members.in_flight >= limits.calls else instance
 
-    def _lease(self, key: str, now: float) -> MCPServerInstance | None:
+    def _lease(self, key: str) -> MCPServerInstance | None:
         instance = self.rotation.first()
         if instance is None or len(self._leases) >= self.spec.scaling.max_instances:
             return None
-        instance.leased_to = key
-        self._leases[key] = Lease(instance, now)
-        self.refresh()
-        self.keeper.wake()
+        self.lease(key, instance)
         return instance
 
-    def _require_hope(self, key: str, now: float, until: float) -> None:
-        """Raise ProblemError unless a turn may still come until then."""
-        state = self.state
-        if not self.keeper.wanted or state in (ServerState.BLOCKED, ServerState.DISABLED):
-            raise self._problem("not-running", f"is {state}: {self.shown.message}")
-        if state is ServerState.FAILED and not self.keeper.holds(now, until):
-            retry = max(1.0, self.keeper.not_before - now)
-            raise self._problem("failed", f"cannot start: {self.shown.message}", retry=retry)
-        breaker = self.breaker
-        if key in self._leases and breaker.state is BreakerState.CLOSED:
-            breaker = self._leases[key].instance.breaker
-        if breaker.state is not BreakerState.CLOSED:
-            retry = breaker.retry_after(now) or 1.0
-            what = f"gets no calls for a while, since too many failed ({breaker.reason})"
-            raise self._problem("circuit-open", what, retry=retry)
-        leases = len(self._leases)
-        stateful = self.spec.sharing is Sharing.SESSION
-        if stateful and key not in self._leases and leases >= self.spec.scaling.max_instances:
-            raise self._problem(
-                "no-free-instance",
-                f"holds state for each session, and all of its {leases} instances belong to others; end a "
-                "session, or raise scaling.maxInstances",
-                retry=30.0,
-            )
+    def lease(self, key: str, instance: MCPServerInstance) -> None:
+        """From now on it is this session's own."""
+        instance.leased_to = key
+        self._rule(instance)
+        self._leases[key] = Lease(instance, self._loop.time())
+        self.refresh()
+        self.keeper.wake()
 
-    def _require_place(self, room: WaitingRoom) -> None:
-        """Those who were called keep their places until they are served."""
-        waiting = len(room) + room.called
-        if waiting >= self.spec.limits.waiting:
-            what = f"has {waiting} calls waiting, which is the limit (limits.waiting)"
-            raise self._problem("too-many-waiting", what, retry=2.0)
-
-    def _problem(self, code: str, what: str, retry: float | None = None) -> ProblemError:
-        detail = f"server {self.spec.id!r} {what}"
-        return ProblemError(Problem(code, "The server is not available", detail, 503, Fault.UPSTREAM, retry))
-
-    def _wake_up(self, now: float) -> None:
+    def wake_up(self, now: float) -> None:
         """A server that went idle comes back, or tries to."""
         if self.keeper.target == 0 and self.keeper.wanted:
             self.keeper.target, self._last_call = 1, now
             if self.state is ServerState.IDLE:
                 self.shown.set(ServerState.STARTING, "Waking", "starting for a call")
             self.keeper.wake()
+
+    def may_send(self) -> bool:
+        """Whether the server as a whole may have one more call."""
+        return self.circuits.lets_through and self.members.in_flight < self.spec.limits.calls
+
+    @property
+    def _stateful(self) -> bool:
+        return self.spec.sharing is Sharing.SESSION
 
     def why_not_replay(self, *, safe: bool, replays: int) -> str | None:
         """Why a call that lost its instance cannot go to another one; None when it may, and is paid for."""
@@ -259,10 +253,11 @@ class ServerPool:
 
     def holds(self, key: str) -> bool:
         """Whether the session has an instance of its own here."""
-        return key in self._leases
+        return key in self._leases or bool(self.exclusive.owned_by(key))
 
     async def release(self, key: str) -> None:
         """The session has ended: its instance ends with it."""
+        self.exclusive.disown(key)
         lease = self._leases.pop(key, None)
         if lease is not None:
             await lease.instance.stop()
@@ -274,7 +269,8 @@ class ServerPool:
         A session's lease lives as long as its session.
         """
         for key, lease in list(self._leases.items()):
-            if key.startswith("principal:") and lease.used < before and not lease.instance.in_flight:
+            unused = lease.used < before and not lease.instance.in_flight and not self.watch.wants(key)
+            if key.startswith("principal:") and unused and not lease.instance.has_tasks(self._loop.time()):
                 self._tasks.spawn(self.release(key), f"release {lease.instance.id}")
 
     # -- starting and stopping ---------------------------------------------------------------------------
@@ -282,7 +278,7 @@ class ServerPool:
     def start(self) -> None:
         """Want the server to run, one that went idle too; returns at once."""
         if self.keeper.wanted:
-            self._wake_up(self._loop.time())
+            self.wake_up(self._loop.time())
             return
         self.keeper.target = _first_target(self.spec)
         self._last_call = self._loop.time()
@@ -307,7 +303,7 @@ class ServerPool:
         """
         leaving = list(self.members)
         self.drain()
-        ending = self._end(leaving, self.keeper.give_up())
+        ending = self._end(leaving, [*self.keeper.give_up(), *self.exclusive.give_up()])
         await asyncio.shield(self._tasks.spawn(ending, f"stop {self.spec.id}"))  # even if nobody waits for it
 
     async def _end(
@@ -322,7 +318,9 @@ class ServerPool:
     async def close(self) -> None:
         """Stop for good."""
         await self.stop()
-        await self.discard(list(self._candidates))
+        await self.discard(list(self._next.instances))
+        self.exclusive.close()
+        self.watch.close()
         await self._tasks.close()
 
     def emptied(self) -> None:
@@ -336,16 +334,25 @@ class ServerPool:
     def welcome(self, newcomers: Sequence[Newcomer]) -> None:
         """New instances of the present version: they get calls from now on."""
         for newcomer in newcomers:
-            instance = newcomer.instance
-            instance.rules = self._rules
-            instance.limit = self.spec.limits.calls_per_instance
-            self.members.add(instance)
-            LOG.info("instance ready", instance=instance.id, era=instance.era.value)
+            self.admit(newcomer.instance)
+        self.bridges = self.exclusive.concerns_any
         self.take_lists(newcomers[-1].catalogue)
         self.refresh()
         self.shown.set(ServerState.READY, "Ready", self._offer())
         self._call_waiting()
+        self.exclusive.look()
         self.keeper.wake()
+
+    def admit(self, instance: MCPServerInstance) -> None:
+        """It is ready, and of the present version."""
+        self.members.add(instance)
+        self._rule(instance)
+        LOG.info("instance ready", instance=instance.id, era=instance.era.value, profile=instance.profile.key)
+
+    def _rule(self, instance: MCPServerInstance) -> None:
+        instance.rules = self._rules
+        instance.limit = 1 if instance.alone else self.spec.limits.calls_per_instance
+        instance.watched = instance.watched or instance.exclusive
 
     def installing(self, text: str) -> None:
         """How the installation of its package goes on, for those who watch."""
@@ -354,7 +361,7 @@ class ServerPool:
 
     def retire(self, instance_id: str) -> bool:
         """Let one instance go as soon as another one has taken its place; False when there is none such."""
-        for instance in self.members.ready():
+        for instance in self.members.present():
             if instance.id == instance_id:
                 self.keeper.retire(instance)
                 return True
@@ -378,12 +385,12 @@ class ServerPool:
         policy = BreakerPolicy.of(spec.circuit_breaker)
         for instance in self.members:
             instance.breaker.adopt(policy)
-            instance.rules = self._rules
-            instance.limit = spec.limits.calls_per_instance
+            self._rule(instance)
         if self.keeper.target:
             self.keeper.target = min(max(self.keeper.target, _first_target(spec)), spec.scaling.max_instances)
         self._breakers_changed()
         self._call_waiting()
+        self.exclusive.look()
         self.keeper.wake()
 
     async def prepare(self, spec: ServerSpec, gate: asyncio.Semaphore | None = None) -> list[Newcomer]:
@@ -392,33 +399,12 @@ class ServerPool:
         `gate` bounds how many start at a time. Raises ProblemError when one does not come up; then none is
         left.
         """
-        gate = gate or asyncio.Semaphore(MAX_STARTS)
-        key = pool_key(spec)
         count = min(max(1, len(self.members.free())), spec.scaling.max_instances)
-        newcomers: list[Newcomer] = []
-        try:
-            for batch in (1, count - 1):  # the first one shows whether the version works at all
-                starts = [self._prepare_one(spec, key, newcomers, gate) for _ in range(batch)]
-                for failed in await asyncio.gather(*starts, return_exceptions=True):
-                    if isinstance(failed, BaseException):
-                        raise failed
-        except BaseException:  # given up, too: what came up does not stay
-            await asyncio.shield(self.discard([newcomer.instance for newcomer in newcomers]))
-            raise
-        return newcomers
-
-    async def _prepare_one(
-        self, spec: ServerSpec, key: PoolKey, newcomers: list[Newcomer], gate: asyncio.Semaphore
-    ) -> None:
-        async with gate:
-            newcomer = await self._nursery.bring_up(spec, key)
-        newcomers.append(newcomer)  # at once: the others may fail, or be given up
-        self._candidates.append(newcomer.instance)
+        return await self._next.prepare(spec, count, gate)
 
     async def discard(self, instances: Sequence[MCPServerInstance]) -> None:
         """End what was prepared."""
-        await asyncio.gather(*(instance.stop() for instance in instances))
-        self._candidates = [i for i in self._candidates if i not in instances]
+        await self._next.discard(instances)
 
     def commit(
         self, spec: ServerSpec, fleet: LoadBalancing, newcomers: Sequence[Newcomer]
@@ -428,8 +414,7 @@ class ServerPool:
         Without newcomers (nothing served before) the new version is simply started.
         """
         old, moved = list(self.members), tuple(self._leases)
-        came = [newcomer.instance for newcomer in newcomers]
-        self._candidates = [i for i in self._candidates if i not in came]
+        self._next.take([newcomer.instance for newcomer in newcomers])
         self.members.key = pool_key(spec)
         self.breaker.reset(self._loop.time(), self.members.answers)
         self.keeper.forgive()
@@ -441,39 +426,84 @@ class ServerPool:
             self.keeper.target = max(1, self.keeper.target)
             self.welcome(newcomers)
         self.keeper.drain(old)
+        self.exclusive.replaced()
         return moved
 
     def disable(self, spec: ServerSpec, fleet: LoadBalancing) -> None:
         """A spec that switches the server off: what runs of it drains."""
         self.members.key = pool_key(spec)
         self.adjust(spec, fleet)
+        self.exclusive.replaced()
         self.drain(state=ServerState.DISABLED)
 
     # -- lists -------------------------------------------------------------------------------------------
+
+    def catalogue_for(self, profile: Profile) -> Catalogue | None:
+        """What the server offers to clients of this profile; None while nobody knows."""
+        return self.exclusive.catalogue_for(profile)
+
+    async def learn(self, profile: Profile, *, timeout: float) -> None:  # noqa: ASYNC109
+        """Read what the server offers to clients of this profile; then `catalogue_for` knows."""
+        await self.exclusive.learn(profile, timeout=timeout)
+
+    def lists_differ(self, before: Catalogue, after: Catalogue) -> None:
+        """Clients of one profile get other lists from now on."""
+        if kinds := _differing(before, after):
+            self._listener.catalogue_changed(self, kinds)
 
     def _offer(self) -> str:
         count = len(self.catalogue.items("tools"))
         return "1 tool" if count == 1 else f"{count} tools"
 
     def take_lists(self, catalogue: Catalogue) -> None:
+        """What was read of the server's lists just now."""
+        self.show_lists(self._list_reader.complete(self.catalogue, catalogue))
+
+    def show_lists(self, catalogue: Catalogue) -> None:
         """What the server offers now."""
         before, self.catalogue = self.catalogue, catalogue
         self.contract = catalogue.contract() if catalogue.items("tools") else f"no tools of {self.spec.id}"
-        kinds = frozenset(
-            kind
-            for kind in before.lists.keys() | catalogue.lists.keys()
-            if before.items(kind) != catalogue.items(kind)
-        )
-        if kinds:
+        kinds = _differing(before, catalogue)
+        self.exclusive.lists.others_changed()
+        if kinds or catalogue.hints != before.hints:
             self._listener.catalogue_changed(self, kinds)
+        if not kinds.isdisjoint(("resources", "templates")):
+            self.watch.retry()
         if self.state is ServerState.READY:
             self.shown.set(ServerState.READY, "Ready", self._offer())
 
     def list_changed(self, instance: MCPServerInstance, kind: str) -> None:
-        if instance not in self.members or instance.key != self.members.key:
+        if instance not in self.members or not instance.key.same_version(self.members.key):
             return  # not yet in force, or no more
-        if instance.leased_to is None or instance is self.members.last:
-            self._list_reader.changed()
+        if instance.profile:
+            self.exclusive.lists.changed(instance)
+        elif instance.leased_to is None or instance is self.members.last:
+            self.lists_changed()
+
+    @property
+    def listed(self) -> bool:
+        """Whether the lists of endpoints show what it offers; calls find it in any case."""
+        return self.presence.listed
+
+    def _note_presence(self) -> None:
+        """One that is stopped, or away for too long, stands in no list until it is back."""
+        before = self.presence
+        self.presence = before.seen(self.state, self._loop.time(), self.spec.lists.grace)
+        if self.listed is not before.listed:
+            kinds = frozenset(kind for kind, items in self.catalogue.lists.items() if items)
+            self._listener.catalogue_changed(self, kinds)
+
+    def _state_changed(self) -> None:
+        self._note_presence()
+        self._listener.state_changed(self)
+
+    def revalidate(self, now: float) -> None:
+        """Somebody has asked for a list; `now` is loop time."""
+        self._list_reader.revalidate(now)
+
+    def lists_changed(self) -> None:
+        """The lists may be other ones now: read them again."""
+        self._list_reader.changed()
 
     # -- what befalls the instances ----------------------------------------------------------------------
 
@@ -484,6 +514,7 @@ class ServerPool:
         self.refresh()
         if not lost.expected:
             self.died(instance, lost.reason, lost.detail)
+        self.exclusive.ended(instance)
         self.call_all_waiting()
         self.keeper.wake()
 
@@ -491,15 +522,19 @@ class ServerPool:
         """An instance is lost. All of its calls together count as one failure of the server."""
         now = self._loop.time()
         LOG.warning("instance died", instance=instance.id, reason=reason, stderr=detail[-500:])
-        if instance.key != self.members.key:
+        if not instance.key.same_version(self.members.key):
             return  # an old version on its way out
         self.restarts += 1
         since = now if instance.ready_at is None else instance.ready_at
-        delay = self.keeper.failed(since, ran_for=now - since, answers=instance.answers)
+        if instance.exclusive:
+            self.exclusive.failed(since, ran_for=now - since, answers=instance.answers)
+            delay = 0.0
+        else:
+            delay = self.keeper.failed(since, ran_for=now - since, answers=instance.answers)
         if instance.lost_calls or instance.calls_in_flight:
             self.breaker.failed(now, self.members.answers, f"{instance.id} {reason}")
             self._breakers_changed()
-        if not self.keeper.wanted:
+        if not self.keeper.wanted or instance.exclusive:
             return
         word = self.keeper.failing_reason("Died")
         text = f"{self.keeper.failing_text(reason, delay)}; starting again"
@@ -514,6 +549,8 @@ class ServerPool:
         if transport and instance.health.standing is Standing.HEALTHY:
             self._observe(instance, instance.health.failed(now, self._health, full=False), reason)
         self._breakers_changed()
+        if instance.exclusive:
+            self.exclusive.look()
 
     def calls_slow(self, instance: MCPServerInstance, numbers: Sequence[int]) -> None:
         seconds = self._rules.slow_call
@@ -524,6 +561,8 @@ class ServerPool:
     def answered(self, instance: MCPServerInstance, number: int) -> None:
         if self.circuits.answered(instance, number, self._loop.time()):
             self._breakers_changed()
+        if instance.exclusive:
+            self.exclusive.look()
         if self._queue:
             self._call_waiting()
         leaving = instance.state is InstanceState.DRAINING or is_hung(instance)
@@ -544,11 +583,15 @@ class ServerPool:
     def roots_changed(self, key: str) -> None:
         """The roots of this session are others now: its own instances are told."""
         for instance in self.members:
-            if instance.leased_to == key:
+            if instance.leased_to == key or instance in self.exclusive.owned_by(key):
                 instance.roots_changed()
 
     def resource_updated(self, instance: MCPServerInstance, uri: str) -> None:
-        self._listener.resource_updated(self, uri, instance.leased_to)
+        self.watch.heard(instance, uri)
+
+    def tell_updated(self, uri: str, key: str | None) -> None:
+        """A resource has changed, or may have; `key` is whose own instance it is about."""
+        self._listener.resource_updated(self, uri, key)
 
     def _breakers_changed(self) -> None:
         """Say what the breakers do, and work out who gets calls."""
@@ -590,8 +633,11 @@ class ServerPool:
             instance.expire(now)
         if self.circuits.advance(now):
             self._breakers_changed()
+        self._note_presence()
+        self._list_reader.tick(now)
         self.members.sample(now, self.spec.resources.cpu)
         self._call_waiting()  # room came without an answer: a call was cancelled, or never sent
+        self.exclusive.tick(now)
         if self.members.leaving():
             self.keeper.wake()
 
@@ -599,7 +645,7 @@ class ServerPool:
         """What scaling decides by."""
         free = [i for i in self.members.free() if not is_hung(i)]
         total = self.members.calls_total
-        if total != self._calls_seen or self.members.calls_in_flight or self._queue:
+        if total != self._calls_seen or self.members.calls_in_flight or self._queue or len(self.exclusive):
             self._calls_seen, self._last_call = total, now
         busy = [i.cpu_cores / self.spec.resources.cpu for i in free if i.cpu_cores is not None]
         return Load(
@@ -635,6 +681,7 @@ class ServerPool:
         if self.rotation.panicking and not panicked:
             LOG.warning("too few instances are trusted, so all get calls", server=self.spec.id)
         self._watch()
+        self.watch.look()
 
     def _watch(self) -> None:
         """Ask for word of each answer while anything depends on it."""
@@ -642,10 +689,10 @@ class ServerPool:
         for instance in self.members:
             tried = instance.breaker.state is not BreakerState.CLOSED
             leaving = instance.state is InstanceState.DRAINING or is_hung(instance)
-            instance.watched = every or tried or leaving
+            instance.watched = every or tried or leaving or instance.exclusive
 
     def _call_waiting(self) -> None:
-        if self.spec.sharing is Sharing.SESSION:
+        if self._stateful:
             self.waiting.call(len(self._queue))
         else:
             self.waiting.call(self.rotation.room() - self.waiting.called)
@@ -657,9 +704,11 @@ class ServerPool:
         """Let everybody who waits look again whether there is hope."""
         self.waiting.call_all()
         self._choosy.call_all()
+        self.exclusive.reconsider()
 
     def gives_calls_to(self, instance: MCPServerInstance) -> bool:
-        return instance in self.rotation or (instance.leased_to is not None and not is_hung(instance))
+        own = instance.exclusive or instance.leased_to is not None
+        return instance in self.rotation or (own and not is_hung(instance))
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         LOG.error("task failed", task=name, exc_info=error)
@@ -682,7 +731,7 @@ class ServerPool:
 
     def known_instances(self) -> tuple[MCPServerInstance, ...]:
         """All that there are, those that are still coming included."""
-        return (*self.members, *self._nursery.coming, *self._candidates)
+        return (*self.members, *self._nursery.coming, *self._next.instances)
 
     @property
     def leases(self) -> tuple[str, ...]:
@@ -692,6 +741,10 @@ class ServerPool:
     @property
     def in_flight(self) -> int:
         return self.members.in_flight
+
+    @property
+    def calls_waiting(self) -> int:
+        return len(self.waiting) + len(self.exclusive)
 
     @property
     def weight(self) -> float:
@@ -716,6 +769,12 @@ class ServerPool:
             return None
         self._breakers_changed()
         return next(status for status in self.breakers() if status.id == breaker_id)
+
+
+def _differing(before: Catalogue, after: Catalogue) -> frozenset[str]:
+    """The kinds of items in which they differ."""
+    kinds = before.lists.keys() | after.lists.keys()
+    return frozenset(kind for kind in kinds if before.items(kind) != after.items(kind))
 
 
 def _server_policy(spec: ServerSpec) -> BreakerPolicy:

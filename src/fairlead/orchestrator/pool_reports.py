@@ -37,7 +37,7 @@ def status_of(pool: ServerPool) -> ServerStatus:
         wanted_instances=pool.keeper.target if pool.keeper.wanted else 0,
         min_instances=spec.scaling.min_instances,
         max_instances=spec.scaling.max_instances,
-        calls_waiting=len(pool.waiting),
+        calls_waiting=pool.calls_waiting,
         revision=pool.members.key.environment,
         server_name=_text(server.get("name")),
         server_version=_text(server.get("version")),
@@ -51,7 +51,7 @@ def balance_of(pool: ServerPool) -> ServerBalance:
         strategy=pool.rotation.strategy,
         weight=pool.spec.weight,
         panicking=pool.rotation.panicking,
-        calls_waiting=len(pool.waiting),
+        calls_waiting=pool.calls_waiting,
         instances=[
             Member(
                 id=instance.id,
@@ -72,7 +72,7 @@ def breakers_of(pool: ServerPool, now: float) -> list[BreakerStatus]:
     server = pool.spec.id
     return [
         _breaker(server, BreakerScope.SERVER, server, pool.breaker, now),
-        *(_breaker(i.id, BreakerScope.INSTANCE, server, i.breaker, now) for i in pool.members.ready()),
+        *(_breaker(i.id, BreakerScope.INSTANCE, server, i.breaker, now) for i in pool.members.present()),
     ]
 
 

@@ -72,6 +72,10 @@ class Reply(Protocol):
         """The server asks something of the client whose call this is; it must be answered in the end."""
         ...
 
+    def unable(self, method: str) -> None:
+        """The server asked for what the client of this call cannot do; it was refused."""
+        ...
+
     def told(self, method: str, params: bytes) -> None:
         """A notification that belongs to this call (`notifications/message`); `params` is JSON, one line."""
         ...
@@ -109,6 +113,9 @@ class FutureReply:
 
     def asked(self, request: ServerRequest) -> None:
         request.refuse_unoffered()
+
+    def unable(self, method: str) -> None:
+        pass  # it hears it in the answer
 
     def told(self, method: str, params: bytes) -> None:
         pass  # nobody asked

@@ -6,17 +6,16 @@ import hashlib
 import json
 from typing import Final
 
+from fairlead.mcp.profiles import NOBODY
 from fairlead.model.fleet import ServerSpec
 from fairlead.orchestrator.instance import PoolKey
-
-NO_REQUESTS: Final = "no-requests"
-"""The capability profile of all instances so far: a server may not ask its client for anything."""
 
 ADJUSTABLE: Final = {
     "capabilities",
     "circuit_breaker",
     "health_check",
     "limits",
+    "lists",
     "priority",
     "scaling",
     "strategy",
@@ -27,6 +26,6 @@ ADJUSTABLE: Final = {
 
 
 def pool_key(spec: ServerSpec) -> PoolKey:
-    """The key of the instances that this spec asks for."""
+    """The key of the instances that this spec asks for; in rotation are those that may ask for nothing."""
     text = json.dumps(spec.model_dump(mode="json", exclude=ADJUSTABLE), sort_keys=True)
-    return PoolKey(spec.id, hashlib.sha256(text.encode()).hexdigest()[:12], NO_REQUESTS)
+    return PoolKey(spec.id, hashlib.sha256(text.encode()).hexdigest()[:12], str(NOBODY))

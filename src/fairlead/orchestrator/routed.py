@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from msgspec import Raw
+
 from fairlead.core.lifecycle import InstanceState
 from fairlead.mcp.errors import McpError
+from fairlead.mcp.messages import encode_json
+from fairlead.mcp.param_headers import Pairs, headers_for
 from fairlead.model.errors import ProblemError
 from fairlead.model.request import RoutedRequest
 from fairlead.orchestrator.instance import MCPServerInstance
@@ -40,6 +44,7 @@ class RoutedCall:
         self._metrics = metrics
         self._timeout = timeout
         self._safe = pool.catalogue.is_safe(request.method, request.params.get("name"))
+        self._parameters = _parameters(pool, request)
         self._replays = 0
         self._stuck = asyncio.Event()
         self._asking: list[tuple[MCPServerInstance, int]] = []  # who has an attempt now, and its number
@@ -90,6 +95,7 @@ class RoutedCall:
                 self._request.params,
                 timeout=self._timeout + LATE,
                 reply=FutureReply(on_stuck=self._stuck.set),
+                parameters=self._parameters,
             )
         finally:
             self._asking.remove(asking)
@@ -100,6 +106,14 @@ class RoutedCall:
     def _count_replay(self) -> None:
         self._replays += 1
         self._metrics.replayed(self._pool.spec.id)
+
+
+def _parameters(pool: ServerPool, request: RoutedRequest) -> Pairs:
+    """The arguments that headers repeat."""
+    mirrored = pool.catalogue.mirrored(request.params.get("name"))
+    if request.method != "tools/call" or not mirrored:
+        return ()
+    return headers_for(mirrored, Raw(encode_json(request.params.get("arguments"))))
 
 
 async def _first_answer(tasks: list[asyncio.Future[bytes]]) -> bytes:

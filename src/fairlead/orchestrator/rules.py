@@ -18,15 +18,17 @@ SEARCHED: Final = 16 * 1024  # characters of a result's texts, all together
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
-    """`slow_call` is in seconds; each of the patterns is searched for by itself."""
+    """Times are in seconds; each of the patterns is searched for by itself."""
 
     slow_call: float
     error_patterns: tuple[re.Pattern[str], ...] = ()
+    answer: float = 600.0  # for a client to answer what the server asks
 
     @classmethod
     def of(cls, spec: ServerSpec) -> Self:
         patterns = spec.health_check.error_patterns
-        return cls(spec.circuit_breaker.slow_call, tuple(map(compile_pattern, patterns)))
+        compiled = tuple(map(compile_pattern, patterns))
+        return cls(spec.circuit_breaker.slow_call, compiled, spec.timeouts.answer)
 
     def failure_in(self, result: Raw) -> str | None:
         """What one of the patterns matches in the texts of a tool's result, which is JSON."""

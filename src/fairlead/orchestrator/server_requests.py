@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from fairlead.mcp.errors import INVALID_PARAMS, METHOD_NOT_FOUND, McpError
-from fairlead.mcp.messages import decode_any, error, result
+from fairlead.mcp.messages import FromServer, decode_any, error, one_line, result
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.instance import MCPServerInstance
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 class ServerRequest:
     """Answered once; what comes later is dropped."""
 
-    __slots__ = ("done", "id", "instance", "method", "params")
+    __slots__ = ("deadline", "done", "id", "instance", "method", "params")
 
     def __init__(self, instance: MCPServerInstance, request_id: bytes, method: str, params: bytes) -> None:
         self.instance = instance
         self.id = request_id  # the server's, as JSON
         self.method = method
         self.params = params  # an object as JSON, on one line
+        self.deadline = float("inf")  # loop time, for the answer
         self.done = False
 
     def __repr__(self) -> str:
@@ -56,3 +57,8 @@ class ServerRequest:
         if not self.done:
             self.done = True
             self.instance.respond(self, answer)
+
+
+def params_of(message: FromServer) -> bytes:
+    """The params of a server's message, on one line; `{}` where there are none."""
+    return b"{}" if message.params is UNSET else one_line(bytes(message.params))

@@ -13,9 +13,11 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fairlead.model.fleet import FleetFile, FleetSpec, HealthCheck, LoadBalancing, ServerSpec, SpecModel
+from fairlead.model.fleet import FleetFile, FleetSpec, HealthCheck, LoadBalancing, ServerSpec
 from fairlead.model.shapes import shape_of_model
+from fairlead.model.spec_model import SpecModel
 from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
+from fairlead.model.toolset import EVERY_SERVER, misfits
 from fairlead.stores.fleet_messages import describe, message_of, path_text, some
 from fairlead.stores.fleet_walk import Walk, folded, merged, nearest_folded, to_data
 from fairlead.stores.yaml_text import write_yaml
@@ -157,7 +159,7 @@ class _Loading:
             for error in invalid.errors(include_url=False):
                 self._invalid(filled, error)
             return None
-        self._check_weights(root, file)
+        self._check_names(root, file)
         return _meaning(file)
 
     def _invalid(self, root: Mapping, error: ErrorDetails) -> None:
@@ -172,14 +174,23 @@ class _Loading:
             path = default_path if default is node and len(path) > 2 else path
         self._error(position, path, *message_of(error, node, _SHAPE.below(path)))
 
-    def _check_weights(self, root: Mapping, file: FleetFile) -> None:
-        unknown = [name for name in file.load_balancing.weights if name not in file.servers]
+    def _check_names(self, root: Mapping, file: FleetFile) -> None:
+        """Servers that are named elsewhere in the file must be there, and toolsets must hold together."""
+        weights = (("loadBalancing", "weights", name) for name in file.load_balancing.weights)
+        chosen = (
+            ("toolsets", name, "servers", server)
+            for name, toolset in file.toolsets.items()
+            for server in toolset.servers
+            if server != EVERY_SERVER
+        )
+        unknown = [loc for loc in (*weights, *chosen) if loc[-1] not in file.servers]
         known = {folded(server): server for server in file.servers} if unknown else {}
-        for number, name in enumerate(unknown):
-            loc = ("loadBalancing", "weights", name)
-            meant = nearest_folded(name, known) if number < _MOST_GUESSES else None
+        for number, loc in enumerate(unknown):
+            meant = nearest_folded(loc[-1], known) if number < _MOST_GUESSES else None
             hint = f"did you mean {meant!r}?" if meant else f"there are: {some(file.servers)}"
             self._error(_find(root, (*loc, "[key]"))[1], loc, "there is no such server", hint)
+        for misfit in misfits(file.toolsets):
+            self._error(_find(root, misfit.path)[1], misfit.path, misfit.message, misfit.hint)
 
 
 def _with_defaults(root: Mapping) -> Mapping:

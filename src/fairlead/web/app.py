@@ -26,6 +26,7 @@ from fairlead.web.request import request_router
 from fairlead.web.servers import servers_router
 from fairlead.web.services import Services
 from fairlead.web.system import system_router
+from fairlead.web.toolsets import toolsets_router
 
 _TAGS: Final = [
     {"name": "servers", "description": "The MCP servers of the fleet."},
@@ -55,7 +56,10 @@ def create_app(services: Services) -> FastAPI:
     app = Api(
         title="Fairlead",
         summary="One dependable fleet of MCP servers behind one endpoint.",
-        description="MCP itself is at `/mcp` (all servers) and `/servers/{id}/mcp` (one).",
+        description=(
+            "MCP itself is at `/mcp` (all servers), `/servers/{id}/mcp` (one) and `/toolsets/{name}/mcp` "
+            "(a choice of tools)."
+        ),
         version=services.info.version,
         openapi_tags=_TAGS,
         docs_url=None,
@@ -70,6 +74,7 @@ def create_app(services: Services) -> FastAPI:
     )
     add_handlers(app)
     app.include_router(servers_router(services.fleet, services.config))
+    app.include_router(toolsets_router(services.fleet))
     app.include_router(balancing_router(services.fleet, services.config))
     app.include_router(breakers_router(services.fleet))
     app.include_router(health_router(services.fleet, services.info.version))

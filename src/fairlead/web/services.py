@@ -17,6 +17,7 @@ from fairlead.model.reports import (
     CheckResult,
     FleetStatus,
     Origin,
+    ToolsetStatus,
 )
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
@@ -69,6 +70,10 @@ class Fleet(Protocol):
 
         Where a server and another one's instance have the same, `scope` must say which (else 409).
         """
+        ...
+
+    def toolsets(self) -> list[ToolsetStatus]:
+        """All toolsets of the spec, in its order."""
         ...
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 A step is `{"id": 1, "connection": "a", "do": "call", ...}`; its outcome is `{"id": 1, "result": ...}` or
 `{"id": 1, "error": {"kind", "message", "code"}}`. Steps run side by side, so that a test can hold one call
 open and go on. `connect` opens a connection and `close` ends it; each lives in a task of its own, because an
-SDK's context must be left in the task that entered it. Only the standard library is used here: this file runs
-in the environment of every Python SDK. The TypeScript programs speak the same (`ts/conversation.mjs`).
+SDK's context must be left in the task that entered it. With `answers_as`, a connection declares that it can
+answer what servers ask of clients, and does so in that name (`answers.py`). Only the standard library is used
+here: this file runs in the environment of every Python SDK. The TypeScript programs speak the same
+(`ts/conversation.mjs`).
 """
 
 import asyncio

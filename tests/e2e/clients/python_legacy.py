@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import httpx
+from answers import elicited, rooted, sampled
 from conversation import Notifications, converse
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
@@ -32,6 +34,9 @@ class Client:
             "complete": self.complete,
             "ping": self.ping,
             "listen": self.listen,
+            "subscribe": self.subscribe,
+            "unsubscribe": self.unsubscribe,
+            "log_level": self.log_level,
             "told": told.wait_for,
         }
 
@@ -89,9 +94,41 @@ class Client:
     async def listen(self) -> None:
         """Nothing to do: the SDK opened the legacy era's event stream when it connected."""
 
+    async def subscribe(self, uri: str) -> None:
+        await self.session.subscribe_resource(AnyUrl(uri))
+
+    async def unsubscribe(self, uri: str) -> None:
+        await self.session.unsubscribe_resource(AnyUrl(uri))
+
+    async def log_level(self, level: types.LoggingLevel) -> None:
+        await self.session.set_logging_level(level)
+
+
+async def sample(name: str, _context: Any, params: types.CreateMessageRequestParams) -> Any:
+    return types.CreateMessageResult.model_validate(sampled(name, plain(params)))
+
+
+async def elicit(name: str, _context: Any, params: types.ElicitRequestParams) -> Any:
+    return types.ElicitResult.model_validate(elicited(name, plain(params)))
+
+
+async def list_roots(name: str, _context: Any) -> Any:
+    return types.ListRootsResult.model_validate(rooted(name))
+
+
+def callbacks(name: str | None) -> dict[str, Any]:
+    """What answers a server's requests in a client's name; without one, the SDK says it cannot."""
+    if name is None:
+        return {}
+    return {
+        "sampling_callback": partial(sample, name),
+        "elicitation_callback": partial(elicit, name),
+        "list_roots_callback": partial(list_roots, name),
+    }
+
 
 @asynccontextmanager
-async def connect(url: str, token: str, mode: str) -> AsyncIterator[Client]:
+async def connect(url: str, token: str, mode: str, answers_as: str | None) -> AsyncIterator[Client]:
     assert mode == "legacy"
     told = Notifications()
 
@@ -104,7 +141,7 @@ async def connect(url: str, token: str, mode: str) -> AsyncIterator[Client]:
     async with (
         httpx.AsyncClient(headers=headers, timeout=60) as http,
         streamable_http_client(url, http_client=http) as (reading, writing, _),
-        ClientSession(reading, writing, message_handler=hear) as session,
+        ClientSession(reading, writing, message_handler=hear, **callbacks(answers_as)) as session,
     ):
         yield Client(session, await session.initialize(), told)
 

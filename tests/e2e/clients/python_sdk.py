@@ -5,12 +5,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 import httpx2
 import mcp
 import mcp_types as types
+from answers import elicited, rooted, sampled
 from conversation import Notifications, converse
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel
@@ -25,6 +27,8 @@ class Client:
         self.client = client
         self.tasks = tasks
         self.modern = client.protocol_version >= "2026"
+        self.meta: Any = None  # goes with every call
+        self.subscriptions: dict[str, anyio.CancelScope] = {}
         self.seen = {
             "version": client.protocol_version,
             "server": plain(client.server_info) if client.server_info else None,
@@ -38,6 +42,9 @@ class Client:
             "complete": self.complete,
             "ping": self.ping,
             "listen": self.listen,
+            "subscribe": self.subscribe,
+            "unsubscribe": self.unsubscribe,
+            "log_level": self.log_level,
             "told": told.wait_for,
         }
 
@@ -66,7 +73,9 @@ class Client:
                 if len(progress) == cancel_after:
                     scope.cancel()
 
-            result = await self.client.call_tool(name, arguments, progress_callback=progressed)
+            result = await self.client.call_tool(
+                name, arguments, progress_callback=progressed, meta=self.meta
+            )
             return {**plain(result), "progress": progress}
         return {"cancelled": True, "progress": progress}
 
@@ -88,20 +97,64 @@ class Client:
     async def listen(self) -> None:
         """Subscribe to list changes; in the legacy era the SDK opened the event stream when it connected."""
         if self.modern:
-            await self.tasks.start(self._listen)
+            changes = ("tools_list_changed", "prompts_list_changed", "resources_list_changed")
+            await self.tasks.start(self._listen, dict.fromkeys(changes, True))
 
-    async def _listen(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        everything = dict.fromkeys(
-            ("tools_list_changed", "prompts_list_changed", "resources_list_changed"), True
-        )
-        async with self.client.listen(**everything) as subscription:
-            task_status.started()
-            async for _ in subscription:
-                pass  # the notification behind it is told to the message handler, too
+    async def _listen(
+        self, to: dict[str, Any], *, task_status: anyio.abc.TaskStatus[anyio.CancelScope]
+    ) -> None:
+        with anyio.CancelScope() as scope:
+            async with self.client.listen(**to) as subscription:
+                task_status.started(scope)
+                async for _ in subscription:
+                    pass  # the notification behind it is told to the message handler, too
+
+    async def subscribe(self, uri: str) -> None:
+        if self.modern:
+            to = {"resource_subscriptions": [uri]}
+            self.subscriptions[uri] = await self.tasks.start(self._listen, to)
+        else:
+            await self.client.subscribe_resource(uri)
+
+    async def unsubscribe(self, uri: str) -> None:
+        if self.modern:
+            self.subscriptions.pop(uri).cancel()
+        else:
+            await self.client.unsubscribe_resource(uri)
+
+    async def log_level(self, level: types.LoggingLevel) -> None:
+        """In the modern era, a level goes with each call."""
+        if self.modern:
+            self.meta = {"io.modelcontextprotocol/logLevel": level}
+        else:
+            await self.client.set_logging_level(level)
+
+
+async def sample(name: str, _context: Any, params: types.CreateMessageRequestParams) -> Any:
+    return types.CreateMessageResult.model_validate(sampled(name, plain(params)))
+
+
+async def elicit(name: str, _context: Any, params: types.ElicitRequestParams) -> Any:
+    return types.ElicitResult.model_validate(elicited(name, plain(params)))
+
+
+async def list_roots(name: str, _context: Any) -> Any:
+    return types.ListRootsResult.model_validate(rooted(name))
+
+
+def callbacks(name: str | None) -> dict[str, Any]:
+    """What answers a server's requests in a client's name; without one, the SDK says it cannot."""
+    if name is None:
+        return {}
+    return {
+        "sampling_callback": partial(sample, name),
+        "elicitation_callback": partial(elicit, name),
+        "list_roots_callback": partial(list_roots, name),
+    }
 
 
 @asynccontextmanager
-async def connect(url: str, token: str, mode: str) -> AsyncIterator[Client]:
+async def connect(url: str, token: str, mode: str, answers_as: str | None) -> AsyncIterator[Client]:
     told = Notifications()
 
     async def hear(message: Any) -> None:
@@ -112,7 +165,12 @@ async def connect(url: str, token: str, mode: str) -> AsyncIterator[Client]:
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         httpx2.AsyncClient(headers=headers, timeout=60) as http,
-        mcp.Client(streamable_http_client(url, http_client=http), mode=mode, message_handler=hear) as client,
+        mcp.Client(
+            streamable_http_client(url, http_client=http),
+            mode=mode,
+            message_handler=hear,
+            **callbacks(answers_as),
+        ) as client,
         anyio.create_task_group() as tasks,
     ):
         yield Client(client, tasks, told)

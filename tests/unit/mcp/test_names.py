@@ -39,3 +39,12 @@ def test_foreign_uris_are_not_unwrapped():
     assert unwrap_uri("file:///etc/passwd") is None
     assert unwrap_uri("fairlead://server") is None
     assert unwrap_uri("fairlead:///x") is None
+
+
+def test_what_a_uri_may_be_a_part_of():
+    assert containers("db://users/7") == ["db://users/7", "db://users/", "db://users", "db://", "db:/", "db:"]
+    assert containers("x") == ["x"]
+    assert "a://b" in containers("a://b?c=d")
+    assert "a://b" in containers("a://b#c")
+    assert "a://b" not in containers("a://bc/d")
+    assert len(containers("/" * 8000)) < 200

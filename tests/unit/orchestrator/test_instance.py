@@ -73,7 +73,7 @@ async def test_a_modern_server_needs_no_handshake():
     assert [message["method"] for message in link.sent] == ["server/discover"]
     assert instance.era is Era.MODERN
     assert instance.negotiated.server["name"] == "m"
-    assert await instance.list_all("tools/list", "tools", timeout=5) == []
+    assert await instance.list_all("tools/list", "tools", timeout=5) == ([], None)
     assert "io.modelcontextprotocol/protocolVersion" in link.sent[-1]["params"]["_meta"]
 
 
@@ -285,7 +285,7 @@ async def test_pages_are_followed_and_an_empty_cursor_is_one():
         return [answer(message, tools=[{"name": name} for name in names], **more)]
 
     instance, _, _ = await start(paged)
-    raws = await instance.list_all("tools/list", "tools", timeout=5)
+    raws, _ = await instance.list_all("tools/list", "tools", timeout=5)
     assert [json.loads(bytes(raw))["name"] for raw in raws] == ["a", "b", "c"]
 
 
@@ -298,7 +298,7 @@ async def test_a_list_that_never_ends_is_cut():
         return [answer(message, tools=[{"name": "a"}], nextCursor="same")]
 
     instance, _, _ = await start(endless)
-    assert len(await instance.list_all("tools/list", "tools", timeout=5)) == 2
+    assert len((await instance.list_all("tools/list", "tools", timeout=5))[0]) == 2
 
 
 async def test_stopping_is_idempotent_and_final():

@@ -50,6 +50,7 @@ def test_exactly_the_operations_of_the_api():
         ("/api/servers/{id}/restart", "post"),
         ("/api/servers/{id}/scale", "post"),
         ("/api/servers/{id}/drain", "post"),
+        ("/api/toolsets", "get"),
         ("/api/load-balancer/status", "get"),
         ("/api/load-balancer/strategy", "post"),
         ("/api/circuit-breakers", "get"),

@@ -25,7 +25,7 @@ import structlog
 from msgspec import UNSET, Raw
 
 from fairlead.mcp.eras import Era
-from fairlead.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, McpError
+from fairlead.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, MISSING_CLIENT_CAPABILITY, McpError
 from fairlead.mcp.messages import (
     Incoming,
     decode_any,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_PARKED: Final = 1000
+GATHER: Final = 0.005  # s, for a server to ask more than one thing
 MAX_ASKED: Final = 64  # of one session
 MAX_ELICITATIONS: Final = 1024  # URL elicitations whose end is not yet known
 URL_ELICITATION_REQUIRED: Final = -32042  # of the legacy era
@@ -117,6 +118,17 @@ class Bridge:
         except McpError as refused:
             request.refuse(refused)
 
+    def for_lack_of(self, exchange: Exchange, raw: bytes | McpError) -> bytes | McpError:
+        """The answer to a call whose client could not do what the server asked for.
+
+        A server that went on without it has answered well; where it failed, a modern client hears why.
+        """
+        if exchange.head.era is Era.LEGACY or not (isinstance(raw, McpError) or _is_error(raw)):
+            return raw
+        lacking: dict[str, Any] = {exchange.lacking: {}}
+        text = f"The server needs a client that can do {exchange.lacking}"
+        return McpError(MISSING_CLIENT_CAPABILITY, text, {"requiredCapabilities": lacking})
+
     # -- asking a legacy client --------------------------------------------------------------------------
 
     def _ask(
@@ -174,8 +186,8 @@ class Bridge:
         parked.asked(request)
         self._gateway.leave(exchange, Outcome.OK)
         exchange.instance = None
-        # What a server asks in one go becomes one answer.
-        asyncio.get_running_loop().call_soon(self._present, parked, exchange)
+        # What a server asks at once becomes one answer.
+        asyncio.get_running_loop().call_later(GATHER, self._present, parked, exchange)
 
     def _present(self, parked: Parked, exchange: Exchange) -> None:
         """Tell the client what the server wants to know."""
@@ -186,6 +198,9 @@ class Bridge:
                 questions[key]["params"] = Raw(request.params)
         if exchange.ended:  # its client went away in between
             self._forget(parked, "the client closed the connection")
+            return
+        if parked.settled or not questions:  # nothing is asked any more
+            self._go_on(parked, exchange)
             return
         left = parked.expires - monotonic()
         state = RequestState(parked.caller, time.time() + left, self._node, parked=parked.number)
@@ -204,7 +219,11 @@ class Bridge:
                 request.answer(one_line(bytes(answers[key])))
         if parked.open_questions():
             self._present(parked, exchange)  # once more what it left out
-            return
+        else:
+            self._go_on(parked, exchange)
+
+    def _go_on(self, parked: Parked, exchange: Exchange) -> None:
+        """The call has a client again."""
         del self._parked[parked.number]
         pool = parked.pool
         self._gateway.enter_call(
@@ -353,6 +372,13 @@ class Bridge:
         session.asked.clear()
         for elicitation in [e for e, whose in self._elicitations.items() if whose is session]:
             del self._elicitations[elicitation]
+
+
+def _is_error(raw: bytes) -> bool:
+    try:
+        return bytes(decode_members(raw).get("isError", Raw(b""))) == b"true"
+    except McpError:
+        return False
 
 
 def caller_of(exchange: Exchange) -> Caller:

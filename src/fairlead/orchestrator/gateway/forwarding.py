@@ -17,6 +17,7 @@ from fairlead.mcp.eras import Era, Meta
 from fairlead.mcp.errors import INVALID_PARAMS, McpError
 from fairlead.mcp.log_levels import more_verbose
 from fairlead.mcp.messages import decode_members, encode_json, join_members
+from fairlead.mcp.param_headers import check_headers, headers_for
 from fairlead.model.errors import ProblemError
 from fairlead.orchestrator.gateway.bridge import caller_of
 from fairlead.orchestrator.gateway.params import mirrored_name, text_member
@@ -40,7 +41,8 @@ class Forwarder:
     def forward(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
         """A request that a server must answer. Raises McpError, ProblemError."""
         gateway = self._gateway
-        exchange.meta, exchange.exposed = meta, mirrored_name(exchange.method, members) or ""
+        exchange.meta, exchange.progress_token = meta, meta.progress_token
+        exchange.exposed = mirrored_name(exchange.method, members) or ""
         pool, name, safe = self._target(exchange, members)
         comes_back = exchange.head.era is Era.MODERN and "requestState" in members
         if comes_back and gateway.bridge.take_up(exchange, members, caller_of(exchange)):
@@ -50,11 +52,14 @@ class Forwarder:
         exchange.need = pool.need(exchange.profile, logs=exchange.log_level is not None)
         gateway.require_room(pool)
         gateway.enter_call(exchange, gateway.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
-        exchange.params, exchange.meta, exchange.name = join_members(dict(members)), meta, name
+        if exchange.method == "tools/call":
+            members.pop("task", None)  # of 2025-11-25: who does not offer it must not heed it
+        exchange.params, exchange.name = join_members(dict(members)), name
         exchange.progress_token = meta.progress_token
-        self._send(exchange, pool)
+        if exchange.method != "resources/read" or not gateway.reads.answer(pool, name, exchange, members):
+            self.send(exchange, pool)
 
-    def _send(self, exchange: Exchange, pool: ServerPool) -> None:
+    def send(self, exchange: Exchange, pool: ServerPool) -> None:
         """Send a call to an instance, now or as soon as there is one."""
         instance = self._preferred(exchange, pool)
         if instance is None and exchange.need is None:
@@ -76,7 +81,7 @@ class Forwarder:
             return
         exchange.params = params
         exchange.prefers = exchange.instance.id if exchange.instance is not None else None
-        self._send(exchange, pool)
+        self.send(exchange, pool)
 
     async def _send_later(self, exchange: Exchange, pool: ServerPool, *, healthy: bool = False) -> None:
         """Wait for an instance, then send; what fails is told to the client."""
@@ -98,7 +103,7 @@ class Forwarder:
             await pool.release(session.key)
         if not exchange.ended:
             exchange.send(instance, pool)
-            instance.deliver_early()
+            instance.questions.deliver_early()
 
     async def _set_level(self, exchange: Exchange, instance: MCPServerInstance) -> None:
         """Have a legacy server say what the client wants to hear.
@@ -136,7 +141,7 @@ class Forwarder:
             # It lives and could not take the call (HTTP 502, say): one that is known to be well is asked.
             self._gateway.wait(exchange, self._send_later(exchange, pool, healthy=True))
         else:
-            self._send(exchange, pool)
+            self.send(exchange, pool)
 
     def call_stuck(self, exchange: Exchange) -> None:
         """The instance that has a call looks hung. Where that is safe, a healthy one is asked, too.
@@ -157,7 +162,7 @@ class Forwarder:
 
         The names in `members` are put back to the server's own.
         """
-        view, method = exchange.head.view, exchange.method
+        view, method = self._gateway.view_for(exchange), exchange.method
         if method == "completion/complete":
             return *self._completion_target(view, members), True
         if method == "resources/read":
@@ -165,12 +170,17 @@ class Forwarder:
             members["uri"] = Raw(encode_json(uri))
             return pool, uri, True
         name = text_member(members, "name")
-        route = (view.tools if method == "tools/call" else view.prompts).get(encode_json(name))
+        route = view.route(method, encode_json(name))
         if route is None:
             if not view.merged:  # the server's list may be behind: let it decide
                 return view.pools[view.endpoint], name, method != "tools/call"
             what = "tool" if method == "tools/call" else "prompt"
             raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
+        if route.mirrored:
+            arguments = members.get("arguments")
+            if exchange.head.routing.name == name:  # else the call was wrapped, and headers tell of that
+                check_headers(route.mirrored, arguments, exchange.head.parameters)
+            exchange.parameters = headers_for(route.mirrored, arguments)
         members["name"] = Raw(route.json_name)
         return route.pool, route.name, route.safe
 

@@ -37,32 +37,47 @@ from fairlead.mcp.messages import (
     decode_any,
     decode_incoming,
     decode_members,
+    encode_json,
     request_id,
     result,
 )
 from fairlead.mcp.messages import error as error_message
-from fairlead.mcp.names import SEPARATOR
-from fairlead.mcp.profiles import read_profile
+from fairlead.mcp.profiles import Profile, read_profile
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
+from fairlead.model.reports import ToolsetStatus
+from fairlead.model.toolset import CALL_TOOL, SEARCH_TOOLS, Toolset
 from fairlead.orchestrator.gateway.bridge import Bridge
+from fairlead.orchestrator.gateway.event_store import MAIN
+from fairlead.orchestrator.gateway.exposure import Plain, Prefixed, Route
 from fairlead.orchestrator.gateway.forwarding import Forwarder
+from fairlead.orchestrator.gateway.freshness import Freshness
 from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
 from fairlead.orchestrator.gateway.head import Head
 from fairlead.orchestrator.gateway.lane import Exchange
+from fairlead.orchestrator.gateway.legacy_sse import LegacySse
 from fairlead.orchestrator.gateway.params import mirrored_name
+from fairlead.orchestrator.gateway.read_cache import ReadCache
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
+from fairlead.orchestrator.gateway.streams import Streams
 from fairlead.orchestrator.gateway.subscriptions import Subscriptions
-from fairlead.orchestrator.gateway.views import Route, View
+from fairlead.orchestrator.gateway.tasks import METHODS as TASK_METHODS
+from fairlead.orchestrator.gateway.tasks import TaskRelay
+from fairlead.orchestrator.gateway.tool_search import search, unwrap_call
+from fairlead.orchestrator.gateway.toolsets import ToolsetView
+from fairlead.orchestrator.gateway.tracing import trace
+from fairlead.orchestrator.gateway.views import View
 from fairlead.orchestrator.metrics import CallStats, MetricsCollector, Outcome
 from fairlead.orchestrator.pool import ServerPool
+from fairlead.ports import Tracer
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
 SHARED: Final = 0.8  # of the room for calls in flight, for whoever comes first
 MAX_WAITING: Final = 1000  # requests that wait for an instance or for first lists
-LIST_TTL: Final = 30_000  # ms a modern client may keep a list; changes are told to those who listen
+LEARN: Final = 10.0  # s, to find out what a server offers to clients of a new profile
+_EVERYTHING: Final = frozenset({"tools", "prompts", "resources"})
 _LISTS: Final = {
     "tools/list": "tools",
     "prompts/list": "prompts",
@@ -106,11 +121,19 @@ class Gateway:
         self._sealer = sealer
         self._limits = ResourceLimits()
         self._limiters: dict[str, Gcra] = {}
-        self._merged = View("", sealer, metrics)
-        self._single: dict[bytes, View] = {}
-        self.subscriptions = Subscriptions(sessions, metrics)
+        self._plain, self._prefixed = Plain(metrics), Prefixed(metrics)
+        self._merged = View("", self._prefixed, sealer)
+        self._single: dict[bytes, View] = {}  # by path
+        self._toolsets: dict[bytes, ToolsetView] = {}  # by path
+        self.tasks = TaskRelay(self, sealer)
+        self.freshness = Freshness()
+        self.reads = ReadCache(metrics)
+        self.subscriptions = Subscriptions(sessions, metrics, self.wait, self.tasks)
+        self.streams = Streams()
+        self.legacy_sse = LegacySse(self)
         self.forwarder = Forwarder(self)
         self.bridge = Bridge(self, sealer)
+        self.tracer: Tracer | None = None
         self.closing = False
         self._tasks = Tasks(self._task_failed)
         self._handlers = self._make_handlers()
@@ -120,11 +143,18 @@ class Gateway:
             **dict.fromkeys(_LISTS, self._list),
             **dict.fromkeys(_FORWARDED, self.forwarder.forward),
         }
-        legacy = {**both, "ping": self._ping, "logging/setLevel": self._set_level}
+        legacy = {
+            **both,
+            "ping": self._ping,
+            "logging/setLevel": self._set_level,
+            "resources/subscribe": self.subscriptions.subscribe,
+            "resources/unsubscribe": self.subscriptions.unsubscribe,
+        }
         modern = {
             **both,
             "server/discover": self._discover,
             "subscriptions/listen": self.subscriptions.listen,
+            **dict.fromkeys(TASK_METHODS, self.tasks.request),
         }
         return {(Era.LEGACY, method): handler for method, handler in legacy.items()} | {
             (Era.MODERN, method): handler for method, handler in modern.items()
@@ -139,14 +169,46 @@ class Gateway:
         """The servers that are there now. Views of those that stay are kept, sessions with them."""
         pools = list(pools)
         self._merged.set_pools(pools)
+        self.freshness.forget()
+        self.subscriptions.set_pools(self._merged.pools)
         before, self._single = self._single, {}
         for pool in pools:
             path = f"/servers/{pool.spec.id}/mcp".encode()
-            view = before.get(path) or View(pool.spec.id, self._sealer, self.metrics)
+            view = before.get(path) or View(pool.spec.id, self._plain, self._sealer)
             view.set_pools([pool])
             self._single[path] = view
         self.known_heads.clear()
-        self.subscriptions.tell_changed(self._merged, frozenset({"tools", "prompts", "resources"}))
+        self.subscriptions.tell_changed(self._merged, _EVERYTHING)
+        for toolset in self._toolsets.values():
+            toolset.set_pools(pools)
+            self.subscriptions.tell_changed(toolset, toolset.tells(_EVERYTHING))
+
+    def set_toolsets(self, toolsets: Mapping[str, Toolset]) -> None:
+        """The toolsets that are there now. Sessions of those that stay are kept, those of the others end."""
+        before, self._toolsets = self._toolsets, {}
+        pools = self._merged.pools.values()
+        for name, toolset in toolsets.items():
+            path = f"/toolsets/{name}/mcp".encode()
+            view = before.pop(path, None)
+            if view is None:
+                view = ToolsetView(name, toolset, self._prefixed, self._sealer)
+                view.set_pools(pools)
+            elif view.toolset != toolset:
+                view.change(toolset, pools)
+                self.subscriptions.tell_changed(view, _EVERYTHING)
+            self._toolsets[path] = view
+        self.known_heads.clear()
+        self.freshness.forget()
+        for gone in before.values():
+            self.subscriptions.end_of_view(gone)
+            for session in self.sessions:
+                if session.endpoint == gone.endpoint:
+                    self.close_session(session)
+
+    def forget_variants(self) -> None:
+        """Servers may have new versions, which offer other things to clients that can be asked more."""
+        for view in (self._merged, *self._single.values(), *self._toolsets.values()):
+            view.forget_variants()
 
     def set_policy(self, policy: AdmissionPolicy) -> None:
         """New tokens, hosts or origins, in force from now on: streams of revoked tokens end, too."""
@@ -168,28 +230,48 @@ class Gateway:
         self.known_heads.clear()
 
     def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None:
-        """A server's lists are new."""
+        """A server's lists are new, or how long they may be kept."""
+        self.freshness.forget()
+        if not kinds.isdisjoint(("resources", "templates")):
+            self.reads.forget(pool.spec.id)
+        if not kinds:
+            return
         for view in (self._merged, self._single.get(f"/servers/{pool.spec.id}/mcp".encode())):
             if view is not None and pool.spec.id in view.pools:
                 view.refresh(pool)
                 self.subscriptions.tell_changed(view, kinds)
+        for toolset in self._toolsets.values():
+            if pool.spec.id in toolset.pools:
+                toolset.refresh(pool)
+                self.subscriptions.tell_changed(toolset, toolset.tells(kinds))
+
+    def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
+        """A server says that a resource of its own has changed; `key` as in `PoolListener`."""
+        self.reads.forget(pool.spec.id, uri)
+        self.subscriptions.resource_updated(pool, uri, key)
 
     # -- what the lane asks ------------------------------------------------------------------------------
 
     def view_of(self, path: bytes) -> View | Problem | None:
-        """The endpoint at a path; a Problem for a server that is not there; None for what is not MCP."""
+        """The endpoint at a path; a Problem for one that is not there; None for what is not MCP."""
         if path == b"/mcp":
             return self._merged
-        if not (path.startswith(b"/servers/") and path.endswith(b"/mcp") and path.count(b"/") == 3):
-            return None
-        view = self._single.get(path)
+        view = self._single.get(path) or self._toolsets.get(path)
         if view is not None:
             return view
-        name = path[len(b"/servers/") : -len(b"/mcp")].decode("latin-1")
-        known = ", ".join(sorted(self._merged.pools)) or "none"
-        return Problem(
-            "unknown-server", "No such server", f"no server {name!r}; there are: {known}", 404, Fault.CLIENT
-        )
+        match path.split(b"/"):
+            case [b"", b"servers", name, b"mcp"]:
+                return _unknown("server", name, self._merged.pools)
+            case [b"", b"toolsets", name, b"mcp"]:
+                return _unknown("toolset", name, [toolset.name for toolset in self._toolsets.values()])
+        return None
+
+    def view_for(self, exchange: Exchange) -> View:
+        """What the client of a request sees of its endpoint."""
+        return exchange.head.view.variant(exchange.profile)
+
+    def toolsets(self) -> list[ToolsetStatus]:
+        return [toolset.status() for toolset in self._toolsets.values()]
 
     def limiter(self, principal: str) -> Gcra:
         """The request rate of a principal."""
@@ -202,7 +284,9 @@ class Gateway:
         return limiter
 
     def find_session(self, session_id: str | None, principal: str, endpoint: str) -> Session | None:
-        return None if session_id is None else self.sessions.find(session_id, principal, endpoint)
+        """The live session of the streamable transport that a head names."""
+        session = None if session_id is None else self.sessions.find(session_id, principal, endpoint)
+        return None if session is None or session.over_sse else session
 
     def remember(self, head_bytes: bytes, head: Head) -> None:
         """Know these bytes of a head from now on; the oldest ones make room."""
@@ -267,6 +351,8 @@ class Gateway:
         exchange.safe = safe
         if exchange.head.view.merged:
             exchange.server = pool.spec.id
+        if self.tracer is not None:
+            trace(self.tracer, exchange)
 
     def leave(self, exchange: Exchange, outcome: Outcome) -> None:
         """A call has ended."""
@@ -275,6 +361,9 @@ class Gateway:
         stats, exchange.stats = exchange.stats, None
         if stats is not None:
             stats.record(monotonic() - exchange.started, outcome)
+        if exchange.span is not None:
+            exchange.span.end(outcome)
+            exchange.span = None
         session = exchange.head.session
         if session is not None and session.calls.get(exchange.id) is exchange:
             del session.calls[exchange.id]
@@ -306,10 +395,24 @@ class Gateway:
 
     def lost(self, exchange: Exchange) -> None:
         """The client of an exchange has gone. Modern: that cancels. Legacy: it does not."""
-        exchange.lane = None
-        self.subscriptions.end(exchange)
+        exchange.lost()
         if exchange.head.era is Era.MODERN:
+            self.subscriptions.end(exchange)
             exchange.cancel("the client closed the connection")
+        elif exchange.head.over_sse:
+            session = exchange.head.session
+            if session is not None and session.stream is exchange:
+                self.close_session(session)
+        else:
+            self.streams.lost(exchange)
+
+    def wind_up(self, exchange: Exchange) -> None:
+        """The service stops: a stream ends now that nobody waits at for an answer."""
+        stream = exchange.stream
+        if exchange.method != "GET":
+            self.subscriptions.end(exchange)
+        elif stream is None or stream.number == MAIN:
+            exchange.hang_up()
 
     # -- messages ----------------------------------------------------------------------------------------
 
@@ -329,8 +432,11 @@ class Gateway:
         if exchange.head.era is Era.LEGACY and message.method == "initialize":
             self._initialize(exchange, members)
             return
+        exchange.meta = meta
         self.check_caller(exchange, meta, mirrored_name(message.method, members))
         handler = self._handlers.get((exchange.head.era, message.method))
+        if exchange.head.view.searches and message.method == "tools/call":
+            handler = self._search_or_call(members)
         if handler is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {message.method[:200]}")
         if may_wait and (coming := self._must_wait_for(exchange, members)):
@@ -340,7 +446,7 @@ class Gateway:
 
     async def _dispatch_later(self, exchange: Exchange, message: Incoming, coming: list[ServerPool]) -> None:
         """A client that comes while servers start for the first time sees all of them, or waits in vain."""
-        await asyncio.gather(*(pool.settled.wait() for pool in coming))
+        await asyncio.gather(*(_known(pool, exchange.profile) for pool in coming))
         if exchange.ended:
             return
         try:
@@ -352,14 +458,19 @@ class Gateway:
 
     def _must_wait_for(self, exchange: Exchange, members: dict[str, Raw]) -> list[ServerPool]:
         """The servers whose first lists may change this answer; never long, since they settle in time."""
-        coming = exchange.head.view.coming() if len(self._tasks) < MAX_WAITING else []
-        if not coming or exchange.method in _LISTS:
-            return coming
-        name = bytes(members.get("name", Raw(b"")))
-        known = exchange.head.view.tools if exchange.method == "tools/call" else exchange.head.view.prompts
-        if exchange.method not in ("tools/call", "prompts/get") or name in known:
+        view, method = exchange.head.view, exchange.method
+        name = mirrored_name(method, members)
+        if len(self._tasks) >= MAX_WAITING:
             return []
-        return [pool for pool in coming if name.startswith(f'"{pool.spec.id}{SEPARATOR}'.encode())]
+        if method in _LISTS or (view.searches and name == SEARCH_TOOLS):
+            return view.coming(exchange.profile)
+        if name is None or method not in ("tools/call", "prompts/get") or not view.merged:
+            return []  # a single server decides by itself
+        if view.route(method, encode_json(name)) is not None:
+            return []
+        coming = [p for p in view.coming(exchange.profile) if view.exposure.may_have(p.spec.id, name)]
+        known = coming and self.view_for(exchange).route(method, encode_json(name))
+        return [] if known else coming
 
     def wait(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
         """Go on with a request in a task that ends with it; a client can cancel it meanwhile."""
@@ -408,8 +519,11 @@ class Gateway:
         head = exchange.head
         version = eras.negotiate_legacy(decode_any(members.get("protocolVersion", Raw(b"null"))))
         profile = read_profile(bytes(members.get("capabilities", Raw(b"{}"))))
-        endpoint = head.view.endpoint
-        session = self.sessions.create(head.principal, endpoint, version, exchange.started, profile)
+        endpoint, session = head.view.endpoint, head.session
+        if head.over_sse and session is not None:
+            self.legacy_sse.begin(session, version, profile)
+        else:
+            session = self.sessions.create(head.principal, endpoint, version, exchange.started, profile)
         answer = result(exchange.id, initialize_result(head.view, version))
         exchange.finish(200, answer, b"mcp-session-id: %b\r\n" % session.id.encode())
 
@@ -429,23 +543,46 @@ class Gateway:
         cursor = decode_any(members.get("cursor", Raw(b"null")))
         if cursor is not None and not isinstance(cursor, str):
             raise McpError(INVALID_PARAMS, "Invalid cursor: it must be a string")
-        page = exchange.head.view.page(_LISTS[exchange.method], cursor)
+        page = self.view_for(exchange).page(_LISTS[exchange.method], cursor)
+        kept = self.freshness.of(exchange.head.view, _LISTS[exchange.method], exchange.started)
         if exchange.head.era is Era.MODERN:
-            page += b',"resultType":"complete","ttlMs":%d,"cacheScope":"private"' % LIST_TTL
+            page += b',"resultType":"complete",' + kept.members()
         exchange.finish(200, result(exchange.id, b"{" + page + b"}"))
+
+    def _search_or_call(self, members: dict[str, Raw]) -> Handler:
+        """Of a toolset that searches; what `call_tool` wraps takes its place in `members`."""
+        name = mirrored_name("tools/call", members)
+        if name == SEARCH_TOOLS:
+            return self._search
+        if name == CALL_TOOL:
+            unwrap_call(members)
+        return self.forwarder.forward
+
+    def _search(self, exchange: Exchange, members: dict[str, Raw], meta: Meta) -> None:
+        view = self.view_for(exchange)
+        assert isinstance(view, ToolsetView)
+        self.wait(exchange, search(exchange, view.finder, members))
 
     # -- streams and ends of sessions --------------------------------------------------------------------
 
     def open_stream(self, exchange: Exchange) -> None:
-        """GET: the session's stream for what the server says by itself."""
+        """GET: the session's stream for what is said unasked, or one that broke off."""
         exchange.method = "GET"
+        if exchange.head.over_sse:
+            self.legacy_sse.open(exchange)
+            return
         session = self._session_or_refuse(exchange)
         if session is None:
             return
-        if exchange.head.accepts_stream:
-            self.subscriptions.open(session, exchange)
-        else:
+        if not exchange.head.accepts_stream:
             exchange.respond(406)
+            return
+        try:
+            gap = self.streams.open(session, exchange, exchange.head.last_event_id)
+        except McpError as refused:
+            exchange.fail(refused)
+        else:
+            self.subscriptions.opened(session, gap=gap)
 
     def end_session(self, exchange: Exchange) -> None:
         """DELETE: the client ends its session."""
@@ -473,8 +610,8 @@ class Gateway:
         self.bridge.forget_session(session)
         for call in list(session.calls.values()):
             call.cancel("its session has ended")
-        if session.stream is not None:
-            self.subscriptions.end(session.stream)
+        self.streams.close(session)
+        self.subscriptions.forget(session)
         for pool in self._merged.pools.values():
             if pool.holds(session.key):
                 self._tasks.spawn(pool.release(session.key), f"release {session.id[:8]} {pool.spec.id}")
@@ -484,6 +621,7 @@ class Gateway:
     def tick(self, now: float) -> None:
         """About once a second: end the sessions that nobody used for long. `now` is loop time."""
         self.bridge.tick(now)
+        self.streams.tick(now)
         for session in self.sessions.idle(now):
             LOG.info("session expired", session=session.id[:8])
             self.close_session(session)
@@ -496,6 +634,19 @@ class Gateway:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         LOG.error("task failed", task=name, exc_info=error)
+
+
+async def _known(pool: ServerPool, profile: Profile) -> None:
+    """Until the server has shown what it offers to clients of this profile, or cannot."""
+    await pool.settled.wait()
+    if profile and pool.catalogue_for(profile) is None:
+        await pool.learn(profile, timeout=LEARN)
+
+
+def _unknown(what: str, name: bytes, known: Iterable[str]) -> Problem:
+    there = ", ".join(sorted(known)) or "none"
+    detail = f"no {what} {name.decode('latin-1')[:100]!r}; there are: {there}"
+    return Problem(f"unknown-{what}", f"No such {what}", detail, 404, Fault.CLIENT)
 
 
 def _no_session(head: Head) -> McpError:

@@ -9,12 +9,17 @@ from fairlead.core.admission import SECURITY_HEADERS, Headers
 from fairlead.core.ratelimit import Gcra
 from fairlead.mcp.eras import Era, RoutingHeaders, era_of_header
 from fairlead.mcp.headers import decode_header_value
+from fairlead.mcp.param_headers import PREFIX, Pairs
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.sessions import Session
     from fairlead.orchestrator.gateway.views import View
 
+_PARAMETER: Final = PREFIX.lower().encode()
 _MODERN_ONCE: Final = frozenset({b"mcp-protocol-version", b"mcp-method", b"mcp-name", b"mcp-session-id"})
+
+
+MESSAGES: Final = b"/messages"  # where clients of HTTP+SSE (2024-11-05) post
 
 
 class BadHeadError(Exception):
@@ -59,6 +64,16 @@ class Head:
     accepts_json: bool
     accepts_stream: bool
     tails: Tails
+    parameters: Pairs = ()  # `Mcp-Param-*`, of a modern client
+    last_event_id: str = ""  # of a GET that takes up a stream
+    over_sse: bool = False  # the transport of 2024-11-05
+
+
+def twin_of(path: bytes) -> bytes:
+    """Where the streamable transport serves what HTTP+SSE serves at this path; other paths as they are."""
+    if path == MESSAGES:
+        return b"/mcp"
+    return path[:-3] + b"mcp" if path.endswith(b"/sse") else path
 
 
 def routing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[Era, RoutingHeaders, str | None]:
@@ -76,6 +91,20 @@ def routing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[Era, RoutingHea
         decode_header_value(seen[b"mcp-name"]) if b"mcp-name" in seen else None,
     )
     return era_of_header(version), routing, seen.get(b"mcp-session-id")
+
+
+def parameter_headers(headers: list[tuple[bytes, bytes]]) -> Pairs:
+    """`Mcp-Param-*`: names in lower case, values as they came but for white space around them."""
+    return tuple(
+        (name.decode("ascii"), value.decode("latin-1").strip(" \t"))
+        for name, value in headers
+        if name.startswith(_PARAMETER)
+    )
+
+
+def last_event_id(headers: list[tuple[bytes, bytes]]) -> str:
+    """`Last-Event-ID`, empty where there is none."""
+    return next((value.decode("latin-1").strip() for name, value in headers if name == b"last-event-id"), "")
 
 
 def accepted(headers: list[tuple[bytes, bytes]]) -> tuple[bool, bool]:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,21 +55,28 @@ from fairlead.mcp.messages import (
     request_id,
     result,
 )
-from fairlead.mcp.profiles import Profile
+from fairlead.mcp.param_headers import Pairs
+from fairlead.mcp.profiles import CAPABILITY_OF, Profile
 from fairlead.mcp.rewrite import wrap_uris
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.bridge import URL_ELICITATION_REQUIRED
+from fairlead.orchestrator.gateway.event_store import Stream
 from fairlead.orchestrator.gateway.head import (
     BadHeadError,
     Head,
     accepted,
     answer_tails,
     encode_headers,
+    last_event_id,
+    parameter_headers,
     require_json_body,
     routing_headers,
+    twin_of,
 )
-from fairlead.orchestrator.instance import GATEWAY_INFO, MCPServerInstance
+from fairlead.orchestrator.gateway.tracing import TracedCall
+from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.metrics import CallStats, Outcome
+from fairlead.orchestrator.negotiation import GATEWAY_INFO
 from fairlead.orchestrator.replies import Failure, FailureKind, result_of
 from fairlead.orchestrator.server_requests import ServerRequest
 
@@ -102,12 +110,14 @@ class Exchange:
 
     __slots__ = (
         "_ended", "_held", "_streaming", "earlier", "exposed", "furthest", "gateway", "head", "id",
-        "instance", "lane", "meta", "method", "name", "need", "number", "params", "pool", "prefers",
-        "progress_token", "replays", "rounds", "safe", "server", "started", "stats", "waiting",
+        "instance", "keep", "lacking", "lane", "meta", "method", "name", "need", "number", "parameters", "params",
+        "pool", "prefers", "progress_token", "replays", "rounds", "safe", "server", "span", "started",
+        "stats", "stream", "waiting",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, head: Head, started: float) -> None:
-        self.lane: Lane | None = lane  # None once the client has gone
+        self.lane: Lane | None = lane  # None once the client has gone, or the stream goes on elsewhere
+        self.stream: Stream | None = None  # of a legacy session: what is said is kept, and can be resumed
         self.gateway = lane.gateway
         self.head = head
         self.started = started  # loop time, s; not rounded as uvloop's own is
@@ -119,8 +129,10 @@ class Exchange:
         self.meta = NO_META
         self.name = ""  # the server's own, of the tool, prompt or resource
         self.exposed = ""  # the same as the client says it
+        self.parameters: Pairs = ()  # arguments that headers repeat
         self.need: Need | None = None  # what its instance must be able to ask the client
         self.prefers: str | None = None  # the instance that began it, in an earlier round
+        self.lacking = ""  # the capability that its client would have needed
         self.rounds: Rounds | None = None  # of a modern server that needs input of a legacy client
         self.safe = False  # the call does no harm when it happens twice
         self.replays = 0
@@ -128,8 +140,10 @@ class Exchange:
         self.instance: MCPServerInstance | None = None
         self.number = 0  # the instance's number for it
         self.earlier: tuple[tuple[MCPServerInstance, int], ...] = ()  # that may still answer, too
+        self.keep: Callable[[bytes], None] | None = None  # what is to be kept for others gets the result
         self.waiting: asyncio.Task[None] | None = None  # for an instance, or for the first lists
         self.server: str | None = None  # whose URIs must be wrapped
+        self.span: TracedCall | None = None  # while it is in flight, where calls are traced
         self.progress_token: bytes | None = None
         self._streaming = False
         self._ended = False
@@ -166,7 +180,9 @@ class Exchange:
             params = b'%b%b"_meta":%b}' % (params[:-1], comma, upstream_meta)
         self.instance = instance
         deadline = self.started + pool.spec.timeouts.call
-        self.number = instance.forward(self.method, params, self, deadline=deadline, name=self.name)
+        self.number = instance.forward(
+            self.method, params, self, deadline=deadline, name=self.name, parameters=self.parameters
+        )
 
     # -- the reply of an instance ------------------------------------------------------------------------
 
@@ -177,14 +193,22 @@ class Exchange:
             self._forget_others()
         head = self.head
         raw = result_of(message)
+        if self.lacking:
+            raw = self.gateway.bridge.for_lack_of(self, raw)
         if isinstance(raw, McpError):
             if raw.code == URL_ELICITATION_REQUIRED and self.gateway.bridge.url_required(self, raw):
                 return
+            if self.span is not None:
+                self.span.failed(raw)
             self._leave(Outcome.RPC_ERROR)
             self.fail(raw)
             return
         if b'"input_required"' in raw and self.gateway.bridge.needs_input(self, raw):
             return
+        if self.keep is not None:
+            self.keep(raw)
+        if self.meta.tasks and b'"taskId"' in raw:
+            raw = self.gateway.tasks.relay(self, raw)
         self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK)
         if self.server is not None:
             raw = wrap_uris(self.method, raw, self.server)
@@ -202,6 +226,9 @@ class Exchange:
 
     def asked(self, request: ServerRequest) -> None:
         self.gateway.bridge.asked(self, request)
+
+    def unable(self, method: str) -> None:
+        self.lacking = CAPABILITY_OF.get(method, "")
 
     def told(self, method: str, params: bytes) -> None:
         if not self._ended and self.head.accepts_stream and self._hears(params):
@@ -229,8 +256,11 @@ class Exchange:
     def give_up(self, failure: Failure, not_replayed: str = "") -> None:
         """End with a failure that cannot be mended; `not_replayed` says why not."""
         timed_out = failure.kind is FailureKind.TIMED_OUT
+        error = failure.as_error(not_replayed)
+        if self.span is not None:
+            self.span.failed(error)
         self._leave(Outcome.TIMEOUT if timed_out else Outcome.UPSTREAM_FAILED)
-        self.fail(failure.as_error(not_replayed))
+        self.fail(error)
 
     def attempts(self) -> list[tuple[MCPServerInstance, int]]:
         """Where the call is on its way now."""
@@ -334,27 +364,56 @@ class Exchange:
         if self._ended:
             return
         if not self._streaming:
-            self._streaming = True
-            self._write(STATUS_LINE[200] + extra + self.head.tails.stream, last=False)
-        self._chunk(b"event: message\ndata: " + one_line(message) + b"\n\n")
+            self.open(extra)
+            session = self.head.session
+            if session is not None and self.head.era is Era.LEGACY and self.lane is not None:
+                self.stream = self.gateway.streams.begin(self, session)
+        if self.stream is not None:
+            self.gateway.streams.say(self.stream, one_line(message))
+        else:
+            self.chunk(b"event: message\ndata: " + one_line(message) + b"\n\n")
 
     def comment(self) -> None:
         """A keep-alive that no client sees as a message."""
         if self._streaming and not self._ended:
-            self._chunk(b": keep-alive\n\n")
+            self.chunk(b": keep-alive\n\n")
 
-    def open(self) -> None:
-        """Begin the stream now, with nothing to say yet."""
+    def open(self, extra: bytes = b"") -> None:
+        """Begin an event stream, with nothing to say yet."""
         self._streaming = True
-        self._write(STATUS_LINE[200] + self.head.tails.stream, last=False)
+        if self.lane is not None:
+            self.gateway.metrics.streams += 1
+            self._write(STATUS_LINE[200] + extra + self.head.tails.stream, last=False)
 
     def end(self) -> None:
-        """End the stream."""
+        """End the stream, on whichever connection it is by now."""
         if not self._ended:
             self._ended = True
-            self._write(b"0\r\n\r\n" if self.head.chunked_answers else b"", last=True)
+            if self.stream is not None:
+                self.gateway.streams.end(self.stream)
+            else:
+                self.hang_up()
 
-    def _chunk(self, data: bytes) -> None:
+    def hang_up(self) -> None:
+        """End the stream on this connection; it may go on elsewhere."""
+        lane = self.lane
+        if lane is not None:
+            self.lost()
+            lane.write(self, b"0\r\n\r\n" if self.head.chunked_answers else b"", last=True)
+
+    def lost(self) -> None:
+        """The connection does not carry it any more."""
+        if self._streaming and self.lane is not None:
+            self.gateway.metrics.streams -= 1
+        self.lane = None
+
+    @property
+    def reachable(self) -> bool:
+        """Whether its client can be told anything on its stream, if only when it comes back."""
+        return not self._ended and (self.lane is not None or self.stream is not None)
+
+    def chunk(self, data: bytes) -> None:
+        """Bytes of the stream, as they are."""
         if self.head.chunked_answers:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._write(data, last=False)
@@ -563,7 +622,7 @@ class Lane(HttpToolsProtocol):
             return
         try:
             self.url = _origin_form(self.url, self.headers)
-            view = self.gateway.view_of(self.url.partition(b"?")[0])
+            view = self.gateway.view_of(twin_of(self.url.partition(b"?")[0]))
             if view is None:
                 self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
                 super().on_headers_complete()
@@ -623,6 +682,7 @@ class Lane(HttpToolsProtocol):
             and b"\nexpect:" not in lowered
             and b"\nupgrade:" not in lowered
             and (head.session_id is None) == (head.session is None)
+            and not head.parameters  # they change from call to call
         )
 
     # == admission =======================================================================================
@@ -669,13 +729,18 @@ class Lane(HttpToolsProtocol):
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
         if self.expect_100_continue and http11 and not self._slots:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return Head(
+        admitted = Head(
             view=view, method=method, principal=principal, limiter=gateway.limiter(principal), era=era,
             routing=routing, session_id=session_id, session=session,
             key=session.key if session is not None else f"principal:{principal}",
             length=length, keep_alive=keep_alive, chunked_answers=http11, accepts_json=accepts_json,
             accepts_stream=accepts_stream, tails=tails,
+            parameters=parameter_headers(headers) if era is Era.MODERN else (),
+            last_event_id=last_event_id(headers) if method == b"GET" else "",
         )  # fmt: skip
+        if twin_of(path) != path:
+            gateway.legacy_sse.settle(admitted, self.url)
+        return admitted
 
     # == a request =======================================================================================
 
@@ -688,6 +753,9 @@ class Lane(HttpToolsProtocol):
         exchange = Exchange(self, head, now)
         self._slots.append(exchange)
         try:
+            if head.over_sse:
+                gateway.legacy_sse.post(exchange, body)
+                return
             if (wait := head.limiter.admit(now)) > 0.0:
                 gateway.refuse_rate(exchange, body, wait)
                 return
@@ -710,7 +778,7 @@ class Lane(HttpToolsProtocol):
         if call is None:
             return False
         route = head.view.tools.get(bytes(call.name))
-        if route is None:
+        if route is None or route.mirrored:
             return False
         exchange.id = request_id(message)
         exchange.method = "tools/call"
@@ -725,7 +793,7 @@ class Lane(HttpToolsProtocol):
         arguments = b',"arguments":' + one_line(bytes(call.arguments)) if call.arguments is not UNSET else b""
         self.gateway.enter(exchange, route)
         exchange.forward(
-            instance, route.pool, b'{"name":%b%b}' % (route.json_name, arguments), meta, route.name
+            instance, route.pool, b'{"name":%b%b}' % (route.json_name, arguments), exchange.meta, route.name
         )
         return True
 
@@ -755,7 +823,7 @@ class Lane(HttpToolsProtocol):
         if last:
             slots.popleft()
             self._after(exchange.head.keep_alive)
-        elif self._write_paused and self.transport.get_write_buffer_size() > MAX_HELD:
+        elif self._write_paused and self.transport.get_write_buffer_size() - len(data) > MAX_HELD:
             self._abort()  # a stream that nobody reads
 
     def _after(self, keep_alive: bool) -> None:
@@ -772,7 +840,7 @@ class Lane(HttpToolsProtocol):
             if type(first) is Exchange:
                 if held := first.take_held():
                     self.transport.write(held)
-                if not first.ended:
+                if first.lane is not None and not first.ended:
                     return
                 self._slots.popleft()
                 if not first.head.keep_alive:
@@ -916,7 +984,7 @@ class Lane(HttpToolsProtocol):
             if type(slot) is AppTurn:
                 slot.cycle.keep_alive = False
             elif type(slot) is Exchange and slot.instance is None:
-                self.gateway.subscriptions.end(slot)
+                self.gateway.wind_up(slot)
         if not self._slots:
             self.loop.call_later(LAST_CALL, self._close_idle)
 

@@ -62,6 +62,11 @@ class Parked:
         elif not self.instance.reattach(self.call, exchange, deadline=deadline):
             exchange.cancel("its call is not in flight any more")
 
+    @property
+    def settled(self) -> bool:
+        """Its answer is there, or there will be none."""
+        return self._outcome is not None
+
     def open_questions(self) -> dict[str, ServerRequest]:
         """What still waits for an answer."""
         return {key: request for key, request in self.questions.items() if not request.done}
@@ -84,6 +89,9 @@ class Parked:
     def asked(self, request: ServerRequest) -> None:
         self._said += 1
         self.questions[f"{request.method.partition('/')[0]}-{self._said}"] = request
+
+    def unable(self, method: str) -> None:
+        pass  # its client said what it can, and has not changed
 
     def told(self, method: str, params: bytes) -> None:
         pass  # nobody listens

@@ -17,6 +17,7 @@ from fairlead.mcp.messages import Incoming
 from fairlead.mcp.profiles import NOBODY, Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
 from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.orchestrator.gateway.event_store import Shelf
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.lane import Exchange
@@ -37,9 +38,12 @@ class Session:
         "id",
         "key",
         "log_level",
+        "over_sse",
         "principal",
         "profile",
+        "shelf",
         "stream",
+        "updated",
         "used",
         "version",
     )
@@ -57,9 +61,12 @@ class Session:
         self.key = f"session:{session_id[:24]}"
         self.used = self.born = 0.0
         self.ended = False
+        self.over_sse = False  # the transport of 2024-11-05: it ends with its stream
         self.calls: dict[bytes, Exchange] = {}  # the client's request id -> the call in flight
-        self.stream: Exchange | None = None  # its open GET stream
+        self.stream: Exchange | None = None  # its GET stream, for a while also without a connection
+        self.shelf: Shelf | None = None  # what is kept of its streams, once it has had any
         self.changed: set[str] | None = None  # lists that changed while there was no stream
+        self.updated: set[str] | None = None  # resources that did, of those that it subscribed to
 
     def as_modern(self, meta: Meta) -> Meta:
         """What a modern server must hear in each request of this client, which said it once."""
@@ -105,8 +112,13 @@ class SessionTable:
 
     def find(self, session_id: str, principal: str, endpoint: str) -> Session | None:
         """The live session with this id, if it belongs to this principal and endpoint."""
+        session = self.named(session_id, principal)
+        return None if session is None or session.endpoint != endpoint else session
+
+    def named(self, session_id: str, principal: str) -> Session | None:
+        """The same at whichever endpoint it is."""
         session = self._sessions.get(session_id)
-        if session is None or (session.principal, session.endpoint) != (principal, endpoint):
+        if session is None or session.principal != principal:
             return None
         try:
             claims = open_session(self._sealer, session_id)
@@ -128,9 +140,8 @@ class SessionTable:
 
         `now` is loop time. What waits for an answer or listens counts as used.
         """
+        for session in self._sessions.values():
+            if session.calls or session.stream is not None:
+                session.used = now  # from its end on it has the whole time
         before, born = now - self._idle, now - LONGEST_LIFE
-        return [
-            session
-            for session in self._sessions.values()
-            if session.born < born or (session.used < before and not session.calls and session.stream is None)
-        ]
+        return [s for s in self._sessions.values() if s.born < born or s.used < before]

@@ -2,114 +2,139 @@
 
 A view keeps, for every server, the items as they leave (renamed, URIs wrapped), made once when the server's
 catalogue changes, and joins them to pages on demand. Routing is a look-up of the name's JSON bytes.
+
+Servers may offer more to clients that can be asked more. What clients of such a profile see is a *variant* of
+the view: made when the first of them comes, sharing with the view itself whatever is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Final, Self
 
 import msgspec
-from msgspec import Raw
 
-from fairlead.core.retry import is_safe_tool
-from fairlead.mcp.contracts import annotations_of
 from fairlead.mcp.errors import INVALID_PARAMS, McpError
-from fairlead.mcp.messages import decode_members, encode_json, join_members
-from fairlead.mcp.names import exposed_name, unwrap_uri, wrap_uri
+from fairlead.mcp.messages import encode_json
+from fairlead.mcp.names import unwrap_uri
+from fairlead.mcp.profiles import Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer
-from fairlead.orchestrator.catalogue import LISTINGS, Item
-from fairlead.orchestrator.metrics import CallStats, MetricsCollector
+from fairlead.orchestrator.catalogue import LISTINGS
+from fairlead.orchestrator.gateway.exposure import Exposure, Part, Route, Routes, Shown
 from fairlead.orchestrator.pool import ServerPool
 
 PAGE: Final = 1000  # items; many clients never ask for a second page
 
 
-class Route:
-    """Where a tool or prompt of the view leads. `json_name` is the server's own name as JSON."""
-
-    __slots__ = ("exposed", "json_name", "name", "pool", "safe", "stats")
-
-    def __init__(self, pool: ServerPool, name: str, exposed: str, stats: CallStats, *, safe: bool) -> None:
-        self.pool = pool
-        self.name = name
-        self.exposed = exposed
-        self.safe = safe  # it does no harm when it happens twice
-        self.json_name = encode_json(name)
-        self.stats = stats
-
-    def __repr__(self) -> str:
-        return f"<Route {self.exposed} -> {self.pool.spec.id}:{self.name}>"
-
-
 class View:
-    """One endpoint: `/mcp` (`merged`), or `/servers/{id}/mcp`."""
+    """One endpoint: `/mcp`, `/servers/{id}/mcp` or a toolset's."""
 
-    def __init__(self, endpoint: str, sealer: Sealer, metrics: MetricsCollector) -> None:
-        self.endpoint = endpoint  # "" for the merged one, else the server's id
-        self.tools: dict[bytes, Route] = {}  # by the exposed name as JSON
-        self.prompts: dict[bytes, Route] = {}
+    def __init__(self, endpoint: str, exposure: Exposure, sealer: Sealer) -> None:
+        self.endpoint = endpoint  # "" for all servers, a server's id, or toolset:NAME
+        self.exposure = exposure
+        self.description = ""  # what it is for, where somebody said so
+        self.searches = False  # it lists two tools that find and call the others
+        self.tools: Routes = {}  # by the exposed name as JSON
+        self.prompts: Routes = {}
         self.pools: dict[str, ServerPool] = {}
         self._sealer = sealer
-        self._metrics = metrics
-        self._parts: dict[str, dict[str, list[tuple[str, bytes]]]] = {}  # server -> kind -> (key, item)
+        self._parts: dict[str, Part] = {}
         self._pages: dict[tuple[str, str], bytes] = {}
+        self._variants: dict[str, Self] = {}  # by the profile's key; itself where nothing differs
 
     def __repr__(self) -> str:
         return f"<View {self.endpoint or 'merged'} servers={len(self.pools)} tools={len(self.tools)}>"
 
     @property
     def merged(self) -> bool:
-        return not self.endpoint
+        """Whether names and URIs say whose they are; else there is one server."""
+        return self.exposure.merges
 
     # -- being kept up to date ---------------------------------------------------------------------------
 
     def set_pools(self, pools: Iterable[ServerPool]) -> None:
         """The servers that the view shows, in their order."""
         self.pools = {pool.spec.id: pool for pool in pools}
-        self._parts = {server: {} for server in self.pools}
-        self.tools.clear()
-        self.prompts.clear()
-        for pool in self.pools.values():
-            self.refresh(pool)
+        self._parts = {}
+        self.tools, self.prompts = {}, {}
+        self._take({server: self._part(pool) for server, pool in self.pools.items()})
 
     def refresh(self, pool: ServerPool) -> None:
         """One server's catalogue has changed: its own items and routes are made anew, the others' stay."""
-        server = pool.spec.id
-        before = self._parts[server]
-        for key, _ in before.get("tools", ()):
-            self.tools.pop(encode_json(key), None)
-        for key, _ in before.get("prompts", ()):
-            self.prompts.pop(encode_json(key), None)
-        self._parts[server] = {
-            kind: [self._expose(server, kind, item) for item in pool.catalogue.items(kind)]
-            for kind in LISTINGS
-        }
-        self.tools.update(self._routes(pool, "tools", "tools/call"))
-        self.prompts.update(self._routes(pool, "prompts", "prompts/get"))
-        self._pages.clear()
+        self._take({pool.spec.id: self._part(pool)})
 
-    def _expose(self, server: str, kind: str, item: Item) -> tuple[str, bytes]:
-        if not self.merged:
-            return item.key, item.raw
-        listing = LISTINGS[kind]
-        key = (exposed_name if listing.key == "name" else wrap_uri)(server, item.key)
-        members: dict[str, Raw | bytes] = dict(decode_members(item.raw))
-        members[listing.key] = encode_json(key)
-        return key, join_members(members)
+    def _part(self, pool: ServerPool) -> Part:
+        return self.exposure.part(pool, pool.catalogue)
 
-    def _routes(self, pool: ServerPool, kind: str, method: str) -> Iterable[tuple[bytes, Route]]:
-        stats = self._metrics.calls(pool.spec.id, method)
-        shown = self._parts[pool.spec.id][kind]
-        for item, (exposed, _) in zip(pool.catalogue.items(kind), shown, strict=True):
-            safe = kind != "tools" or is_safe_tool(annotations_of(item.raw))
-            yield encode_json(exposed), Route(pool, item.key, exposed, stats, safe=safe)
+    def _take(self, parts: Mapping[str, Part]) -> None:
+        """Show these parts of their servers from now on."""
+        for server, part in parts.items():
+            before = self._parts.get(server)
+            if before is not None:
+                for name in before.tools:
+                    self.tools.pop(name, None)
+                for name in before.prompts:
+                    self.prompts.pop(name, None)
+            self._parts[server] = part
+        for part in parts.values():
+            self.tools.update(part.tools)
+            self.prompts.update(part.prompts)
+        self._pages = {}
+        self._variants = {}
 
-    def coming(self) -> list[ServerPool]:
-        """The servers that start for the first time, so that nobody knows yet what they offer."""
-        return [pool for pool in self.pools.values() if not pool.settled.is_set()]
+    def variant(self, profile: Profile) -> Self:
+        """What clients of this profile see, as far as it is known. Cursors are good for all variants."""
+        if not profile:
+            return self
+        variant = self._variants.get(profile.key)
+        if variant is None:
+            lists = {server: pool.catalogue_for(profile) for server, pool in self.pools.items()}
+            own = {
+                server: self.exposure.part(self.pools[server], catalogue)
+                for server, catalogue in lists.items()
+                if catalogue is not None and catalogue is not self.pools[server].catalogue
+            }
+            variant = self._with(own) if own else self
+            if None not in lists.values() and all(pool.settled.is_set() for pool in self.pools.values()):
+                self._variants[profile.key] = variant
+        return variant
+
+    def forget_variants(self) -> None:
+        """Servers may have new versions, which offer other things."""
+        self._variants = {}
+
+    def _with(self, parts: Mapping[str, Part]) -> Self:
+        variant = copy.copy(self)
+        variant._parts = dict(self._parts)
+        variant.tools, variant.prompts = dict(self.tools), dict(self.prompts)
+        variant._take(parts)
+        return variant
+
+    def coming(self, profile: Profile) -> list[ServerPool]:
+        """The servers of which nobody knows yet what they offer to clients of this profile."""
+        if profile.key in self._variants:
+            return []  # all of it is known
+        return [
+            pool
+            for pool in self.pools.values()
+            if not pool.settled.is_set() or (profile and pool.catalogue_for(profile) is None)
+        ]
 
     # -- being asked -------------------------------------------------------------------------------------
+
+    def items(self, kind: str) -> Iterable[Shown]:
+        """All items of a list, in their order."""
+        for part in self._parts.values():
+            if part.pool.listed:
+                yield from part.lists[kind]
+
+    def count(self, kind: str) -> int:
+        return sum(len(part.lists[kind]) for part in self._parts.values() if part.pool.listed)
+
+    def route(self, method: str, json_name: bytes) -> Route | None:
+        """Where a call of a tool, or a request for a prompt, leads."""
+        return (self.tools if method == "tools/call" else self.prompts).get(json_name)
 
     def page(self, kind: str, cursor: str | None) -> bytes:
         """A page of a list as the members of a result, without braces. Raises McpError on a bad cursor.
@@ -130,8 +155,11 @@ class View:
         last: tuple[str, str] | None = None
         skipping = after is not None
         more = False
-        for server, parts in self._parts.items():
-            for key, raw in parts[kind]:
+        for server, part in self._parts.items():
+            if not part.pool.listed:
+                skipping = skipping and after is not None and server != after[0]
+                continue
+            for key, raw in part.lists[kind]:
                 if skipping:
                     skipping = (server, key) != after
                     continue
@@ -155,7 +183,8 @@ class View:
         except (SealBrokenError, msgspec.DecodeError):
             sealed_kind, after = "", ("", "")
         server, key = after
-        if sealed_kind != kind or not any(key == k for k, _ in self._parts.get(server, {}).get(kind, ())):
+        part = self._parts.get(server)
+        if sealed_kind != kind or part is None or not any(key == k for k, _ in part.lists[kind]):
             raise McpError(INVALID_PARAMS, "Invalid cursor: list again from the beginning")
         return after
 
@@ -165,6 +194,6 @@ class View:
             return self.pools[self.endpoint], uri
         found = unwrap_uri(uri)
         pool = self.pools.get(found[0]) if found else None
-        if found is None or pool is None:
+        if found is None or pool is None or not self.exposure.may_read(*found):
             raise McpError(INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
         return pool, found[1]

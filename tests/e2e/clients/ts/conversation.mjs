@@ -22,7 +22,7 @@ class Notifications {
 const lists = { tools: 'tools', prompts: 'prompts', resources: 'resources', templates: 'resourceTemplates' };
 
 // What both SDKs do alike. `callTool` takes (params, options); `page` asks for one page of a list.
-function verbs({ client, told, callTool, page, listen }) {
+function verbs({ client, told, callTool, page, listen, subscribe, unsubscribe, logLevel }) {
     return {
         async list({ what }) {
             const items = [];
@@ -57,11 +57,14 @@ function verbs({ client, told, callTool, page, listen }) {
         },
         ping: () => client.ping(),
         listen,
+        subscribe: ({ uri }) => subscribe(uri),
+        unsubscribe: ({ uri }) => unsubscribe(uri),
+        log_level: ({ level }) => logLevel(level),
         told: ({ method }) => told.waitFor(method),
     };
 }
 
-// `connect({url, token, mode, told})` answers {seen, close, client, callTool, page, listen}.
+// `connect({url, token, mode, answers_as, told})` answers {seen, close} and what `verbs` is made of.
 export function converse(connect) {
     const connections = new Map();
 

@@ -2,11 +2,20 @@
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { CreateMessageRequestSchema, ElicitRequestSchema, ListRootsRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 
+import { answer, capabilities } from './answers.mjs';
 import { converse } from './conversation.mjs';
 
-converse(async ({ url, token, told }) => {
-    const client = new Client({ name: 'fairlead-e2e-sdk1', version: '1' });
+const schemas = {
+    'sampling/createMessage': CreateMessageRequestSchema,
+    'elicitation/create': ElicitRequestSchema,
+    'roots/list': ListRootsRequestSchema,
+};
+
+converse(async ({ url, token, answers_as: name, told }) => {
+    const client = new Client({ name: 'fairlead-e2e-sdk1', version: '1' }, { capabilities: capabilities(name) });
+    answer(name, (method, handler) => client.setRequestHandler(schemas[method], handler));
     const transport = new StreamableHTTPClientTransport(new URL(url), {
         requestInit: { headers: { Authorization: `Bearer ${token}` } },
     });
@@ -27,6 +36,9 @@ converse(async ({ url, token, told }) => {
             templates: params => client.listResourceTemplates(params),
         },
         listen: () => null, // the SDK opened the event stream when it connected
+        subscribe: uri => client.subscribeResource({ uri }),
+        unsubscribe: uri => client.unsubscribeResource({ uri }),
+        logLevel: level => client.setLoggingLevel(level),
         async close() {
             await transport.terminateSession().catch(() => {}); // it may have ended by itself
             await client.close();

@@ -8,6 +8,7 @@ from fairlead.mcp.errors import McpError
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.fleet import LoadBalancing, ServerSpec
 from fairlead.orchestrator.catalogue import Catalogue, Item
+from fairlead.orchestrator.gateway.exposure import Plain, Prefixed
 from fairlead.orchestrator.gateway.views import PAGE, View
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.orchestrator.pool import ServerPool
@@ -27,7 +28,8 @@ def pool(server, tools=(), resources=()):
 
 
 def view(*pools, endpoint=""):
-    made = View(endpoint, SEALER, MetricsCollector(list))
+    metrics = MetricsCollector(list)
+    made = View(endpoint, Plain(metrics) if endpoint else Prefixed(metrics), SEALER)
     made.set_pools(pools)
     return made
 
