@@ -22,6 +22,7 @@ class LinkLost:
     detail: str = ""
     expected: bool = False
     exit_code: int | None = None  # negative: the signal's number
+    refused: frozenset[int] = frozenset()  # requests that were certainly not carried out
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ async def fixture_url(era: str) -> AsyncIterator[str]:
     try:
         assert process.stdout is not None
         async with asyncio.timeout(READY):
-            yield (await process.stdout.readline()).decode().strip()
+            url = (await process.stdout.readline()).decode().strip()
+        yield url
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
@@ -34,13 +35,15 @@ async def fixture_url(era: str) -> AsyncIterator[str]:
 
 
 def fleet(urls: dict[str, str]) -> dict[str, Any]:
-    """The backends' entries in the fleet file."""
+    """The backends' entries in the fleet file; they may ask for all that there is."""
+    asking = {"clientRequests": ["sampling", "elicitation", "roots"]}
     over_stdio = {
         f"{era}-stdio": {
             "command": sys.executable,
             "args": ["-m", "conformance.fixture", "--transport", "stdio", "--era", era],
             "environment": {"PYTHONPATH": str(TESTS)},
+            **asking,
         }
         for era in urls
     }
-    return over_stdio | {f"{era}-http": {"url": url} for era, url in urls.items()}
+    return over_stdio | {f"{era}-http": {"url": url, **asking} for era, url in urls.items()}

@@ -29,9 +29,6 @@ NOT_EXPRESSIBLE: dict[tuple[str, str], dict[str, str]] = {
         "input-required-result-basic-elicitation": (
             "wants its question under the key `user_name`: a legacy server's request has no key"
         ),
-        "input-required-result-multiple-input-requests": (
-            "wants three questions at once: a legacy server sends them one by one, and nothing says how many"
-        ),
         "input-required-result-ignore-extra-params": (
             "wants a call's first round to take answers: a legacy server has no such rounds"
         ),

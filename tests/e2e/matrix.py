@@ -97,7 +97,7 @@ class Matrix:
             for server, features in self.features.items()
             for feature in features
         ]
-        changes = [one if one != before else "" for one, before in pairwise(["", *programs])]
+        changes = [after if after != before else "" for before, after in pairwise(["", *programs])]
         return [
             *_table([["", "", *changes], ["server", "feature", *modes], *rows]),
             "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ from e2e.system import System, listens, wait_until
 from support.stack import free_port
 
 FLEET = environments.HERE / "matrix-servers.yml"
-ELSEWHERE = "everything-http"  # this test runs it; the gateway has but its URL
 ENTRY = "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
 
 
@@ -38,32 +38,41 @@ def scratch_repository(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def matrix_fleet(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[System]:
-    """The real servers; one of them runs elsewhere, as a process of this test."""
+    """The real servers; those with a URL are processes of this test."""
     folder = tmp_path_factory.mktemp("matrix")
-    port = free_port()
+    http, sse = free_port(), free_port()
     system = System(folder, fleet=FLEET)
     system.environment |= {
-        "EVERYTHING_URL": f"http://127.0.0.1:{port}/mcp",
+        "EVERYTHING_HTTP": f"http://127.0.0.1:{http}/mcp",
+        "EVERYTHING_SSE": f"http://127.0.0.1:{sse}/sse",
         "SCRATCH_REPOSITORY": str(scratch_repository(folder / "repository")),
     }
     system.prepare(packages)
-    elsewhere = None
-    try:
-        system.up(*(name for name in FEATURES if name != ELSEWHERE))
-        (entry,) = packages.glob(f"**/{ENTRY}")  # the gateway has installed it
-        with (folder / "elsewhere.log").open("wb") as log:
-            argv = [str(environments.node().node), str(entry), "streamableHttp"]
-            environment = {**os.environ, "PORT": str(port)}
-            elsewhere = subprocess.Popen(argv, env=environment, stdout=log, stderr=log)
-        wait_until(lambda: listens(port), "the server elsewhere listens")
-        system.wait_ready(ELSEWHERE)
+    with contextlib.ExitStack() as stack:
+        stack.callback(system.end)
+        system.up("everything")  # and so its package is installed
+        stack.enter_context(elsewhere(packages, folder / "http.log", "streamableHttp", http))
+        stack.enter_context(elsewhere(packages, folder / "sse.log", "sse", sse))
+        system.wait_ready(*FEATURES)
         yield system
         system.down()
+
+
+@contextlib.contextmanager
+def elsewhere(packages: Path, log: Path, transport: str, port: int) -> Iterator[None]:
+    """The server that has one of everything, as a process of its own that serves a port."""
+    (entry,) = packages.glob(f"**/{ENTRY}")
+    argv = [str(environments.node().node), str(entry), transport]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv, env={**os.environ, "PORT": str(port)}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until(lambda: listens(port), log.read_text)
+        yield
     finally:
-        system.end()
-        if elsewhere is not None:
-            elsewhere.kill()
-            elsewhere.wait()
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,8 @@ REQUEST = {"server": "old", "method": "tools/call", "params": {"name": "echo", "
 
 @contextlib.asynccontextmanager
 async def service(tmp_path, *flags, **settings):
-    async with running(tmp_path, {"old": light(*flags)}, security=LIMITS, settings=settings) as stack:
+    servers, toolsets = {"old": light(*flags)}, {"all": {"servers": "*"}}
+    async with running(tmp_path, servers, security=LIMITS, settings=settings, toolsets=toolsets) as stack:
         yield stack
 
 
@@ -175,6 +176,11 @@ def calls(record) -> int:
         b"/mcp%2f",
         b"/servers/old/mcp/",
         b"/servers//mcp",
+        b"/toolsets/all/mcp/",
+        b"/toolsets//mcp",
+        b"/toolsets/a/b/mcp",
+        b"/toolsets/ALL/mcp",
+        b"/toolsets/%61ll/mcp",
     ],
 )
 async def test_another_spelling_of_the_path_is_another_path(tmp_path, path):
@@ -190,11 +196,9 @@ async def test_a_query_does_not_open_or_close_anything(tmp_path):
         assert statuses(await stack.raw(lane.request(path=b"/mcp?x=/health"))) == [200]
         refused = lane.request(path=b"/mcp?x=/health", without=(b"Authorization",))
         assert statuses(await stack.raw(refused)) == [401]
-        unknown = lane.request(path=b"/servers/nobody/mcp")
-        assert statuses(await stack.raw(unknown)) == [404]
-        assert statuses(
-            await stack.raw(lane.request(path=b"/servers/nobody/mcp", without=(b"Authorization",)))
-        ) == [401]
+        for path in (b"/servers/nobody/mcp", b"/toolsets/nobody/mcp"):
+            assert statuses(await stack.raw(lane.request(path=path))) == [404]
+            assert statuses(await stack.raw(lane.request(path=path, without=(b"Authorization",)))) == [401]
 
 
 async def test_a_known_head_is_still_looked_at(tmp_path):

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.stack import TOKEN, ModernClient, Stack, light, running
+from support.lane_rig import lane_rig
+from support.scripted import answer, refuse
+from support.stack import TOKEN, ModernClient, Stack, light, running, until
 
 SDK_SERVER = Path(__file__).parents[1] / "support" / "sdk_server.py"
 MIRRORED = {"Mcp-Param-Region": "eu"}
@@ -79,7 +81,9 @@ async def test_a_header_that_stands_twice_is_refused(tmp_path, sdk):
 async def test_a_legacy_client_need_not_know_of_them(tmp_path, sdk):
     async with running(tmp_path, {"sdk": {"url": sdk}}) as stack:
         session = await stack.session()
-        assert await session.text("sdk__where", region="eu", count=3) == "eu 3"
+        for headers in ({}, {"Mcp-Name": "sdk__where", "Mcp-Param-Region": "us"}):
+            session.headers |= headers
+            assert await session.text("sdk__where", region="eu", count=3) == "eu 3"
 
 
 async def test_calls_by_rest_carry_them_too(tmp_path, sdk):
@@ -103,3 +107,23 @@ async def test_other_tools_get_no_such_headers_and_need_none(tmp_path, sdk):
         ada.parameters = {"Mcp-Param-Name": "x"}
         assert await ada.text("sdk__header", name="mcp-param-name") == "absent"
         assert await ada.text("light__echo", text="x") == "x"
+
+
+async def test_a_schema_that_is_old_is_read_again():
+    """The server refuses headers that it would have accepted once: its lists are not what they were."""
+
+    def script(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        about = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+        if message["method"] == "server/discover":
+            capabilities = {"tools": {"listChanged": False}}
+            versions = ["2026-07-28"]
+            return [answer(message, supportedVersions=versions, capabilities=capabilities, **about)]
+        if message["method"] == "tools/list":
+            return [answer(message, tools=[{"name": "echo", "inputSchema": {}}], **about)]
+        return [refuse(message, -32020, "The header Mcp-Param-X is missing")]
+
+    async with lane_rig(script) as rig:
+        listed = sum(sent["method"] == "tools/list" for sent in rig.link.sent)
+        told = await rig.ask("modern", "tools/call", {"name": "s__echo"})
+        assert told["error"]["code"] == -32020
+        await until(lambda: sum(sent["method"] == "tools/list" for sent in rig.link.sent) == listed + 1)

@@ -5,6 +5,9 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from support.stack import light, running, until
 
 SERVERS = {"old": light("--watches"), "new": light("--watches", "--era", "modern")}
 ONE = "light://one"
+SDK_SERVER = Path(__file__).parents[1] / "support" / "sdk_server.py"
 
 
 def wrapped(server, uri=ONE):
@@ -234,3 +238,39 @@ async def test_listening_holds_up_nobody(tmp_path):
         await until(lambda: old not in [i.id for i in stack.system.fleet.server("new").instances])
         await heard.until(lambda: heard.updates == [wrapped("new")])
         assert json.loads(json.dumps(heard.of(UPDATED)))[0]["uri"] == wrapped("new")
+
+
+@contextlib.contextmanager
+def sdk_server():
+    """A modern server on the official SDK, over HTTP: its URL and its process."""
+    process = subprocess.Popen([sys.executable, str(SDK_SERVER)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_a_modern_server_over_http_is_listened_to(tmp_path, era):
+    with sdk_server() as (url, _):
+        async with running(tmp_path, {"far": {"url": url}}) as stack:
+            uri = "fairlead://far/x://a"
+            async with (
+                subscribed(stack, era, uri) as (client, heard),
+                hearing(await stack.session()) as other,
+            ):
+                await client.call("far__touch", uri="x://b")
+                await client.call("far__touch", uri="x://a")
+                await heard.until(lambda: heard.updates == [uri])
+                await client.call("far__grow")
+                await other.until(lambda: other.of("notifications/tools/list_changed"))
+                assert other.updates == []
+                names = [tool["name"] for tool in (await client.ask("tools/list"))["result"]["tools"]]
+                assert any(name.startswith("far__grown") for name in names)
+            another = await stack.session()
+            assert (await another.ask("resources/subscribe", {"uri": uri}))["result"] == {}
+            async with hearing(another) as heard:
+                await another.call("far__touch", uri="x://a")
+                await heard.until(lambda: heard.updates == [uri])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,14 +10,13 @@ import pytest
 
 from fairlead.app.otlp import OtlpTracer
 from support.asking import asked
-from support.lane_rig import Rig, bodies, lane_rig, request
+from support.lane_rig import Rig, lane_rig, request
 from support.otlp_receiver import OtlpReceiver, ReceivedSpan
 from support.scripted import Script, answer, legacy, refuse
 from support.stack import light, running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "00f067aa0ba902b7"
 CONTEXT = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1", "baggage": "user=ada"}
-RESERVED = "io.modelcontextprotocol/"
 
 
 def modern(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -46,19 +44,8 @@ class Client:
         self.rig = rig
         self.era = era
 
-    async def call(self, meta: dict[str, Any], method: str = "tools/call", name: str = "s__echo") -> Any:
-        if self.era == "modern":
-            routing = {"Mcp-Method": method, "Mcp-Name": name, "MCP-Protocol-Version": "2026-07-28"}
-            own = {RESERVED + "protocolVersion": "2026-07-28", RESERVED + "clientCapabilities": {}}
-            meta = own | meta
-        else:
-            routing = await self.rig.session()
-        lane, wire = self.rig.connect()
-        params = {"name": name, "_meta": meta}
-        body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}).encode()
-        lane.data_received(request(body, routing))
-        await self.rig.settle()
-        return bodies(wire.out)[-1]
+    async def call(self, meta: dict[str, Any]) -> Any:
+        return await self.rig.ask(self.era, "tools/call", {"name": "s__echo", "_meta": meta})
 
     @property
     def sent_meta(self) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class KeptEvents(RuleBasedStateMachine):
     def what_is_kept_is_bounded_and_counted(self):
         for shelf in self.shelves:
             streams = shelf.streams.values()
-            kept = [event for s in streams for _, event in s.events or ()]
+            kept = [event for s in streams for _, event in s.events]
             assert shelf.events == len(kept) <= BOUNDS.events
             assert shelf.bytes == sum(map(len, kept)) + OVERHEAD * len(kept) <= BOUNDS.session_bytes
             assert all(s.kept for s in streams if s in self.ended)  # else it would be forgotten

@@ -161,8 +161,8 @@ def toolsets(draw: st.DrawFn, server_ids: list[str]) -> dict[str, Toolset]:
             rename = {draw(st.text(min_size=1, max_size=5)): each for each in new}
             server = draw(st.sampled_from(named))
             servers[server] = servers[server].model_copy(update={"rename": rename})
-        rest = st.fixed_dictionaries({}, optional={"description": TEXTS, "mode": st.sampled_from(["list", "search"])})
-        found[name] = Toolset(servers=servers, **draw(rest))
+        rest = {"description": TEXTS, "mode": st.sampled_from(["list", "search"])}
+        found[name] = Toolset(servers=servers, **draw(st.fixed_dictionaries({}, optional=rest)))
     return found
 
 

@@ -14,6 +14,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from fairlead.core.admission import AdmissionPolicy
+from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION, NAME_MEMBER
+from fairlead.mcp.headers import encode_header_value
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.fleet import FleetSpec, RateLimiting, ResourceLimits, Security, ServerSpec
 from fairlead.orchestrator.gateway.gateway import EdgeTimeouts, Gateway
@@ -76,19 +78,37 @@ class Rig:
         lane.connection_made(wire)
         return lane, wire
 
-    async def session(self) -> dict[str, str]:
-        """The headers of a new legacy session."""
+    async def session(
+        self, path: str = "/mcp", *, capabilities: dict[str, Any] | None = None
+    ) -> dict[str, str]:
+        """The headers of a new legacy session, whose client can do this."""
         hello = {
             "protocolVersion": "2025-11-25",
-            "capabilities": {},
+            "capabilities": capabilities or {},
             "clientInfo": {"name": "t", "version": "0"},
         }
         lane, wire = self.connect()
         message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
-        lane.data_received(request(json.dumps(message).encode()))
+        lane.data_received(request(json.dumps(message).encode(), path=path))
         head = wire.out.partition(b"\r\n\r\n")[0].decode()
         line = next(line for line in head.splitlines() if line.startswith("mcp-session-id"))
         return {"Mcp-Session-Id": line.split(": ")[1], "MCP-Protocol-Version": "2025-11-25"}
+
+    async def ask(self, era: str, method: str, params: dict[str, Any], path: str = "/mcp") -> Any:
+        """The answer to a request of a client of this era that can be asked nothing."""
+        if era == "modern":
+            headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
+            if (name := params.get(NAME_MEMBER.get(method, ""))) is not None:
+                headers["Mcp-Name"] = encode_header_value(name)
+            about = {META_VERSION: "2026-07-28", META_CAPABILITIES: {}}
+            params = {**params, "_meta": about | params.get("_meta", {})}
+        else:
+            headers = await self.session(path)
+        lane, wire = self.connect()
+        message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        lane.data_received(request(json.dumps(message).encode(), headers, path))
+        await self.settle()
+        return bodies(wire.out)[-1]
 
     async def settle(self) -> None:
         for _ in range(5):

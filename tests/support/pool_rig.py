@@ -16,12 +16,16 @@ from support.scripted import ScriptedDriver, ScriptedLauncher, legacy
 class Listener:
     def __init__(self):
         self.kinds, self.states, self.messages, self.suspects = [], [], [], []
+        self.updates = []  # (uri, whose own instance it is about)
 
     def catalogue_changed(self, pool, kinds):
         self.kinds.append(kinds)
 
     def became_suspect(self, pool, instance):
         self.suspects.append(instance)
+
+    def resource_updated(self, pool, uri, key):
+        self.updates.append((uri, key))
 
     def state_changed(self, pool):
         self.states.append(pool.state)

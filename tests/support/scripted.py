@@ -15,7 +15,7 @@ from typing import Any
 from fairlead.mcp.param_headers import Pairs
 from fairlead.model.errors import ProblemError
 from fairlead.model.fleet import ServerSpec
-from fairlead.model.launch import Launch, ProcessLaunch
+from fairlead.model.launch import Launch, ProcessLaunch, RemoteLaunch
 from fairlead.ports import Driver, LinkListener, LinkLost, LinkStatistics
 
 Script = Callable[[dict[str, Any]], Iterable[dict[str, Any]]]
@@ -207,4 +207,7 @@ class ScriptedLauncher:
         if self.problems:
             raise self.problems.pop(0)
         driver = self.versions.get(spec.command or "", self.driver)
+        url = spec.url
+        if url is not None:
+            return lambda instance_id: (RemoteLaunch(instance_id, url), driver)
         return lambda instance_id: (launch(instance_id), driver)

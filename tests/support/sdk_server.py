@@ -84,6 +84,21 @@ async def announce(ctx: Context) -> str:
 
 
 @server.tool()
+async def touch(uri: str, ctx: Context) -> str:
+    """Tells those who listen (modern era) that a resource has changed."""
+    await ctx.notify_resource_updated(uri)
+    return "touched"
+
+
+@server.tool()
+async def grow(ctx: Context) -> str:
+    """Adds a tool, and tells those who listen."""
+    server.add_tool(cancelled, name=f"grown{len(await server.list_tools())}")
+    await ctx.notify_tools_changed()
+    return "grown"
+
+
+@server.tool()
 async def poll(ctx: Context) -> str:
     """Closes its own stream before it answers: the client must come back for the answer.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fairlead.app.fleet_reading import Stated, complaint, problem, spec_of_edit
 from fairlead.core import overrides as keys
-from fairlead.core.overrides import ABSENT, REMOVED, Edit, key_text, lookup, parse_key, same
+from fairlead.core.overrides import ABSENT, REMOVED, Edit, Key, key_text, lookup, parse_key, same
 from fairlead.model.fleet import FleetSpec
 from fairlead.model.reports import Override
 from fairlead.model.spec_problem import Loaded, SpecProblem
@@ -59,7 +59,8 @@ class Layers:
         """
         gone = {each.key for each in self.overrides} if dropped is None else set(dropped)
         added = [parse_key(each.key) for each in self.overrides if each.key in gone and not each.removed]
-        gone |= {key_text((*WEIGHTS, key[1])) for key in added if key[0] == "servers" and len(key) == 2}
+        servers = {key[1] for key in added if key[0] == "servers" and len(key) == 2}
+        gone |= {each.key for each in self.overrides if _named_server(parse_key(each.key)) in servers}
         layers = Layers(self.accepted, tuple(each for each in self.overrides if each.key not in gone))
         back = tuple((each, "it was taken back") for each in self.overrides if each.key in gone)
         return Composed(layers, spec_of_edit(layers.load()), back)
@@ -125,15 +126,22 @@ def _difference(accepted: FleetSpec, wanted: FleetSpec) -> list[Edit]:
     short = document(wanted)
     found = []
     for edit in keys.diff(document(accepted, full=True), document(wanted, full=True)):
-        server = edit.key[2] if edit.key[:2] == WEIGHTS else None
-        named = edit.key[3] if edit.key[0] == "toolsets" and len(edit.key) == 4 else server
-        if named in accepted.servers and named not in wanted.servers:
+        server = _named_server(edit.key)
+        if server in accepted.servers and server not in wanted.servers:
             continue  # it goes with its server
-        if server is not None and server not in accepted.servers and lookup(short, edit.key) is ABSENT:
+        new = edit.key[:2] == WEIGHTS and server not in accepted.servers
+        if new and lookup(short, edit.key) is ABSENT:
             continue  # the weight that a new server has anyhow
         brief = ABSENT if edit.value is REMOVED else lookup(short, edit.key)
         found.append(edit if brief is ABSENT else Edit(edit.key, brief))
     return found
+
+
+def _named_server(key: Key) -> str | None:
+    """The server that is named at a key outside of `servers`: by a weight, or in a toolset."""
+    if key[:2] == WEIGHTS and len(key) > 2:
+        return key[2]
+    return key[3] if key[0] == "toolsets" and len(key) > 3 else None
 
 
 def _nearest(error: SpecProblem, overrides: Sequence[Override]) -> list[Override]:

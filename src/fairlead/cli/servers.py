@@ -96,6 +96,7 @@ def _instance_row(row: dict[str, Any]) -> tuple[str, ...]:
         "" if row["breaker"] == "closed" else f"breaker {state_text(row['breaker'])}",
         "gets no calls" if row["state"] == "ready" and not row["inRotation"] else "",
         "leased" if row["leased"] else "",
+        f"for clients with {plain(row['profile'])}" if row.get("profile") else "",
         "" if row["weight"] == 1 else f"weight {row['weight']:g}",
         plain(row["detail"]),
     ]

@@ -73,6 +73,17 @@ def answers(frame: bytes, request_id: int) -> bool:
     return message is not None and message.method is UNSET and message.id == request_id
 
 
+def knows_no_session(status: int, body: bytes) -> bool:
+    """Whether an answer says that the session has ended: 404, or the 400 that many servers give.
+
+    They keep their sessions in a table, and when that is lost ask for "a valid session ID", of no request.
+    """
+    if status != 400:
+        return status == 404
+    message, error_id, _ = _json_rpc_error(body)
+    return error_id in (None, UNSET) and "session" in message.lower()
+
+
 def read_refusal(
     status: int, headers: dict[bytes, bytes], body: bytes, request_id: int, *, now: float
 ) -> bytes | Refusal:

@@ -176,7 +176,7 @@ class _Post(Exchange):
     def ended(self, body: bytes) -> None:
         self._link.taken(self)
         if self._status == 404:
-            self._link.lose("session ended by the server")
+            self._link.lose("session ended by the server", refused=self.request_id)
         elif self.request_id is not None and not 200 <= self._status < 300:
             refusal = read_refusal(self._status, self._headers, body, self.request_id, now=time.time())
             if isinstance(refusal, bytes):

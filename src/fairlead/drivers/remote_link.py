@@ -179,10 +179,10 @@ class RemoteLink:
     def unreachable(self, problem: ProblemError) -> None:
         self.lose(problem.problem.detail)
 
-    def lose(self, reason: str) -> None:
-        """The server is gone: end everything at once and say so."""
+    def lose(self, reason: str, *, refused: int | None = None) -> None:
+        """The server is gone: end everything at once and say so. `refused` is a request it turned away."""
         self.over = True
-        self._end(LinkLost(reason))
+        self._end(LinkLost(reason, refused=frozenset() if refused is None else frozenset({refused})))
 
     def _end(self, lost: LinkLost) -> None:
         self._drop_timers()

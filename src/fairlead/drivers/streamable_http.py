@@ -27,6 +27,7 @@ from fairlead.drivers.http_answer import (
     content_type,
     event_frames,
     frames_of,
+    knows_no_session,
     read_refusal,
 )
 from fairlead.drivers.http_connection import MAX_MESSAGE, Exchange, Lane
@@ -120,8 +121,9 @@ class Post(Exchange):
             self._link.pool.linger(self)
 
     def ended(self, body: bytes) -> None:
-        if self._status == 404 and self._link.has_session and self.method != "initialize":
-            self._link.lose("session ended by the server")
+        if self._link.has_session and self.method != "initialize" and knows_no_session(self._status, body):
+            taken = self._decoder is not None  # its stream had begun
+            self._link.lose("session ended by the server", refused=None if taken else self.request_id)
         elif self.request_id is None:
             self._link.noticed(self, accepted=self._status < 300)
         elif self._kind == EVENT_STREAM:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
-PARTS: Final = ("name", "description", "inputSchema", "outputSchema", "annotations")
+from fairlead.core.contracts import Contract
+from fairlead.core.schemas import canonical
+
+PARTS: Final[tuple[str, ...]] = ("name", "description", "inputSchema", "outputSchema", "annotations")
+
+
+def contract_of(tool: bytes) -> dict[str, Any] | None:
+    """The parts of a tool that count; `tool` is the JSON object of a list. None when it cannot be read."""
+    try:
+        members: dict[str, Any] = msgspec.json.decode(tool, type=dict[str, Any])
+        parts = {name: members[name] for name in PARTS if name in members}
+        canonical(parts)
+    except (ValueError, RecursionError):  # msgspec.DecodeError, what is not UTF-8, numbers beyond reason
+        return None
+    return parts
+
+
+def digest_of(contract: Contract) -> str:
+    """Hex digest of a contract; the order of keys makes no odds. Raises ValueError, RecursionError."""
+    return hashlib.sha256(canonical(contract).encode()).hexdigest()
 
 
 def tool_digest(tool: bytes) -> str:
@@ -17,13 +35,10 @@ def tool_digest(tool: bytes) -> str:
 
     The order of keys and white space make no odds, unless the tool cannot be read.
     """
-    try:
-        members: dict[str, Any] = msgspec.json.decode(tool, type=dict[str, Any])
-        parts = {name: members[name] for name in PARTS if name in members}
-        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    except (ValueError, RecursionError):  # msgspec.DecodeError, what is not UTF-8, numbers beyond reason
+    contract = contract_of(tool)
+    if contract is None:
         return hashlib.sha256(b"unreadable\n" + tool).hexdigest()
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(contract)
 
 
 def contract_digest(tools: Iterable[bytes]) -> str:

@@ -129,7 +129,9 @@ class Scaling(SpecModel):
     min_instances: Annotated[Count, Field(le=1000)] = 1
     """Kept ready; 0 lets the server go idle."""
     max_instances: Annotated[Count, Field(ge=1, le=1000, validate_default=True)] = 4
-    """Also how many sessions at a time may hold an instance of a `sharing: session` server."""
+    """Also how many sessions at a time may hold an instance of a `sharing: session` server. Those for calls
+    that need one of their own kind (see `clientRequests`) count as well, but one that all share always stays:
+    with a maximum of 1 there may be one of each."""
     target_calls_in_flight: Threshold = 16
     """Of one instance: more calls than that, and another one is started."""
     target_cpu_utilization: Percent = 70.0
@@ -160,12 +162,20 @@ class ClientRequest(StrEnum):
     ROOTS = "roots"
 
 
+class ContractPolicy(StrEnum):
+    """What becomes of a tool that is not as the lock file has it, or is not in it at all."""
+
+    SERVE = "serve"  # nothing: it shows in the status
+    FLAG = "flag"  # it is served, and people are warned
+    WITHHOLD = "withhold"  # it is not listed and cannot be called until `fairlead lock --update`
+
+
 class Lists(SpecModel):
     """What clients see of the server's lists."""
 
     grace: Duration = 600.0
     """A server that is away without being stopped, or a list that cannot be read, is shown for so long as it
-    was last; 0 hides it at once."""
+    was last; `1ms` hides it at once."""
 
 
 class Timeouts(SpecModel):
@@ -220,6 +230,8 @@ class ServerDefaults(SpecModel):
     strategy: Strategy | None = None
     """How its calls are spread over its instances; without it, as `loadBalancing` says."""
     timeouts: Timeouts = Timeouts()
+    tool_contracts: ContractPolicy | None = None
+    """What becomes of tools that are not as the lock file has them; without it, as `security` says."""
 
 
 _ONE_SOURCE: dict[str, Any] = {
@@ -351,6 +363,9 @@ class Security(SpecModel):
     authentication: Authentication = Authentication()
     network_policies: NetworkPolicies = NetworkPolicies()
     resource_limits: ResourceLimits = ResourceLimits()
+    tool_contracts: ContractPolicy = ContractPolicy.FLAG
+    """What becomes of tools that are not as the lock file has them: `serve`, `flag` (serve and warn) or
+    `withhold`. Of a server without locked contracts, all are served."""
 
 
 class Performance(SpecModel):

@@ -70,6 +70,16 @@ class InstanceStatus(StatusModel):
     detail: str = ""
 
 
+class ContractChange(StatusModel):
+    """A tool that is not as the lock file has it."""
+
+    tool: str
+    change: str  # changed, or new: not in the lock file
+    impact: str  # breaking, review (for a person to look at), safe
+    parts: list[str] = []  # what is different: description, inputSchema.properties.path.type
+    withheld: bool = False  # not listed, and calls are refused
+
+
 class ServerStatus(StatusModel):
     id: str
     state: ServerState
@@ -91,6 +101,7 @@ class ServerStatus(StatusModel):
     min_instances: int = 1
     max_instances: int = 1
     calls_waiting: int = 0
+    contract_changes: list[ContractChange] = []
     revision: str = ""  # of the part of the spec that its processes depend on
     server_name: str | None = None
     server_version: str | None = None

@@ -94,6 +94,12 @@ class Catalogue:
         return any(item.key == name for item in self.items("tools"))
 
 
+def differing(before: Catalogue, after: Catalogue) -> frozenset[str]:
+    """The kinds of items in which they differ."""
+    kinds = before.lists.keys() | after.lists.keys()
+    return frozenset(kind for kind in kinds if before.items(kind) != after.items(kind))
+
+
 async def read_catalogue(instance: MCPServerInstance, *, timeout: float) -> Catalogue:  # noqa: ASYNC109
     """Read every list that the server declares; raises McpError when none can be read, though there are."""
     lists: dict[str, tuple[Item, ...]] = {}

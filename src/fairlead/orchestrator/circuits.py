@@ -8,11 +8,13 @@ of an instance's requests only grow, so its last one at that moment tells them a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from fairlead.core.breaker import Breaker
+from fairlead.core.breaker import Breaker, BreakerPolicy
+from fairlead.model.fleet import ServerSpec
 from fairlead.model.status import BreakerState
 from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.members import Members
@@ -100,3 +102,8 @@ class Circuits:
     def _counts(self, instance: MCPServerInstance) -> bool:
         """An old version says nothing of this one."""
         return instance.key.same_version(self._members.key)
+
+
+def server_policy(spec: ServerSpec) -> BreakerPolicy:
+    """The server's own breaker goes by rates alone: one instance may well fail many calls at once."""
+    return replace(BreakerPolicy.of(spec.circuit_breaker), consecutive_failures=10**9)

@@ -127,16 +127,22 @@ class Exclusive:
         return SESSION_DEFAULT if self._stateful else SHARED_DEFAULT
 
     @property
+    def _last(self) -> MCPServerInstance | None:
+        """Who shows what the present version is like; None while nobody knows."""
+        last = self._pool.members.last
+        return last if last is not None and self._is_present(last.key) else None
+
+    @property
     def concerns_any(self) -> bool:
         """Whether there are clients whose calls need an instance of their own kind."""
-        last = self._pool.members.last
+        last = self._last
         if last is None:
             return True  # nobody knows
         return (last.era is Era.LEGACY and bool(self._askable)) or self._logs_apart
 
     @property
     def _logs_apart(self) -> bool:
-        last = self._pool.members.last
+        last = self._last
         return self._one_pipe and (last is None or last.supports("logging"))
 
     def need(self, profile: Profile, *, logs: bool) -> Need | None:
@@ -147,7 +153,7 @@ class Exclusive:
 
     def _told(self, profile: Profile) -> Profile:
         """What the server is told of a client."""
-        last = self._pool.members.last
+        last = self._last
         modern = last is not None and last.era is Era.MODERN  # it is told with each request
         return NOBODY if modern else profile.only(self._askable)
 
@@ -164,9 +170,22 @@ class Exclusive:
 
         The call must be sent at once, before anything else can happen. Raises ProblemError.
         """
-        now = self._loop.time()
-        turn = _Turn(key, need, now + timeout)
+        until = self._loop.time() + timeout
+        turn = _Turn(key, need, until)
         self._queue.append(turn)
+        while True:
+            try:
+                instance = await self._wait(turn)
+            except TimeoutError:
+                what = f"had no instance for this client within {timeout:g} s"
+                raise unavailable(self._pool, "not-ready", what, retry=1.0) from None
+            if instance is None or instance.state is InstanceState.READY:
+                return instance
+            turn = _Turn(key, need, until)  # it ended in this very moment
+            self._queue.insert(0, turn)
+
+    async def _wait(self, turn: _Turn) -> MCPServerInstance | None:
+        now = self._loop.time()
         try:
             self._pool.wake_up(now)
             self.look()
@@ -174,18 +193,14 @@ class Exclusive:
                 self._require_hope(turn, now)
                 require_place(self._pool, len(self) - 1)
             async with asyncio.timeout_at(turn.until):
-                instance = await turn.future
-        except BaseException as error:  # whatever ends the wait, the turn must not be lost
+                return await turn.future
+        except BaseException:  # whatever ends the wait, the turn must not be lost
             if turn in self._queue:
                 self._queue.remove(turn)
-            self._give_back(turn)
             self._loop.call_soon(self.look)
-            if isinstance(error, TimeoutError):
-                what = f"had no instance for this client within {timeout:g} s"
-                raise unavailable(self._pool, "not-ready", what, retry=1.0) from None
             raise
-        self._give_back(turn)
-        return instance
+        finally:
+            self._give_back(turn)
 
     def _give_back(self, turn: _Turn) -> None:
         """From here on the call in flight is what holds the instance."""
@@ -228,7 +243,7 @@ class Exclusive:
         """Something happened: give, start and end what there is to."""
         now, pool = self._loop.time(), self._pool
         before, self._short = self.taken, 0
-        if pool.members.last is not None:
+        if self._last is not None:
             for turn in [turn for turn in self._queue if turn.claim is None]:
                 self._place_claim(turn)
             if self._queue and pool.keeper.wanted and pool.circuits.lets_through:
@@ -256,7 +271,10 @@ class Exclusive:
         paused = now < self._not_before
         turns = self._queue
         if self._stateful:  # one instance is enough for all calls of a session
-            turns = list({turn.key: turn for turn in reversed(turns)}.values())[::-1]
+            first: dict[str, _Turn] = {}
+            for turn in turns:
+                first.setdefault(turn.key, turn)
+            turns = list(first.values())
         turns = [turn for turn in turns if not paused or self._lives_for(turn)]
         decision = decide(
             [turn.claim for turn in turns if turn.claim is not None],  # all have one by now
@@ -334,9 +352,10 @@ class Exclusive:
         if self._stateful and turn.key:
             del self._uses[instance]
             instance.exclusive = instance.alone = False
-            self._pool.lease(turn.key, instance)
+            self._pool.turns.lease(turn.key, instance)
             for other in [other for other in self._queue if other.key == turn.key]:
                 self._answer(other, None)  # its session has an instance, which may be busy by now
+            self._loop.call_soon(self.reconsider)  # it may have been the last one
             return
         use = self._uses[instance]
         use.held += 1
@@ -465,7 +484,7 @@ class Exclusive:
     def catalogue_for(self, profile: Profile) -> Catalogue | None:
         """What the server offers to clients of this profile; None while nobody knows."""
         told = self._told(profile)
-        return self.lists.of(told.key) if told and self._pool.members.last else self._pool.catalogue
+        return self.lists.of(told.key) if told and self._last else self._pool.catalogue
 
     async def learn(self, profile: Profile, *, timeout: float) -> None:  # noqa: ASYNC109
         """Have an instance of this profile show its lists; what cannot be known is as for everybody."""

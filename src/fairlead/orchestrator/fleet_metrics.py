@@ -60,6 +60,13 @@ def _servers(servers: list[ServerStatus]) -> Iterator[Metric]:
     yield gauge("server_weight", "Balancing weight.", label, weights)
     tools = [((s.id,), s.tools) for s in servers]
     yield gauge("server_tools", "Tools that a server offers.", label, tools)
+    changed = Counter(
+        (s.id, each.change, "withheld" if each.withheld else "served")
+        for s in servers
+        for each in s.contract_changes
+    )
+    text = "Tools that are not as the lock file has them."
+    yield gauge("server_contract_changes", text, [*label, "change", "outcome"], changed.items())
     waiting = [((s.id,), s.calls_waiting) for s in servers]
     yield gauge("server_calls_waiting", "Calls that wait for an instance.", label, waiting)
     panicking = [((s.id,), int(s.panicking)) for s in servers]

@@ -529,10 +529,10 @@ class MCPServerInstance:
         self.lost_calls = self.calls_in_flight
         pending, self._pending, self._deadlines = self._pending, {}, {}
         self._listener.instance_ended(self, lost)  # first, so that nobody replays to this instance
-        failure = Failure(FailureKind.LOST, f"{self.id} {lost.reason}")
-        for reply in pending.values():
+        reason = f"{self.id} {lost.reason}"
+        for number, reply in pending.items():
             try:
-                reply.failed(failure)
+                reply.failed(Failure(FailureKind.LOST, reason, untouched=number in lost.refused))
             except Exception:  # a fault with one call must not leave the others without an answer
                 LOG.exception("failing a call failed", instance=self.id)
 
@@ -622,6 +622,9 @@ class MCPServerInstance:
     ) -> bytes:
         """A request that a task waits for: the raw result. Raises McpError, CallLostError, TimeoutError."""
         reply = reply or FutureReply()
+        if self.lost is not None:  # no answer would ever come
+            reply.failed(Failure(FailureKind.LOST, f"{self.id} {self.lost.reason}", untouched=True))
+            return await reply.future
         params: dict[str, Any] = dict(members)
         if self.era is Era.MODERN:
             params["_meta"] = Raw(eras.meta_for(Era.MODERN, eras.NO_META, GATEWAY_INFO, None))

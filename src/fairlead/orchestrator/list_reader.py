@@ -73,7 +73,7 @@ class ListReader:
 
     def tick(self, now: float) -> None:
         """About once a second: let go of lists that could not be read for too long. `now` is loop time."""
-        catalogue = self._pool.catalogue
+        catalogue = self._pool.contracts.offered()
         over = [
             kind
             for kind, since in self._unread.items()

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import structlog
 
+from fairlead.core.contracts import LockedContracts
 from fairlead.core.lifecycle import InstanceState
 from fairlead.core.plan import Plan, plan
 from fairlead.kit.tasks import Tasks
@@ -30,6 +31,7 @@ from fairlead.model.reports import BalancerStatus, BreakerScope, BreakerStatus, 
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.balancer import LoadBalancer, set_weights
+from fairlead.orchestrator.contracts import ContractKeeper
 from fairlead.orchestrator.gateway.gateway import Gateway
 from fairlead.orchestrator.health import HealthMonitor
 from fairlead.orchestrator.instance import MCPServerInstance
@@ -87,6 +89,7 @@ class MCPOrchestrator:
         self._numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         self._leaving: set[ServerPool] = set()  # removed; their last calls are finishing
         self._balancer = LoadBalancer()
+        self._keeper = ContractKeeper()
         self._monitor = HealthMonitor(self._pools.values, metrics.checked)
         self._scaler = Scaler(self._pools.values)
         self._tasks = Tasks(self._task_failed)
@@ -148,7 +151,8 @@ class MCPOrchestrator:
             self._remove(old[server])
         moved: dict[str, tuple[str, ...]] = {}
         pools = {
-            server: old.get(server) or ServerPool(new, fleet, self._launcher, self, self._numbers[server])
+            server: old.get(server)
+            or ServerPool(new, fleet, self._launcher, self, self._numbers[server], keeper=self._keeper)
             for server, new in spec.servers.items()
         }
         old.clear()  # in place: the monitor and the scaler look at the same dict
@@ -157,6 +161,7 @@ class MCPOrchestrator:
         self.spec = spec
         self.generation += 1
         self._balancer.adopt(fleet)
+        self._keeper.policy = spec.security.tool_contracts
         self._gateway.set_limits(spec.security.resource_limits)
         for server, new in spec.servers.items():
             pool = pools[server]
@@ -168,6 +173,7 @@ class MCPOrchestrator:
                 moved[server] = pool.commit(new, fleet, newcomers.get(server, ()))
             else:
                 pool.adjust(new, fleet)
+        self._judge_tools()
         if shown != list(_enabled(spec)):
             self._gateway.set_pools(self._enabled())
         self._gateway.set_toolsets(spec.toolsets)
@@ -354,6 +360,15 @@ class MCPOrchestrator:
         hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(self._pools) or 'none'}"
         detail = f"no server {server_id[:100]!r}{hint}"
         raise ProblemError(Problem("unknown-server", "No such server", detail, 404, Fault.CLIENT))
+
+    def lock_tools(self, contracts: LockedContracts | None) -> None:
+        """Hold tools to these contracts from now on; None: what they should be cannot be read."""
+        self._keeper.take(contracts)
+        self._judge_tools()
+
+    def _judge_tools(self) -> None:
+        for pool in self._pools.values():
+            pool.contracts.judge_again()
 
     def toolsets(self) -> list[ToolsetStatus]:
         return self._gateway.toolsets()

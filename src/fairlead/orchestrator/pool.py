@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -34,14 +33,14 @@ from fairlead.mcp.profiles import Profile
 from fairlead.model.fleet import LoadBalancing, ServerSpec, Sharing
 from fairlead.model.reports import BreakerStatus, ServerBalance
 from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
-from fairlead.orchestrator.catalogue import Catalogue
-from fairlead.orchestrator.circuits import Circuits
+from fairlead.orchestrator.catalogue import Catalogue, differing
+from fairlead.orchestrator.circuits import Circuits, server_policy
+from fairlead.orchestrator.contracts import ContractKeeper, ToolContracts
 from fairlead.orchestrator.exclusive import Exclusive, Need
-from fairlead.orchestrator.hope import require_hope, require_place, unavailable
 from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.keeper import Keeper
 from fairlead.orchestrator.list_reader import ListReader
-from fairlead.orchestrator.members import Lease, Members, is_hung
+from fairlead.orchestrator.members import Members, is_hung
 from fairlead.orchestrator.next_version import NextVersion
 from fairlead.orchestrator.nursery import Newcomer, Nursery
 from fairlead.orchestrator.pool_reports import balance_of, breakers_of, status_of
@@ -51,7 +50,7 @@ from fairlead.orchestrator.revision import pool_key
 from fairlead.orchestrator.rotation import Rotation
 from fairlead.orchestrator.rules import CallRules
 from fairlead.orchestrator.server_requests import ServerRequest
-from fairlead.orchestrator.waiting import WaitingRoom
+from fairlead.orchestrator.turns import Turns
 from fairlead.orchestrator.watching import ResourceWatch
 from fairlead.ports import LinkLost
 
@@ -69,25 +68,27 @@ class ServerPool:
         launcher: Launcher,
         listener: PoolListener,
         numbers: Iterator[int] | None = None,
+        *,
+        keeper: ContractKeeper | None = None,
     ) -> None:
         """`numbers` are those of its instances, so that no id comes twice, even if it is removed and back."""
         self.spec = spec
         self.catalogue = Catalogue()
-        # Digest of the tools: servers with the same one offer the same.
-        self.contract = f"unknown of {spec.id}"
+        self.contract = f"unknown of {spec.id}"  # digest of the tools: with the same one, they are the same
         self.restarts = 0
         self.calls_held = 0  # by the gateway: in flight or waiting
         self.members = Members(pool_key(spec))
-        self.breaker = Breaker(_server_policy(spec))
+        self.breaker = Breaker(server_policy(spec))
         self.circuits = Circuits(spec.id, self.breaker, self.members)
         self.rotation = Rotation(spec.strategy or fleet.strategy)
-        self.waiting = WaitingRoom()
-        self._choosy = WaitingRoom()  # who wants a healthy instance; others need not wait behind them
+        self.turns = Turns(self)
+        self.waiting = self.turns.waiting
         self.presence = Presence()
         self.shown = PoolState(
             ServerState.STOPPED if spec.enabled else ServerState.DISABLED,
             self._state_changed,
         )
+        self.contracts = ToolContracts(self, keeper or ContractKeeper(), self._state_changed)
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._task_failed)
         self._nursery = Nursery(launcher, self, numbers or itertools.count(1))
@@ -115,11 +116,7 @@ class ServerPool:
     def pick(self, key: str) -> MCPServerInstance | None:
         """An instance for a call of the session `key`, at once, or None: then `acquire` may have to wait."""
         if self._stateful:
-            lease = self._leases.get(key)
-            if lease is None or self.breaker.state is not BreakerState.CLOSED:
-                return None
-            lease.used = self._loop.time()
-            return self._if_room(lease.instance)
+            return self.turns.pick_own(key)
         if self._queue:
             return None  # others were here first
         return self.rotation.pick()
@@ -154,78 +151,10 @@ class ServerPool:
             instance = await self.exclusive.acquire(key, need, timeout=timeout)
             if instance is not None:
                 return instance
-        instance = await self._acquire_any(key, until, timeout=timeout, healthy=healthy)
+        instance = await self.turns.take(key, timeout=timeout, until=until, healthy=healthy)
         if need is not None and need.alone and instance.leased_to == key and key.startswith("principal:"):
             instance.alone, instance.limit = True, 1
         return instance
-
-    async def _acquire_any(
-        self,
-        key: str,
-        until: float,
-        *,
-        timeout: float,  # noqa: ASYNC109
-        healthy: bool,
-    ) -> MCPServerInstance:
-        room = self._choosy if healthy else self.waiting
-        since = now = self._loop.time()
-        behind = bool(self._queue) and key not in self._leases  # who has an instance waits for nobody's
-        instance = None if behind else self._take(key, now, healthy=healthy)
-        number: int | None = None  # in the queue
-        while instance is None:
-            self.wake_up(now)
-            require_hope(self, key, now, until)
-            if number is None:
-                require_place(self, len(room) + room.called)  # who was called keeps the place until served
-                number = room.number()
-            for member in self.members:
-                member.watched = True  # each answer may make room
-            try:
-                await room.wait(until, since=since, number=number)
-            except TimeoutError:
-                what = f"was not ready within {timeout:g} s"
-                raise unavailable(self, "not-ready", what, retry=1.0) from None
-            now = self._loop.time()
-            instance = self._take(key, now, healthy=healthy)
-        return instance
-
-    def _take(self, key: str, now: float, *, healthy: bool) -> MCPServerInstance | None:
-        if not self.circuits.lets_through:
-            return None
-        if healthy:
-            return self.rotation.pick_healthy()
-        if self._stateful:
-            if self.members.in_flight >= self.spec.limits.calls:
-                return None
-            lease = self._leases.get(key)
-            if lease is None:
-                return self._lease(key)
-            lease.used = now
-            return self._if_room(lease.instance)
-        return self.rotation.first() if self.breaker.limit else self.rotation.pick()
-
-    def _if_room(self, instance: MCPServerInstance) -> MCPServerInstance | None:
-        """A session's own instance; its calls wait while it or the server is full, or it looks hung."""
-        if is_hung(instance) or instance.breaker.limit == 0 or instance.room <= 0:
-            return None
-        limits = self.spec.limits
-        many = len(self._leases) * limits.calls_per_instance > limits.calls
-        return None if many and self.members.in_flight >= limits.calls else instance
-
-    def _lease(self, key: str) -> MCPServerInstance | None:
-        instance = self.rotation.first()
-        if instance is None or len(self._leases) >= self.spec.scaling.max_instances:
-            return None
-        self.lease(key, instance)
-        return instance
-
-    def lease(self, key: str, instance: MCPServerInstance) -> None:
-        """From now on it is this session's own."""
-        instance.leased_to = key
-        self._rule(instance)
-        self._leases[key] = Lease(instance, self._loop.time())
-        self.refresh()
-        self.keeper.wake()
 
     def wake_up(self, now: float) -> None:
         """A server that went idle comes back, or tries to."""
@@ -245,7 +174,7 @@ class ServerPool:
 
     def why_not_replay(self, *, safe: bool, replays: int) -> str | None:
         """Why a call that lost its instance cannot go to another one; None when it may, and is paid for."""
-        if safe and self.spec.sharing is Sharing.SESSION:
+        if safe and self._stateful:
             return "the server's state went with the instance"
         return refusal(safe, replays, self._budget, self._loop.time(), self.members.calls_total)
 
@@ -268,10 +197,8 @@ class ServerPool:
 
         A session's lease lives as long as its session.
         """
-        for key, lease in list(self._leases.items()):
-            unused = lease.used < before and not lease.instance.in_flight and not self.watch.wants(key)
-            if key.startswith("principal:") and unused and not lease.instance.has_tasks(self._loop.time()):
-                self._tasks.spawn(self.release(key), f"release {lease.instance.id}")
+        for key in self.turns.unused(before):
+            self._tasks.spawn(self.release(key), f"release {key}")
 
     # -- starting and stopping ---------------------------------------------------------------------------
 
@@ -346,10 +273,11 @@ class ServerPool:
     def admit(self, instance: MCPServerInstance) -> None:
         """It is ready, and of the present version."""
         self.members.add(instance)
-        self._rule(instance)
+        self.rule(instance)
         LOG.info("instance ready", instance=instance.id, era=instance.era.value, profile=instance.profile.key)
 
-    def _rule(self, instance: MCPServerInstance) -> None:
+    def rule(self, instance: MCPServerInstance) -> None:
+        """What holds for it now."""
         instance.rules = self._rules
         instance.limit = 1 if instance.alone else self.spec.limits.calls_per_instance
         instance.watched = instance.watched or instance.exclusive
@@ -381,11 +309,11 @@ class ServerPool:
         self._health = HealthPolicy.of(spec.health_check)
         self._rules = CallRules.of(spec)
         self.rotation.use(spec.strategy or fleet.strategy)
-        self.breaker.adopt(_server_policy(spec))
+        self.breaker.adopt(server_policy(spec))
         policy = BreakerPolicy.of(spec.circuit_breaker)
         for instance in self.members:
             instance.breaker.adopt(policy)
-            self._rule(instance)
+            self.rule(instance)
         if self.keeper.target:
             self.keeper.target = min(max(self.keeper.target, _first_target(spec)), spec.scaling.max_instances)
         self._breakers_changed()
@@ -427,6 +355,7 @@ class ServerPool:
             self.welcome(newcomers)
         self.keeper.drain(old)
         self.exclusive.replaced()
+        self.bridges = self.exclusive.concerns_any
         return moved
 
     def disable(self, spec: ServerSpec, fleet: LoadBalancing) -> None:
@@ -448,7 +377,7 @@ class ServerPool:
 
     def lists_differ(self, before: Catalogue, after: Catalogue) -> None:
         """Clients of one profile get other lists from now on."""
-        if kinds := _differing(before, after):
+        if kinds := differing(before, after):
             self._listener.catalogue_changed(self, kinds)
 
     def _offer(self) -> str:
@@ -457,14 +386,15 @@ class ServerPool:
 
     def take_lists(self, catalogue: Catalogue) -> None:
         """What was read of the server's lists just now."""
-        self.show_lists(self._list_reader.complete(self.catalogue, catalogue))
+        self.show_lists(self._list_reader.complete(self.contracts.offered(), catalogue))
 
-    def show_lists(self, catalogue: Catalogue) -> None:
+    def show_lists(self, offered: Catalogue) -> None:
         """What the server offers now."""
-        before, self.catalogue = self.catalogue, catalogue
+        before, self.catalogue = self.catalogue, (catalogue := self.contracts.admit(offered))
         self.contract = catalogue.contract() if catalogue.items("tools") else f"no tools of {self.spec.id}"
-        kinds = _differing(before, catalogue)
-        self.exclusive.lists.others_changed()
+        kinds = differing(before, catalogue)
+        if kinds:
+            self.exclusive.lists.others_changed()
         if kinds or catalogue.hints != before.hints:
             self._listener.catalogue_changed(self, kinds)
         if not kinds.isdisjoint(("resources", "templates")):
@@ -692,18 +622,13 @@ class ServerPool:
             instance.watched = every or tried or leaving or instance.exclusive
 
     def _call_waiting(self) -> None:
-        if self._stateful:
-            self.waiting.call(len(self._queue))
-        else:
-            self.waiting.call(self.rotation.room() - self.waiting.called)
-        self._choosy.call_all()
+        self.turns.call()
         if not self._queue:
             self._watch()
 
     def call_all_waiting(self) -> None:
         """Let everybody who waits look again whether there is hope."""
-        self.waiting.call_all()
-        self._choosy.call_all()
+        self.turns.call_all()
         self.exclusive.reconsider()
 
     def gives_calls_to(self, instance: MCPServerInstance) -> bool:
@@ -769,17 +694,6 @@ class ServerPool:
             return None
         self._breakers_changed()
         return next(status for status in self.breakers() if status.id == breaker_id)
-
-
-def _differing(before: Catalogue, after: Catalogue) -> frozenset[str]:
-    """The kinds of items in which they differ."""
-    kinds = before.lists.keys() | after.lists.keys()
-    return frozenset(kind for kind in kinds if before.items(kind) != after.items(kind))
-
-
-def _server_policy(spec: ServerSpec) -> BreakerPolicy:
-    """The server's own breaker goes by rates alone: one instance may well fail many calls at once."""
-    return replace(BreakerPolicy.of(spec.circuit_breaker), consecutive_failures=10**9)
 
 
 def _first_target(spec: ServerSpec) -> int:

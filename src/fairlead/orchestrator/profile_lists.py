@@ -58,8 +58,15 @@ class ProfileLists:
     def take(self, instance: MCPServerInstance, catalogue: Catalogue) -> None:
         """What an instance shows to clients of its profile."""
         common = self._pool.catalogue
+        catalogue = self._pool.contracts.admit(catalogue, instance.profile.key)
         own = None if catalogue.lists == common.lists else catalogue
         self._keep(instance.profile.key, _Known(own, instance))
+
+    def judge_tools(self) -> None:
+        """What is withheld of them may be something else now."""
+        for key, known in list(self._known.items()):
+            if known.source is not None:
+                self.take(known.source, self._pool.contracts.offered(key))
 
     def take_for_granted(self, key: str) -> None:
         """As it cannot be known: the same as for everybody, until an instance shows it."""
@@ -114,6 +121,7 @@ class ProfileLists:
         """There is a new version, which may offer other things."""
         known, self._known = self._known, {}
         self._changed.clear()
+        self._pool.contracts.forget_profiles()
         for one in known.values():
             if one.own is not None:
                 self._pool.lists_differ(one.own, Catalogue())

@@ -28,6 +28,7 @@ class Failure:
     kind: FailureKind
     reason: str
     retry_after: float | None = None
+    untouched: bool = False  # the request was certainly not carried out
 
     def as_error(self, not_replayed: str = "") -> McpError:
         """The error that its caller gets; `not_replayed` says why no other instance was asked."""

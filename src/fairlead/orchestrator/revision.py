@@ -20,6 +20,7 @@ ADJUSTABLE: Final = {
     "scaling",
     "strategy",
     "timeouts",
+    "tool_contracts",
     "weight",
 }
 """Parts of a server's spec that its processes do not depend on."""

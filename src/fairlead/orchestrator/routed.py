@@ -76,10 +76,12 @@ class RoutedCall:
             key = f"principal:{self._request.principal}"
             instance = await self._pool.acquire(key, timeout=self._timeout, healthy=healthy)
             instance.require_ear()
+            if self._request.method == "tools/call":
+                self._pool.contracts.require(self._request.params.get("name"), instance.profile.key)
             try:
                 return await self._attempt(instance)
             except CallLostError as lost:
-                why = self._why_not_replay()
+                why = self._why_not_replay(untouched=lost.failure.untouched)
                 if why is not None:
                     self._metrics.not_replayed(self._pool.spec.id)
                     raise _GivenUpError(lost.failure.as_error(why)) from None
@@ -100,8 +102,8 @@ class RoutedCall:
         finally:
             self._asking.remove(asking)
 
-    def _why_not_replay(self) -> str | None:
-        return self._pool.why_not_replay(safe=self._safe, replays=self._replays)
+    def _why_not_replay(self, *, untouched: bool = False) -> str | None:
+        return self._pool.why_not_replay(safe=self._safe or untouched, replays=self._replays)
 
     def _count_replay(self) -> None:
         self._replays += 1

@@ -57,14 +57,21 @@ class ResourceWatch:
         return key in self._carriers and bool(self._carriers[key].wanted)
 
     async def kept(self, uri: str, key: str | None, *, timeout: float = ANSWER) -> None:  # noqa: ASYNC109
-        """Until the server has taken a subscription, or will when it runs again. Raises McpError."""
+        """Until the server has taken a subscription, or will when it runs again. Raises McpError.
+
+        Whoever goes on wanting what a server did not take in time hears of it as soon as it has.
+        """
+        carrier = self._carriers[key]
         try:
             async with asyncio.timeout(timeout):
-                await self._carriers[key].kept(uri)
+                await carrier.kept(uri)
         except TimeoutError:
-            self._carriers[key].late(uri)
+            carrier.late(uri)
             what = f"server {self._pool.spec.id!r} did not take the subscription within {timeout:g} s"
             raise McpError(CALL_TIMED_OUT, what) from None
+        except McpError:
+            carrier.late(uri)
+            raise
 
     def _carrier(self, key: str | None) -> Carrier:
         if key not in self._carriers:

@@ -1,4 +1,4 @@
-"""The lock file: for each package its closure, in a text that reads well in a diff.
+"""The lock file: closures of packages and contracts of tools, in a text that reads well in a diff.
 
 Two files have this form. The *committed* one lies beside the fleet file and holds for the team; running
 only reads it. The *local* one lies in the state folder and takes what the committed one does not name, so
@@ -8,24 +8,29 @@ configuration, what they are is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from fairlead.core.contracts import Contract, LockedContracts
+from fairlead.core.visible import visible
 from fairlead.model.errors import ProblemError
 from fairlead.model.package_ref import PackageRef, parse_package
 from fairlead.packages.closure import Closure, NpmClosure, PypiClosure, check_keys
 from fairlead.packages.files import alone, write_whole
 from fairlead.packages.problems import package_problem
+from fairlead.packages.tool_lines import EntryError, contract_of_entry, entry_of
 
-FORMAT: Final = 1
+FORMAT: Final = 2  # the first with contracts; what has none is written so that older ones read it
 ABOUT: Final = (
     "Every package that the servers need, by exact version and content. Written by `fairlead lock`."
 )
+ABOUT_CONTRACTS: Final = " And what each tool was when `fairlead lock --update` looked at it last."
 
 Closures = dict[PackageRef, Closure]
+_T = TypeVar("_T")
 
 
 class _Head(msgspec.Struct):
@@ -35,20 +40,28 @@ class _Head(msgspec.Struct):
 class _Content(msgspec.Struct, forbid_unknown_fields=True):
     format: int
     about: str = ""
+    contracts: msgspec.Raw = msgspec.Raw(b"{}")  # packages are found whatever is wrong with these
     npm: dict[str, NpmClosure] = {}
     pypi: dict[str, PypiClosure] = {}
 
 
 _DECODE_HEAD: Final = msgspec.json.Decoder(_Head)
 _DECODE: Final = msgspec.json.Decoder(_Content)
+_DECODE_CONTRACTS: Final = msgspec.json.Decoder(dict[str, dict[str, dict[str, Any]]])
 
 
-def encode(closures: Mapping[PackageRef, Closure]) -> bytes:
-    """The same closures always give the same text: sorted, a line for each package of each closure."""
-    content: dict[str, Any] = {"about": ABOUT, "format": FORMAT, "npm": {}, "pypi": {}}
+def encode(closures: Mapping[PackageRef, Closure], contracts: LockedContracts | None = None) -> bytes:
+    """The same content always gives the same text: sorted, a line for each package and each tool."""
+    content: dict[str, Any] = {"about": ABOUT, "format": 1, "npm": {}, "pypi": {}}
     for reference in sorted(closures, key=str):
         content[reference.registry][str(reference)] = closures[reference]
-    return ("\n".join(_lines(content, depth=3)) + "\n").encode()
+    if contracts:
+        tools = {
+            server: {tool: msgspec.Raw(entry_of(contract)) for tool, contract in tools.items()}
+            for server, tools in contracts.items()
+        }
+        content |= {"about": ABOUT + ABOUT_CONTRACTS, "format": FORMAT, "contracts": tools}
+    return ("\n".join(map(visible, _lines(content, depth=3))) + "\n").encode()
 
 
 def _lines(value: Any, *, depth: int) -> list[str]:
@@ -66,16 +79,7 @@ def _lines(value: Any, *, depth: int) -> list[str]:
 
 def decode(content: bytes) -> Closures:
     """Raises ValueError that says what is wrong and how to mend it."""
-    try:
-        version = _DECODE_HEAD.decode(content).format
-        if version > FORMAT:
-            msg = f"it has format {version}, written by a newer Fairlead; this one reads {FORMAT}: update it"
-            raise ValueError(msg)
-        found = _DECODE.decode(content)
-    except msgspec.DecodeError as error:
-        conflict = " (it holds the marks of a merge conflict)" if b"\n<<<<<<< " in b"\n" + content else ""
-        msg = f"{error}{conflict}; delete it and run `fairlead lock`"
-        raise ValueError(msg) from error
+    found = _decoded(content)
     closures: Closures = {}
     for ecosystem, part in (("npm", found.npm), ("pypi", found.pypi)):
         for text, closure in part.items():
@@ -86,6 +90,37 @@ def decode(content: bytes) -> Closures:
             check_keys(ecosystem, closure)
             closures[reference] = closure
     return closures
+
+
+def decode_contracts(content: bytes) -> LockedContracts:
+    """The same of the contracts."""
+    entries = "its part `contracts`"
+    try:
+        servers = _DECODE_CONTRACTS.decode(_decoded(content).contracts)
+        contracts: dict[str, dict[str, Contract]] = {}
+        for server, tools in servers.items():
+            for tool, entry in tools.items():
+                entries = f"contracts.{server}.{tool[:100]}"
+                contracts.setdefault(server, {})[tool] = contract_of_entry(tool, entry)
+            contracts.setdefault(server, {})
+    except (msgspec.DecodeError, EntryError) as error:
+        mend = "take `contracts` out of it and run `fairlead lock --update`"
+        msg = f"{entries}: {error}; {mend}"
+        raise ValueError(msg) from error
+    return contracts
+
+
+def _decoded(content: bytes) -> _Content:
+    try:
+        version = _DECODE_HEAD.decode(content).format
+        if version > FORMAT:
+            msg = f"it has format {version}, written by a newer Fairlead; this one reads {FORMAT}: update it"
+            raise ValueError(msg)
+        return _DECODE.decode(content)
+    except msgspec.DecodeError as error:
+        conflict = " (it holds the marks of a merge conflict)" if b"\n<<<<<<< " in b"\n" + content else ""
+        msg = f"{error}{conflict}; delete it and run `fairlead lock`"
+        raise ValueError(msg) from error
 
 
 class LockFiles:
@@ -104,10 +139,14 @@ class LockFiles:
         return self.read_local().get(reference) if closure is None else closure
 
     def read_committed(self) -> Closures:
-        return _read(self.committed)
+        return _read(self.committed, decode) or {}
 
     def read_local(self) -> Closures:
-        return _read(self.local)
+        return _read(self.local, decode) or {}
+
+    def read_contracts(self) -> LockedContracts:
+        """What the team's tools were when somebody looked last."""
+        return _read(self.committed, decode_contracts) or {}
 
     async def remember(self, reference: PackageRef, closure: Closure) -> None:
         """Add to the local lock file, whoever else does so at the same time."""
@@ -115,17 +154,24 @@ class LockFiles:
             write_whole(self.local, encode({**self.read_local(), reference: closure}))
 
     def commit(self, closures: Mapping[PackageRef, Closure]) -> None:
-        """Write the committed lock file: these closures and no others."""
-        content = encode(closures)
+        """Write the packages of the committed lock file: these closures and no others."""
+        self._commit(closures, self.read_contracts())
+
+    def commit_contracts(self, contracts: LockedContracts) -> None:
+        """Write the contracts of the committed lock file: these and no others."""
+        self._commit(self.read_committed(), contracts)
+
+    def _commit(self, closures: Mapping[PackageRef, Closure], contracts: LockedContracts) -> None:
+        content = encode(closures, contracts)
         if not self.committed.exists() or self.committed.read_bytes() != content:
             write_whole(self.committed, content)
 
 
-def _read(path: Path) -> Closures:
+def _read(path: Path, decoded: Callable[[bytes], _T]) -> _T | None:
     try:
-        return decode(path.read_bytes())
+        return decoded(path.read_bytes())
     except FileNotFoundError:
-        return {}
+        return None
     except OSError as error:
         raise _invalid(path, error.strerror or str(error)) from error
     except (ValueError, RecursionError) as error:

@@ -86,6 +86,64 @@ class TestTakingBack:
         assert bench.overrides == {}
 
 
+DOCS = ("toolsets", "docs")
+WITH_DOCS = FILE | {"toolsets": {"docs": {"servers": {"a": {"tools": ["x"]}, "b": {}}}}}
+
+
+class TestToolsets:
+    async def test_they_are_edited_by_key(self, bench: Bench) -> None:
+        bench.write(WITH_DOCS)
+        await bench.config.reload()
+        await bench.config.edit(
+            [Edit((*DOCS, "mode"), "search"), Edit((*DOCS, "servers", "b"), REMOVED)], by="ada"
+        )
+        assert bench.overrides == {"toolsets.docs.mode": "search", "toolsets.docs.servers.b": ...}
+        again = await bench.restarted()
+        docs = again.fleet.spec.toolsets["docs"]
+        assert (docs.mode, list(docs.servers)) == ("search", ["a"])
+
+    async def test_a_server_that_is_removed_goes_from_them_too(self, bench: Bench) -> None:
+        bench.write(WITH_DOCS)
+        await bench.config.reload()
+        await bench.config.edit([Edit(B, REMOVED)], by="ada")
+        assert list(bench.fleet.spec.toolsets["docs"].servers) == ["a"]
+        assert bench.overrides == {"servers.b": ...}
+        await bench.config.drop_overrides(None)
+        assert list(bench.fleet.spec.toolsets["docs"].servers) == ["a", "b"]
+
+    async def test_a_server_that_was_added_goes_with_its_places_in_them(self, bench: Bench) -> None:
+        bench.write(WITH_DOCS)
+        await bench.config.reload()
+        await bench.config.edit([Edit(("servers", "x"), {"command": "x"})], by="ada")
+        await bench.config.edit([Edit((*DOCS, "servers", "x"), {"tools": ["t"]})], by="ada")
+        change = await bench.config.drop_overrides(["servers.x"])
+        assert set(change.dropped_overrides) == {"servers.x", "toolsets.docs.servers.x"}
+        assert bench.overrides == {}
+
+    async def test_edits_of_one_that_its_owner_has_taken_out_fall(self, bench: Bench) -> None:
+        bench.write(WITH_DOCS)
+        await bench.config.reload()
+        await bench.config.edit([Edit((*DOCS, "mode"), "search")], by="ada")
+        await bench.config.edit([Edit(("toolsets", "mine"), {"servers": "*"})], by="ada")
+        bench.write(FILE)
+        assert (await bench.config.reload()).dropped_overrides == ("toolsets.docs.mode",)
+        assert list(bench.fleet.spec.toolsets) == ["mine"]
+
+    async def test_an_edit_that_names_a_server_that_is_gone_falls_alone(self, bench: Bench) -> None:
+        bench.write(WITH_DOCS)
+        await bench.config.reload()
+        await bench.config.edit([Edit(("toolsets", "mine"), {"servers": {"b": {}}})], by="ada")
+        await bench.config.edit([Edit(("toolsets", "other"), {"servers": "*"})], by="ada")
+        bench.write({"servers": {"a": FILE["servers"]["a"]}})
+        assert (await bench.config.reload()).dropped_overrides == ("toolsets.mine",)
+        assert list(bench.fleet.spec.toolsets) == ["other"]
+
+    async def test_what_cannot_be_is_refused(self, bench: Bench) -> None:
+        edit = Edit(("toolsets", "mine"), {"servers": {"nobody": {}}})
+        with pytest.raises(ProblemError, match=r"toolsets\.mine\.servers\.nobody: there is no such server"):
+            await bench.config.edit([edit], by="ada")
+
+
 class TestALargeFleet:
     async def test_a_small_file_whose_defaults_make_much_of_it_can_be_edited(self, bench: Bench) -> None:
         """One of 30 kB, which is 2 MB with its defaults filled in."""

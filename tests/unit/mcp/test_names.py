@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.mcp.names import exposed_name, unwrap_uri, wrap_uri
+from fairlead.mcp.names import containers, exposed_name, unwrap_uri, wrap_uri
 
 SERVERS = st.from_regex(r"[a-z0-9](-?[a-z0-9]){0,20}", fullmatch=True)
 

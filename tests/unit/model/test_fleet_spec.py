@@ -66,6 +66,7 @@ def test_a_spec_is_frozen() -> None:
 def test_json_has_the_units_written_out_and_python_has_them_plain() -> None:
     server = spec(timeouts={"start": 60.0, "call": "90s", "stop": 0.5})
     assert server.model_dump(mode="json", by_alias=True)["timeouts"] == {
+        "answer": "10m",
         "start": "1m",
         "call": "90s",
         "stop": "500ms",

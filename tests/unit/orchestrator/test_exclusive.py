@@ -6,101 +6,27 @@ import itertools
 import pytest
 
 from fairlead.core.lifecycle import InstanceState
-from fairlead.mcp.profiles import NOBODY, read_profile
+from fairlead.mcp.profiles import NOBODY
 from fairlead.model.errors import ProblemError
-from fairlead.model.fleet import CallLimits, CircuitBreaker, ClientRequest, LoadBalancing, Scaling, Sharing
+from fairlead.model.fleet import CallLimits, CircuitBreaker, ClientRequest, Scaling
 from fairlead.model.status import BreakerState, ServerState
 from fairlead.orchestrator.exclusive import Need
 from fairlead.orchestrator.scaler import Scaler
-from support.pool_rig import PoolRig, problem
-from support.scripted import INFO, ScriptedDriver, answer
+from support.exclusive_rig import (
+    BOTH,
+    ELICITS,
+    FLEET,
+    ROOTED,
+    SAMPLES,
+    URL,
+    Driver,
+    ExclusiveRig,
+    asking,
+    modern,
+)
+from support.pool_rig import problem
 
 pytestmark = pytest.mark.looptime
-SAMPLES = read_profile(b'{"sampling":{}}')
-ELICITS = read_profile(b'{"elicitation":{}}')
-BOTH = read_profile(b'{"sampling":{},"elicitation":{}}')
-ROOTED = read_profile(b'{"sampling":{},"roots":{}}')
-FLEET = LoadBalancing()
-URL = {"command": None, "url": "http://127.0.0.1:1/mcp"}
-
-
-def asking(*, capabilities=None):
-    """A legacy server that never answers calls and has a tool more for each thing that it may ask."""
-    told = {}
-
-    def script(message):
-        method = message.get("method")
-        if method == "initialize":
-            told.update(message["params"]["capabilities"])
-            offered = {"tools": {"listChanged": True}} if capabilities is None else capabilities
-            return [answer(message, protocolVersion="2025-11-25", capabilities=offered, serverInfo=INFO)]
-        if method == "tools/list":
-            return [answer(message, tools=[{"name": name} for name in ("echo", *sorted(told))])]
-        if method in ("ping", "logging/setLevel"):
-            return [answer(message)]
-        if method == "tools/call" or "id" not in message:
-            return []
-        return [{"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no"}}]
-
-    return script
-
-
-def modern(message):
-    """A server of the modern era that never answers calls; it logs."""
-    method = message.get("method")
-    if method == "server/discover":
-        told = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}, "logging": {}}}
-        return [answer(message, resultType="complete", **told)]
-    return [answer(message, resultType="complete", tools=[])] if method == "tools/list" else []
-
-
-class Driver(ScriptedDriver):
-    """Each link has a script of its own."""
-
-    def __init__(self, make):
-        super().__init__(lambda message: [])
-        self.make = make
-
-    async def open(self, launch, listener):
-        link = await super().open(launch, listener)
-        link.script = self.make()
-        return link
-
-
-class ExclusiveRig(PoolRig):
-    def __init__(self, make=asking, *, maximum=4, ticking=True, **spec):
-        spec = {"scaling": Scaling(min_instances=1, max_instances=maximum), **spec}
-        super().__init__(ticking=ticking, **spec)
-        self.driver = self.launcher.driver = Driver(make)
-
-    def acquire(self, profile=SAMPLES, *, key="principal:k", timeout=30.0, logs=False):
-        """A task that acquires and sends a call; its instance."""
-        return asyncio.create_task(self._acquire(profile, key, timeout, logs))
-
-    async def _acquire(self, profile, key, timeout, logs):  # noqa: ASYNC109
-        need = self.pool.need(profile, logs=logs)
-        instance = await self.pool.acquire(key, timeout=timeout, need=need)
-        self.send(instance, timeout=1000)
-        return instance
-
-    def answer(self, instance):
-        """Have it answer its oldest call."""
-        link = self.link(instance)
-        waits = [m["id"] for m in link.sent if m.get("method") == "tools/call"]
-        link.say({"jsonrpc": "2.0", "id": next(n for n in waits if instance.is_pending(n)), "result": {}})
-
-    @property
-    def exclusive(self):
-        return [i for i in self.pool.members if i.exclusive]
-
-    @property
-    def shared(self):
-        return self.pool.members.ready()
-
-    def told(self, instance):
-        """What a server was told of its clients."""
-        [hello] = [m for m in self.link(instance).sent if m.get("method") == "initialize"]
-        return hello["params"]["capabilities"]
 
 
 # -- who needs one ---------------------------------------------------------------------------------------
@@ -587,198 +513,3 @@ async def test_a_server_with_such_calls_is_not_idle():
         await asyncio.sleep(5)
         assert rig.pool.state is ServerState.READY
         task.cancel()
-
-
-# -- servers that hold state -----------------------------------------------------------------------------
-
-
-def stateful(maximum=3, **spec):
-    return ExclusiveRig(sharing=Sharing.SESSION, maximum=maximum, **spec)
-
-
-async def test_a_session_leases_one_that_was_told_of_its_profile():
-    async with stateful() as rig:
-        await rig.ready()
-        mine = await rig.acquire(ROOTED, key="session:a")
-        assert rig.told(mine) == {"roots": {"listChanged": True}, "sampling": {}}
-        assert mine.leased_to == "session:a"
-        assert rig.pool.leases == ("session:a",)
-        assert rig.pool.pick("session:a") is mine, "a session may have many calls"
-        assert await rig.acquire(NOBODY, key="session:a") is mine
-        assert not rig.exclusive
-        rig.link(mine).say({"jsonrpc": "2.0", "id": 9, "method": "roots/list"})
-        await rig.pool.release("session:a")
-        await asyncio.sleep(1)
-        assert mine.state is InstanceState.STOPPED
-        assert rig.pool.leases == ()
-
-
-async def test_calls_of_one_session_at_a_time_lease_one_instance():
-    async with stateful() as rig:
-        instances = await asyncio.gather(*(rig.acquire(key="session:a") for _ in range(5)))
-        assert len(set(instances)) == 1
-        assert rig.pool.leases == ("session:a",)
-        await asyncio.sleep(1)
-        assert rig.running == 2, "with the spare one"
-
-
-async def test_a_principal_has_one_call_at_a_time():
-    async with stateful() as rig:
-        mine = await rig.acquire(key="principal:p")
-        second = rig.acquire(key="principal:p")
-        await asyncio.sleep(5)
-        assert not second.done()
-        rig.answer(mine)
-        assert await second is mine
-        rig.pool.adjust(rig.spec, FLEET)
-        assert mine.limit == 1
-
-
-async def test_leases_are_bounded_by_the_maximum_and_the_spare_one_makes_room():
-    async with stateful(maximum=2) as rig:
-        await rig.ready()
-        await rig.acquire(key="session:a")
-        await rig.acquire(key="session:b")
-        assert (rig.running, rig.driver.most) == (2, 2)
-        with pytest.raises(ProblemError, match="belong to others"):
-            await rig.acquire(key="session:c")
-        await rig.pool.release("session:a")
-        await rig.acquire(key="session:c")
-        assert rig.pool.leases == ("session:b", "session:c")
-        assert rig.driver.most == 2
-
-
-async def test_who_waits_for_a_lease_when_all_are_taken_is_told():
-    async with stateful(maximum=1) as rig:
-        await rig.ready()
-        first, second = rig.acquire(key="session:a"), rig.acquire(key="session:b", timeout=40)
-        await first
-        with pytest.raises(ProblemError):
-            await second
-
-
-# -- lists by profile ------------------------------------------------------------------------------------
-
-
-def tools(catalogue):
-    return [item.key for item in catalogue.items("tools")]
-
-
-async def test_what_a_server_offers_depends_on_the_profile():
-    async with ExclusiveRig() as rig:
-        await rig.ready()
-        pool = rig.pool
-        assert tools(pool.catalogue) == ["echo"]
-        assert pool.catalogue_for(NOBODY) is pool.catalogue
-        assert pool.catalogue_for(BOTH) is None
-        events = len(rig.listener.kinds)
-        await asyncio.gather(*(pool.learn(BOTH, timeout=60) for _ in range(5)))
-        assert tools(pool.catalogue_for(BOTH)) == ["echo", "elicitation", "sampling"]
-        assert len(rig.exclusive) == 1
-        assert len(rig.listener.kinds) == events, "nobody had been told otherwise"
-        assert await rig.acquire(BOTH) in rig.exclusive
-        await asyncio.sleep(1)
-        assert len(rig.exclusive) == 1, "who learned has left it"
-
-
-async def test_a_call_teaches_the_lists_as_well():
-    async with ExclusiveRig() as rig:
-        await rig.acquire(SAMPLES)
-        assert tools(rig.pool.catalogue_for(SAMPLES)) == ["echo", "sampling"]
-
-
-async def test_lists_that_are_the_same_are_the_same_object():
-    capabilities = {"tools": {"listChanged": True}}
-
-    def make():
-        script = asking(capabilities=capabilities)
-
-        def same(message):
-            if message.get("method") == "tools/list":
-                return [answer(message, tools=[{"name": "same"}])]
-            return script(message)
-
-        return same
-
-    async with ExclusiveRig(make) as rig:
-        await rig.ready()
-        await rig.pool.learn(SAMPLES, timeout=60)
-        assert rig.pool.catalogue_for(SAMPLES) is rig.pool.catalogue
-
-
-async def test_lists_that_cannot_be_known_are_as_everybodys_until_an_instance_shows_them():
-    async with ExclusiveRig() as rig:
-        await rig.ready()
-        rig.driver.refusals = [problem("start-failed")] * 9
-        await rig.pool.learn(SAMPLES, timeout=60)
-        assert rig.pool.catalogue_for(SAMPLES) is rig.pool.catalogue
-        rig.driver.refusals = []
-        await asyncio.sleep(30)
-        rig.driver.delay = 30
-        await rig.pool.learn(ELICITS, timeout=2)
-        assert rig.pool.catalogue_for(ELICITS) is rig.pool.catalogue
-        events = len(rig.listener.kinds)
-        await asyncio.sleep(60)
-        assert tools(rig.pool.catalogue_for(ELICITS)) == ["echo", "elicitation"]
-        assert rig.listener.kinds[events:] == [frozenset({"tools"})]
-
-
-async def test_changed_lists_are_read_from_who_says_so():
-    extra = []
-
-    def make():
-        script = asking()
-
-        def more(message):
-            if message.get("method") == "tools/list":
-                [listed] = script(message)
-                listed["result"]["tools"] += [{"name": name} for name in extra]
-                return [listed]
-            return script(message)
-
-        return more
-
-    changed = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
-    async with ExclusiveRig(make) as rig:
-        instance = await rig.acquire(SAMPLES)
-        events = len(rig.listener.kinds)
-        extra.append("more")
-        for _ in range(3):
-            rig.link(instance).say(changed)
-        await asyncio.sleep(0.5)
-        assert tools(rig.pool.catalogue_for(SAMPLES)) == ["echo", "sampling", "more"]
-        assert tools(rig.pool.catalogue) == ["echo"], "the others have said nothing"
-        assert rig.listener.kinds[events:] == [frozenset({"tools"})]
-        assert len([m for m in rig.link(instance).sent if m["method"] == "tools/list"]) == 2
-        rig.link(rig.shared[0]).say(changed)
-        await asyncio.sleep(0.5)
-        assert tools(rig.pool.catalogue) == ["echo", "more"]
-        assert tools(rig.pool.catalogue_for(SAMPLES)) == ["echo", "sampling", "more"]
-        rig.link(instance).lose()
-        extra.clear()
-        rig.link(rig.shared[0]).say(changed)
-        await asyncio.sleep(0.5)
-        assert rig.pool.catalogue_for(SAMPLES) is None, "nobody is left who could have said so"
-
-
-async def test_a_new_version_is_learned_anew():
-    async with ExclusiveRig() as rig:
-        rig.launcher.versions["y"] = Driver(asking)
-        await rig.ready()
-        await rig.pool.learn(SAMPLES, timeout=60)
-        events = len(rig.listener.kinds)
-        spec = rig.changed(command="y")
-        rig.pool.commit(spec, FLEET, await rig.pool.prepare(spec))
-        assert rig.pool.catalogue_for(SAMPLES) is None
-        assert frozenset({"tools"}) in rig.listener.kinds[events:]
-
-
-async def test_only_so_many_profiles_are_kept():
-    async with ExclusiveRig() as rig:
-        await rig.ready()
-        lists = rig.pool.exclusive.lists
-        for number in range(40):
-            lists.take_for_granted(f"p{number}")
-            lists.of("p0")
-        assert lists.of("p0") is not None
-        assert [n for n in range(40) if lists.of(f"p{n}") is not None] == [0, *range(25, 40)]

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_PARKED: Final = 1000
-GATHER: Final = 0.005  # s, for a server to ask more than one thing
+GATHER: Final = 0.02  # s, for a server to ask more than one thing
 MAX_ASKED: Final = 64  # of one session
 MAX_ELICITATIONS: Final = 1024  # URL elicitations whose end is not yet known
 URL_ELICITATION_REQUIRED: Final = -32042  # of the legacy era
@@ -85,7 +85,7 @@ class Bridge:
         if session is None:
             self._park(exchange, request)
             return
-        stream = exchange if exchange.head.accepts_stream else session.stream
+        stream = exchange if exchange.head.accepts_stream and exchange.reachable else session.stream
         self._wait_for_client(exchange)
         self._ask_for(request, session, stream)
 
@@ -295,7 +295,7 @@ class Bridge:
         assert session is not None
         exchange.safe = False
         if exchange.rounds is None:
-            stream = exchange if exchange.head.accepts_stream else session.stream
+            stream = exchange if exchange.head.accepts_stream and exchange.reachable else session.stream
 
             def ask(method: str, params: bytes, heard: Callable[[Incoming], None]) -> None:
                 if not session.profile.can(method, decode_any(Raw(params))):

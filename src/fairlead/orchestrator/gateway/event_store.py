@@ -11,12 +11,12 @@ Pure: no sockets, no clock.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, Final
 
 MAIN: Final = 0  # the number of a session's stream for what is said unasked; calls have streams from 1 on
-OVERHEAD: Final = 250  # bytes that one kept event costs beside its own
+OVERHEAD: Final = 500  # bytes that one kept event costs beside its own, with a stream to itself
 _EVENT_ID: Final = re.compile(r"(0|[1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})")
 
 
@@ -41,7 +41,7 @@ class Stream:
         self.last = 0  # the number of the latest event
         self.sent = 0  # and of the latest one that went to a client
         self.ended = False
-        self.events: deque[tuple[int, bytes]] | None = None  # (place among all events, event), oldest first
+        self.events: list[tuple[int, bytes]] = []  # (place among all events, event), oldest first
         self.carrier: Any = None
 
     def __repr__(self) -> str:
@@ -49,7 +49,7 @@ class Stream:
 
     @property
     def kept(self) -> int:
-        return len(self.events or ())
+        return len(self.events)
 
     def event_id(self, number: int) -> bytes:
         return b"%d-%d" % (self.number, number)
@@ -58,8 +58,7 @@ class Stream:
         """The events after this one that are kept, in order, and how many are missing before them."""
         missed = max(0, self.last - number)
         there = min(missed, self.kept)
-        events = [] if not there or self.events is None else list(self.events)[-there:]
-        return [event for _, event in events], missed - there
+        return [event for _, event in self.events[self.kept - there :]], missed - there
 
 
 class Shelf:
@@ -104,8 +103,6 @@ class EventStore:
         """Keep one more event with this message (JSON on one line); the event as it goes to a client."""
         stream.last += 1
         event = b"id: %b\nevent: message\ndata: %b\n\n" % (stream.event_id(stream.last), message)
-        if stream.events is None:
-            stream.events = deque()
         self._next += 1
         stream.events.append((self._next, event))
         self._order[self._next] = stream
@@ -128,7 +125,6 @@ class EventStore:
         """Drop what is kept of it; its numbers go on."""
         while stream.events:
             self._drop_oldest(stream)
-        stream.events = None
 
     def forget(self, shelf: Shelf) -> None:
         """Its session has ended."""
@@ -146,8 +142,7 @@ class EventStore:
             self.clear(stream)  # and with its last event it is gone
 
     def _drop_oldest(self, stream: Stream) -> None:
-        assert stream.events  # the caller has looked
-        place, event = stream.events.popleft()
+        place, event = stream.events.pop(0)
         del self._order[place]
         self._count(stream.shelf, -1, -len(event))
         self._forget_empty(stream)
@@ -171,5 +166,4 @@ def read_event_id(value: str) -> tuple[int, int] | None:
 
 
 def _place(stream: Stream) -> int:
-    assert stream.events
     return stream.events[0][0]

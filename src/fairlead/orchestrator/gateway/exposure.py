@@ -93,6 +93,10 @@ class Exposure(ABC):
         """Whether a tool or prompt of this name, in a merged list, would be that server's."""
         return name.startswith(server + SEPARATOR)
 
+    def shown_as(self, server: str, tool: str) -> str | None:
+        """The name of a server's tool in a merged list; None where it does not show such a tool."""
+        return exposed_name(server, tool)
+
     def may_read(self, server: str, uri: str) -> bool:
         """Whether a URI of the server's own may be read."""
         return True

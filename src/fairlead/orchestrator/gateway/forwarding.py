@@ -91,12 +91,21 @@ class Forwarder:
                 exchange.head.key, timeout=max(0.0, left), healthy=healthy, need=exchange.need
             )
             instance.require_ear()
+            if exchange.method == "tools/call":  # its lists may have come only now
+                withheld = pool.contracts.refusal(exchange.name, instance.profile.key)
+                if withheld is not None:
+                    raise withheld
             if instance.era is Era.LEGACY:
                 await self._set_level(exchange, instance)
         except ProblemError as refused:
             if not exchange.ended and not exchange.attempts():
                 self._gateway.leave(exchange, Outcome.REFUSED)
                 exchange.fail_with(refused.problem)
+            return
+        except McpError as withheld:
+            if not exchange.ended and not exchange.attempts():
+                self._gateway.leave(exchange, Outcome.REFUSED)
+                exchange.fail(withheld)
             return
         session = exchange.head.session
         if session is not None and session.ended:  # it ended while we waited: its new lease goes, too
@@ -129,7 +138,8 @@ class Forwarder:
         if pool is None or failure.kind is FailureKind.TIMED_OUT or self._gateway.closing:
             exchange.give_up(failure)
             return
-        why = pool.why_not_replay(safe=exchange.safe, replays=exchange.replays)
+        safe = exchange.safe or failure.untouched
+        why = pool.why_not_replay(safe=safe, replays=exchange.replays)
         if why is not None:
             self._gateway.metrics.not_replayed(pool.spec.id)
             exchange.give_up(failure, why)
@@ -172,14 +182,17 @@ class Forwarder:
         name = text_member(members, "name")
         route = view.route(method, encode_json(name))
         if route is None:
+            if method == "tools/call" and (withheld := view.refusal(name)) is not None:
+                raise withheld
             if not view.merged:  # the server's list may be behind: let it decide
                 return view.pools[view.endpoint], name, method != "tools/call"
             what = "tool" if method == "tools/call" else "prompt"
             raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
         if route.mirrored:
             arguments = members.get("arguments")
-            if exchange.head.routing.name == name:  # else the call was wrapped, and headers tell of that
-                check_headers(route.mirrored, arguments, exchange.head.parameters)
+            head = exchange.head
+            if head.era is Era.MODERN and head.routing.name == name:  # else the call was wrapped in another
+                check_headers(route.mirrored, arguments, head.parameters)
             exchange.parameters = headers_for(route.mirrored, arguments)
         members["name"] = Raw(route.json_name)
         return route.pool, route.name, route.safe

@@ -40,7 +40,7 @@ from fairlead.core import refusals
 from fairlead.core.admission import AdmissionPolicy, Preflight, Refused, RequestHead, admit, is_denied
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
-from fairlead.mcp.errors import HTTP_STATUS, INVALID_PARAMS, UPSTREAM_FAILED, McpError
+from fairlead.mcp.errors import HEADER_MISMATCH, HTTP_STATUS, INVALID_PARAMS, UPSTREAM_FAILED, McpError
 from fairlead.mcp.log_levels import is_heard
 from fairlead.mcp.messages import (
     FromServer,
@@ -110,9 +110,9 @@ class Exchange:
 
     __slots__ = (
         "_ended", "_held", "_streaming", "earlier", "exposed", "furthest", "gateway", "head", "id",
-        "instance", "keep", "lacking", "lane", "meta", "method", "name", "need", "number", "parameters", "params",
-        "pool", "prefers", "progress_token", "replays", "rounds", "safe", "server", "span", "started",
-        "stats", "stream", "waiting",
+        "instance", "keep", "lacking", "lane", "meta", "method", "name", "need", "number", "parameters",
+        "params", "pool", "prefers", "progress_token", "replays", "rounds", "safe", "server", "span",
+        "started", "stats", "stream", "waiting",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, head: Head, started: float) -> None:
@@ -198,6 +198,8 @@ class Exchange:
         if isinstance(raw, McpError):
             if raw.code == URL_ELICITATION_REQUIRED and self.gateway.bridge.url_required(self, raw):
                 return
+            if raw.code == HEADER_MISMATCH and self.pool is not None:
+                self.pool.lists_changed()  # its headers were made of a schema that is old by now
             if self.span is not None:
                 self.span.failed(raw)
             self._leave(Outcome.RPC_ERROR)

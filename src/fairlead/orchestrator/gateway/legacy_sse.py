@@ -17,7 +17,7 @@ from msgspec import UNSET
 
 from fairlead.mcp.eras import Era
 from fairlead.mcp.errors import INVALID_REQUEST, OVERLOADED, McpError
-from fairlead.mcp.messages import decode_incoming, request_id
+from fairlead.mcp.messages import decode_incoming
 from fairlead.mcp.profiles import Profile
 from fairlead.model.errors import Problem, ProblemError
 from fairlead.orchestrator.gateway.head import MESSAGES, BadHeadError, Head
@@ -131,9 +131,9 @@ class LegacySse:
             else:
                 gateway.dispatch(answer, message)
         except McpError as refused:
-            if not is_request:
+            if answer.id == b"null":  # nobody would know what it is about
+                refused.status = refused.status or 400
                 raise
-            answer.id = request_id(message)
             answer.fail(refused)
         except ProblemError as refused:
             answer.fail_with(refused.problem)

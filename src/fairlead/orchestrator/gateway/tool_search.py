@@ -120,14 +120,14 @@ def unwrap_call(members: dict[str, Raw]) -> None:
 
     What else stands in the params (`inputResponses`, say) stays. Raises McpError (-32602).
     """
-    wrapped = decode_members(members.get("arguments", UNSET))
     try:
+        wrapped = decode_members(members.get("arguments", UNSET))
         text_member(wrapped, "name")
+        arguments = wrapped.get("arguments", Raw(b"{}"))
+        decode_members(arguments)
     except McpError:
-        raise McpError(INVALID_PARAMS, f"{CALL_TOOL}: arguments.name must be a string") from None
-    arguments = wrapped.get("arguments", Raw(b"{}"))
-    if bytes(arguments)[:1] != b"{":
-        raise McpError(INVALID_PARAMS, f"{CALL_TOOL}: arguments.arguments must be an object")
+        what = "its arguments must be an object with name, a string, and arguments, an object"
+        raise McpError(INVALID_PARAMS, f"{CALL_TOOL}: {what}") from None
     members["name"], members["arguments"] = wrapped["name"], arguments
 
 

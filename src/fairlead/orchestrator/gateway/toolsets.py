@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -36,7 +36,7 @@ class Chosen(Exposure):
     def make(self, pool: ServerPool, catalogue: Catalogue) -> Part:
         whole = self._prefixed.part(pool, catalogue)
         choice = self._choice(pool.spec.id)
-        if choice == _UNCHOSEN and not self._new_names:
+        if self._changes_nothing(choice):
             return whole
         lists: dict[str, list[Shown]] = {}
         lists["tools"], tools = self._tools(whole, choice)
@@ -53,12 +53,20 @@ class Chosen(Exposure):
         assert choice is not None  # the view has no others
         return choice
 
+    def _changes_nothing(self, choice: ToolsetServer) -> bool:
+        return choice == _UNCHOSEN and not self._new_names
+
     def exposed(self, server: str, catalogue: Catalogue) -> dict[str, str]:
         """The tools of a server that are shown, with their names here."""
-        tools = [item.key for item in catalogue.items("tools")]
+        return self._exposed(server, [item.key for item in catalogue.items("tools")])
+
+    def _exposed(self, server: str, tools: Sequence[str]) -> dict[str, str]:
         return exposed_tools(
             self._choice(server), tools, lambda tool: exposed_name(server, tool), self._new_names
         )
+
+    def shown_as(self, server: str, tool: str) -> str | None:
+        return self._exposed(server, [tool]).get(tool)
 
     def _tools(self, whole: Part, choice: ToolsetServer) -> tuple[list[Shown], Routes]:
         shown: list[Shown] = []
@@ -89,12 +97,13 @@ class Chosen(Exposure):
 
     def problems(self, pool: ServerPool) -> Iterator[str]:
         """What of the choice has no effect, as far as the server's lists are known."""
-        if pool.catalogue.lists:
+        choice = self._choice(pool.spec.id)
+        if pool.catalogue.lists and not self._changes_nothing(choice):
             tools, prompts = (
                 {item.key for item in pool.catalogue.items(kind)} for kind in ("tools", "prompts")
             )
             shown = self.exposed(pool.spec.id, pool.catalogue)
-            yield from complaints(self._choice(pool.spec.id), tools, shown, prompts)
+            yield from complaints(choice, tools, shown, prompts)
 
 
 def _pairs(part: Part, kind: str) -> Iterable[tuple[Item, Shown]]:

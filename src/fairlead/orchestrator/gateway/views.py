@@ -136,6 +136,16 @@ class View:
         """Where a call of a tool, or a request for a prompt, leads."""
         return (self.tools if method == "tools/call" else self.prompts).get(json_name)
 
+    def refusal(self, name: str) -> McpError | None:
+        """Why there is no tool of this name, if it is withheld."""
+        if not self.merged:
+            return self.pools[self.endpoint].contracts.refusal(name)
+        for server, pool in self.pools.items():
+            for tool in pool.contracts.withheld:
+                if self.exposure.shown_as(server, tool) == name:
+                    return pool.contracts.refusal(tool)
+        return None
+
     def page(self, kind: str, cursor: str | None) -> bytes:
         """A page of a list as the members of a result, without braces. Raises McpError on a bad cursor.
 

@@ -13,7 +13,8 @@ def test_event_ids_that_are_ours(value, read):
 
 
 @pytest.mark.parametrize(
-    "value", ["", "-", "1", "1-", "-1", "01-1", "1-01", "1-1-1", "1-x", "+1-1", "1-1\n", "٣-1", "1-" + "9" * 16]
+    "value",
+    ["", "-", "1", "1-", "-1", "01-1", "1-01", "1-1-1", "1-x", "+1-1", "1-1\n", "٣-1", "1-" + "9" * 16],
 )
 def test_event_ids_that_are_not(value):
     assert read_event_id(value) is None

@@ -32,7 +32,8 @@ def read(text="a", **members):
 def pool(*, era=Era.MODERN, sharing=Sharing.SHARED, instance="s-1"):
     last = SimpleNamespace(id=instance, era=era)
     return SimpleNamespace(
-        spec=SimpleNamespace(id="s", sharing=sharing), members=SimpleNamespace(last=last if instance else None)
+        spec=SimpleNamespace(id="s", sharing=sharing),
+        members=SimpleNamespace(last=last if instance else None),
     )
 
 
@@ -110,7 +111,9 @@ def test_an_update_voids_what_it_is_about_and_what_contains_that():
     other = _Key("t", "t-1", "x://a")
     kept.put(other, read(), 0.0)
     kept.forget("s", "x://a/b")
-    left = [uri for uri in ("x://a", "x://a/b", "x://a/b/c", "x://ab") if kept.find(ONE._replace(uri=uri), 1.0)]
+    left = [
+        uri for uri in ("x://a", "x://a/b", "x://a/b/c", "x://ab") if kept.find(ONE._replace(uri=uri), 1.0)
+    ]
     assert left == ["x://a/b/c", "x://ab"]
     assert kept.find(other, 1.0)
 
