@@ -12,6 +12,8 @@ from e2e.matrix import FAILED, Matrix
 from e2e.programs import FLAVOURS, Connect, Connection, Flavour, Program
 from e2e.system import System
 
+pytest.register_assert_rewrite("e2e.features")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 MODERN = "2026-07-28"
-GUARD = 5.0  # s; no step takes nearly as long unless something hangs
+GUARD = 30.0  # s; no step takes nearly as long unless something hangs
 
 
 class StepError(Exception):

@@ -160,6 +160,20 @@ async def test_a_call_whose_client_does_not_come_back_is_given_up(tmp_path):
         assert await ada.text("old__elicit", text="z") == "accept:ada on z"
 
 
+async def test_parked_calls_stand_aside_and_then_give_way(tmp_path):
+    """More of them than there may be instances, and nobody comes back: others still get their turns."""
+    servers = {"old": light("--asks", scaling={"maxInstances": 2})}
+    async with running(tmp_path, servers) as stack:
+        ada = await asked(stack, "modern", "ada")
+        params = {"name": "old__elicit", "arguments": {"text": "q"}}
+        left = [ada.answered(params, await ada.round(params)) for _ in range(3)]
+        assert stack.calls_in_flight("old") == 3
+        assert await ada.text("old__elicit", text="z") == "accept:ada on z"
+        ended = [await ada.once("tools/call", back) for back in left]
+        assert any("error" in one and one["error"]["code"] == -32602 for one in ended)
+        assert any("result" in one for one in ended), "the last one could stay"
+
+
 # -- messages ----------------------------------------------------------------------------------------------
 
 

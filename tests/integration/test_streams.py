@@ -12,7 +12,7 @@ from mcp.client.session import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
 from support.asking import CAPABILITIES, Asked, person
-from support.event_streams import listening, posting
+from support.event_streams import Reader, listening, posting
 from support.severing import Severing
 from support.stack import TOKEN, LegacySession, light, running, until
 
@@ -339,6 +339,19 @@ async def test_a_get_stream_that_nobody_comes_back_to_is_forgotten_with_what_it_
         assert told[1].id == "0-2"  # ids go on
 
 
+async def test_a_get_stream_that_somebody_came_back_to_is_not_forgotten(tmp_path):
+    async with service(tmp_path) as stack:
+        gateway, session = stack.system.gateway, await stack.session()
+        async with listening(session) as reader:
+            await reader.event()
+        await until(lambda: open_streams(stack) == 0)
+        async with listening(session, "0-0") as reader:
+            await reader.event()
+            gateway.streams.tick(asyncio.get_running_loop().time() + 400)
+            await changed(session)
+            assert (await reader.message()).id == "0-1"
+
+
 async def test_ended_streams_are_forgotten_after_a_while(tmp_path):
     async with service(tmp_path) as stack:
         session = await stack.session()
@@ -484,3 +497,28 @@ async def test_the_official_sdk_gets_everything_once_over_a_network_that_breaks(
             assert told.content[0].text == "slept 1.0 s"
             assert steps == STEPS
             assert severing.cuts == 4
+
+
+async def test_streams_of_modern_clients_are_counted_and_not_kept(tmp_path):
+    async with service(tmp_path) as stack:
+        client = stack.modern()
+        wanted = {"notifications": {"toolsListChanged": True}, "_meta": client.meta}
+        message = client.message("subscriptions/listen", wanted)
+        async with posting_as(client, message) as reader:
+            first = await reader.event()
+            assert (first.id, first.retry) == (None, None)
+            assert open_streams(stack) == 1
+            call = sleeping(client, 1.0)
+            call["params"]["_meta"] |= client.meta
+            async with posting_as(client, call) as calling:
+                assert progress([await calling.event()]) == [1]
+                assert open_streams(stack) == 2
+        await until(lambda: (open_streams(stack), calls(stack)) == (0, 0))
+        assert stack.system.gateway.streams.store.bytes == 0
+
+
+@contextlib.asynccontextmanager
+async def posting_as(client, message):
+    headers = client.routed(message)
+    async with client.stack.http.stream("POST", client.url, headers=headers, json=message) as response:
+        yield Reader(response)

@@ -375,12 +375,12 @@ def test_what_is_too_deep_for_one_is_too_deep_for_all(name):
             parts = [[one, *tree[1:]] for one in in_all_places(tree[0], odd_one)]
         return [odd_one, *parts]
 
-    for depth in range(800, 1000):
-        for tree in in_all_places(reader.trees[0], nested(depth))[: None if depth % 20 == 0 else 8]:
+    for depth in range(850, 1000):
+        for tree in in_all_places(reader.trees[0], nested(depth))[: None if depth % 20 == 0 else 5]:
             reader.try_on(written(tree))
 
 
-SIZE = 200_000
+SIZE = 60_000
 HOSTILE = {
     "arrays": b"[" * SIZE,
     "whole arrays": b"[" * (SIZE // 2) + b"]" * (SIZE // 2),
@@ -394,9 +394,10 @@ HOSTILE = {
     "quotes": b'"' + b'\\"' * (SIZE // 2),
     "backslashes": b'"' + b"\\" * SIZE,
     "white space": b" " * SIZE + b"{}",
-    "a schema": b'{"x-mcp-header":"A","properties":{"a":' * 300
+    "a schema": b'{"properties":{"a":' * 300
     + b'{"properties":{%b}}' % b",".join(b'"%d":{}' % number for number in range(SIZE // 11))
-    + b"}}" * 300,
+    + b'}}' * 299
+    + b'},"properties":{"x":{"type":"string","x-mcp-header":"A"}}}',
     "surrogates": b'"' + b"\\ud83d" * (SIZE // 6) + b'"',
     "text": '"'.encode() + "\u20ac".encode() * (SIZE // 3) + b'"',
 }
@@ -502,7 +503,7 @@ KEPT = {
 FLEET = {
     "version": "1",
     "defaults": {"timeouts": {"call": "5m"}},
-    "servers": {"a": {"command": "npx", "args": ["-y", "x@1"], "env": {"A": "${A}"}}, "b": {"url": "https://x/mcp"}},
+    "servers": {"a": {"command": "npx", "args": ["-y", "x@1"], "environment": {"A": "${A}"}}, "b": {"url": "https://x/mcp"}},
     "toolsets": {"t": {"servers": {"a": {"tools": ["x*"], "rename": {"x": "y"}}}, "mode": "search"}},
 }
 

@@ -7,9 +7,10 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead.mcp.contracts import PARTS
 from fairlead.model.package_ref import PackageRef
 from fairlead.packages.closure import NpmPackage, PypiPackage
-from fairlead.packages.lock import decode, encode
+from fairlead.packages.lock import decode, decode_contracts, encode
 
 names = st.sampled_from(["a", "b", "json-stream", "jsonstream", "x.y_z", "9", "node_modules"])
 scoped = st.one_of(names, st.builds("@{}/{}".format, names, names))
@@ -57,9 +58,29 @@ def test_round_trip(closures, rng: random.Random):
     assert len(text.splitlines()) <= 6 + 2 * 2 + 2 * len(closures) + packages
 
 
+parts = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+tools = st.dictionaries(
+    st.text(max_size=8), st.dictionaries(st.sampled_from([part for part in PARTS if part != "name"]), parts)
+).map(lambda found: {name: {"name": name, **rest} for name, rest in found.items()})
+
+
+@given(st.dictionaries(st.sampled_from(["one", "two"]), tools))
+def test_contracts_make_the_round_trip_on_lines_in_which_all_is_seen(contracts):
+    text = encode({}, contracts)
+    assert decode_contracts(text) == contracts
+    lines = text.decode().splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) <= 8 + 2 * len(contracts) + sum(map(len, contracts.values()))
+
+
 def decode_or_refuse(content: bytes):
-    with contextlib.suppress(ValueError):  # anything else fails the test
-        decode(content)
+    for reader in (decode, decode_contracts):
+        with contextlib.suppress(ValueError):  # anything else fails the test
+            reader(content)
 
 
 @given(st.binary(max_size=200))
@@ -77,3 +98,5 @@ def test_any_bytes_are_a_lock_file_or_a_clear_error(content):
 def test_any_json_in_place_of_a_closure_is_told_as_a_value_error(value):
     content = {"format": 1, "npm": {"npm:a@1.0.0": value}, "pypi": {"pypi:a==1": value}}
     decode_or_refuse(msgspec.json.encode(content))
+    for contracts in (value, {"a": value}, {"a": {"b": value}}):
+        decode_or_refuse(msgspec.json.encode({"format": 2, "contracts": contracts}))

@@ -14,6 +14,7 @@ from fairlead import __version__
 from fairlead.app.fleet_config import FleetConfig
 from fairlead.app.logs import register_secret
 from fairlead.app.settings import Settings, base_url
+from fairlead.app.tool_lock import ToolLock
 from fairlead.app.tracing import open_tracer
 from fairlead.core.admission import AdmissionPolicy, Limits
 from fairlead.drivers.process import ProcessDriver
@@ -48,6 +49,7 @@ class System:
     gateway: Gateway
     fleet: MCPOrchestrator
     config: FleetConfig
+    tool_lock: ToolLock
     drivers: Drivers
     app: FastAPI
     port: int
@@ -78,9 +80,10 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         EdgeTimeouts(edge.header_timeout, edge.body_timeout, edge.keep_alive_timeout),
     )
     drivers = Drivers(process=ProcessDriver(state.id(), state.instances_file), remote=RemoteDriver())
+    lock_files = LockFiles(committed=settings.lock_file, local=state.packages_lock)
     installer = Installer(
         state.packages,
-        LockFiles(committed=settings.lock_file, local=state.packages_lock),
+        lock_files,
         on_progress=lambda package, text: fleet.installing(package, text),  # noqa: PLW0108 - as above
     )
     launcher = SpecLauncher(
@@ -109,7 +112,8 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
     )
     tracer = gateway.tracer = open_tracer(os.environ, "fairlead-orchestrator")
     app = create_app(services)
-    return System(settings, state, tokens, gateway, fleet, config, drivers, app, port, tracer)
+    tool_lock = ToolLock(lock_files, fleet)
+    return System(settings, state, tokens, gateway, fleet, config, tool_lock, drivers, app, port, tracer)
 
 
 def make_policy(

@@ -101,9 +101,11 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
     served = tasks.spawn(server.serve(sockets=[listener]), "serve")
     ticking = tasks.spawn(_tick(system, server), "tick")
     try:
+        await system.tool_lock.read()
         await system.config.start()
         following = [
             tasks.spawn(system.config.follow(), "follow the fleet file"),
+            tasks.spawn(system.tool_lock.follow(), "follow the lock file"),
             tasks.spawn(_follow_tokens(system), "follow the tokens"),
         ]
         yield system

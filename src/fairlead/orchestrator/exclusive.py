@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -42,6 +43,7 @@ from fairlead.orchestrator.profile_lists import ProfileLists
 if TYPE_CHECKING:
     from fairlead.orchestrator.pool import ServerPool
 
+PATIENCE: Final = 5.0  # s that a parked call keeps its instance though others wait and nothing is left
 SHARED_DEFAULT: Final = ("sampling", "elicitation")
 SESSION_DEFAULT: Final = (*SHARED_DEFAULT, "roots")
 LOG = structlog.get_logger("fairlead.pool")
@@ -285,7 +287,7 @@ class Exclusive:
         )
         self._short = decision.short
         for number, place in decision.given.items():
-            if self._pool.may_send():
+            if self._may_send:
                 self._give(turns[number], instances[place], now)
         if paused:
             self._look_again(self._not_before - now)
@@ -294,6 +296,25 @@ class Exclusive:
         at_a_time = 1 if self._restart.failures > 1 else MAX_STARTS
         for number in decision.starts[: max(0, at_a_time - len(self._coming))]:
             self._start(turns[number])
+        if decision.short:
+            self._make_way(now)
+
+    def _make_way(self, now: float) -> None:
+        """Calls wait and nothing is left: a call that waits for its client, the longest so far, gives way."""
+        parked = [(i.parked_since, i) for i in self._mine() if i.parked_since is not None]
+        if not parked:
+            return
+        since, instance = min(parked, key=itemgetter(0))
+        if since + PATIENCE <= now:
+            self._pool.give_way(instance)
+        else:
+            self._look_again(since + PATIENCE - now)
+
+    @property
+    def _may_send(self) -> bool:
+        """The server as a whole may have one more call."""
+        pool = self._pool
+        return pool.circuits.lets_through and pool.members.in_flight < pool.spec.limits.calls
 
     def _drain(self, instances: list[MCPServerInstance]) -> None:
         if instances:
@@ -319,16 +340,23 @@ class Exclusive:
         return Place(instance.profile.key, use.owner, calls, max(0, room), use.used, leaving)
 
     def _free(self) -> int:
-        """How many may be started: all together `maxInstances`, but one of each kind at the least."""
+        """How many may be started: all together `maxInstances`, but one of each kind at the least.
+
+        Those that hang and those whose call waits for its client stand aside; with them it is twice as many.
+        """
         maximum, members = self._pool.spec.scaling.max_instances, self._pool.members
         others = self._pool.keeper.coming() + sum(
             1 for i in members if not i.exclusive and self._is_present(i.key) and not is_hung(i)
         )
-        mine = len(self._mine()) + self._coming_now
+        mine = len(self._at_work()) + self._coming_now
         if not self._stateful:
             maximum, others = max(2, maximum), max(1, others)
-        hung = sum(map(is_hung, self._uses))
-        return min(maximum - others - mine, MOST_OF_ALL * maximum - mine - hung)
+        aside = sum(is_hung(i) or i.parked_since is not None for i in self._uses)
+        return min(maximum - others - mine, MOST_OF_ALL * maximum - mine - aside)
+
+    def _at_work(self) -> list[MCPServerInstance]:
+        """Those whose call does not wait for its client, who may be a person."""
+        return [i for i in self._mine() if i.parked_since is None]
 
     @property
     def _coming_now(self) -> int:
@@ -337,7 +365,7 @@ class Exclusive:
     @property
     def taken(self) -> int:
         """Places that these instances have or want."""
-        return len(self._mine()) + self._coming_now + self._short
+        return len(self._at_work()) + self._coming_now + self._short
 
     def left_of(self, maximum: int) -> int:
         """How many instances others may have, of so many in all."""

@@ -139,6 +139,7 @@ class MCPServerInstance:
         self.key = key
         self.profile = profile  # what a legacy server was told that it can ask
         self.tainted = False  # a call of it was given up: what it asks from now on may belong to that one
+        self.parked_since: float | None = None  # loop time, while its only call waits for its client
         self.log_level: str | None = None  # that a legacy server was told last
         self.breaker = breaker
         self.health = Health()

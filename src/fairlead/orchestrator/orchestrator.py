@@ -234,6 +234,9 @@ class MCPOrchestrator:
     def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
         self._gateway.bridge.session_asked(pool, key, request)
 
+    def give_way(self, pool: ServerPool, instance: MCPServerInstance) -> None:
+        self._gateway.bridge.give_way(instance)
+
     def session_told(self, pool: ServerPool, key: str | None, method: str, params: bytes) -> None:
         self._gateway.bridge.session_told(pool, key, method, params)
 

@@ -164,10 +164,6 @@ class ServerPool:
                 self.shown.set(ServerState.STARTING, "Waking", "starting for a call")
             self.keeper.wake()
 
-    def may_send(self) -> bool:
-        """Whether the server as a whole may have one more call."""
-        return self.circuits.lets_through and self.members.in_flight < self.spec.limits.calls
-
     @property
     def _stateful(self) -> bool:
         return self.spec.sharing is Sharing.SESSION
@@ -506,6 +502,10 @@ class ServerPool:
             request.refuse_unheard("its call has ended")
         else:
             self._listener.session_asked(self, instance.leased_to, request)
+
+    def give_way(self, instance: MCPServerInstance) -> None:
+        """Its call waits for a client that does not come, and others wait for the instance."""
+        self._listener.give_way(self, instance)
 
     def session_told(self, instance: MCPServerInstance, method: str, params: bytes) -> None:
         self._listener.session_told(self, instance.leased_to, method, params)

@@ -26,6 +26,10 @@ class PoolListener(Protocol):
         """A server asks the session `key`, whose own instance it is, while it has no call in flight."""
         ...
 
+    def give_way(self, pool: ServerPool, instance: MCPServerInstance) -> None:
+        """The call that is parked there gives way to those that wait."""
+        ...
+
     def session_told(self, pool: ServerPool, key: str | None, method: str, params: bytes) -> None:
         """The same of a notification; without a key it belongs to no session."""
         ...

@@ -295,6 +295,20 @@ async def test_who_goes_during_a_start_leaves_it_to_the_next_one():
         assert len(rig.exclusive) == 1
 
 
+async def test_one_that_ends_in_the_moment_in_which_it_is_given_is_given_to_nobody():
+    async with ExclusiveRig(maximum=1) as rig:
+        instance = await rig.acquire()
+        first, second = rig.acquire(), rig.acquire(ELICITS)
+        await asyncio.sleep(1)
+        rig.answer(instance)
+        rig.link(instance).lose()
+        other = await first
+        assert other is not instance
+        assert not second.done(), "the first one keeps its turn"
+        rig.answer(other)
+        await second
+
+
 # -- what befalls them -----------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from fairlead.mcp.profiles import NOBODY
+from fairlead.model.fleet import Sharing
 from support.exclusive_rig import (
     BOTH,
     ELICITS,
@@ -15,7 +16,7 @@ from support.exclusive_rig import (
     asking,
 )
 from support.pool_rig import problem
-from support.scripted import answer
+from support.scripted import answer, refuse
 
 pytestmark = pytest.mark.looptime
 
@@ -142,3 +143,36 @@ async def test_only_so_many_profiles_are_kept():
             lists.of("p0")
         assert lists.of("p0") is not None
         assert [n for n in range(40) if lists.of(f"p{n}") is not None] == [0, *range(25, 40)]
+
+
+CHANGED = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
+
+
+async def test_the_last_good_lists_stay_when_changed_ones_cannot_be_read():
+    async with ExclusiveRig() as rig:
+        instance = await rig.acquire(SAMPLES)
+        usual = rig.link(instance).script
+        rig.link(instance).script = lambda message: (
+            [refuse(message, -32603)] if message.get("method") == "tools/list" else usual(message)
+        )
+        rig.link(instance).say(CHANGED)
+        await asyncio.sleep(5)
+        assert tools(rig.pool.catalogue_for(SAMPLES)) == ["echo", "sampling"]
+
+
+async def test_who_has_ended_is_not_asked():
+    async with ExclusiveRig() as rig:
+        instance = await rig.acquire(SAMPLES)
+        rig.link(instance).say(CHANGED)
+        rig.link(instance).lose()
+        await asyncio.sleep(5)
+        assert tools(rig.pool.catalogue_for(SAMPLES)) == ["echo", "sampling"]
+
+
+async def test_of_sessions_instances_the_last_one_that_came_up_speaks_for_all():
+    async with ExclusiveRig(sharing=Sharing.SESSION) as rig:
+        first, last = [await rig.acquire(SAMPLES, key=f"session:{name}") for name in "ab"]
+        for instance, asked in ((first, 1), (last, 2)):
+            rig.link(instance).say(CHANGED)
+            await asyncio.sleep(5)
+            assert len([m for m in rig.link(instance).sent if m["method"] == "tools/list"]) == asked

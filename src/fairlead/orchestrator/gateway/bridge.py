@@ -49,6 +49,7 @@ from fairlead.orchestrator.server_requests import ServerRequest
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
     from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.instance import MCPServerInstance
     from fairlead.orchestrator.pool import ServerPool
 
 LOG = structlog.get_logger("fairlead.gateway")
@@ -184,6 +185,7 @@ class Bridge:
             return
         self._parked[parked.number] = parked
         parked.asked(request)
+        pool.exclusive.look()  # its instance stands aside
         self._gateway.leave(exchange, Outcome.OK)
         exchange.instance = None
         # What a server asks at once becomes one answer.
@@ -230,6 +232,12 @@ class Bridge:
             exchange, self._gateway.metrics.calls(pool.spec.id, exchange.method), pool, safe=False
         )
         parked.resume(exchange, monotonic() + pool.spec.timeouts.call)
+
+    def give_way(self, instance: MCPServerInstance) -> None:
+        """Others wait for an instance, and the client of its call has not come back."""
+        for parked in [one for one in self._parked.values() if one.instance is instance]:
+            LOG.info("parked call gives way", server=parked.pool.spec.id, call=parked.number)
+            self._forget(parked, "its client did not come back while others waited")
 
     def _forget(self, parked: Parked, reason: str) -> None:
         if self._parked.pop(parked.number, None) is not None:

@@ -7,6 +7,7 @@ and this object stands in its place at the instance. It goes when the client com
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec import Raw
@@ -48,11 +49,19 @@ class Parked:
     def park(self, exchange: Exchange, deadline: float) -> bool:
         """Take the place of an exchange; False when its call is not in flight any more."""
         self.instance, self.call = exchange.instance, exchange.number
-        return self.instance is not None and self.instance.reattach(self.call, self, deadline=deadline)
+        if self.instance is None or not self.instance.reattach(self.call, self, deadline=deadline):
+            return False
+        self._stand_aside(monotonic() if self.instance.alone else None)
+        return True
+
+    def _stand_aside(self, since: float | None) -> None:
+        if self.instance is not None:
+            self.instance.parked_since = since
 
     def resume(self, exchange: Exchange, deadline: float) -> None:
         """Give the place to the exchange in which the client came back, and what has come meanwhile."""
         assert self.instance is not None
+        self._stand_aside(None)
         exchange.instance, exchange.number = self.instance, self.call
         outcome = self._outcome
         if isinstance(outcome, FromServer):
@@ -73,6 +82,7 @@ class Parked:
 
     def give_up(self, reason: str) -> None:
         """Nobody comes back: the server is told, its questions are refused."""
+        self._stand_aside(None)
         for request in self.open_questions().values():
             request.refuse_unheard(reason)
         if self.instance is not None and self._outcome is None:
@@ -82,9 +92,11 @@ class Parked:
 
     def answered(self, message: FromServer) -> None:
         self._outcome = message
+        self._stand_aside(None)
 
     def failed(self, failure: Failure) -> None:
         self._outcome = failure
+        self._stand_aside(None)
 
     def asked(self, request: ServerRequest) -> None:
         self._said += 1

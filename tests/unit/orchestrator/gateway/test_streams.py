@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from fairlead.model.fleet import ClientRequest
+from fairlead.orchestrator.gateway.lane import MAX_HELD
 from support.lane_rig import PORT, TOKEN, lane_rig, request
 from support.scripted import answer, legacy
 
@@ -43,8 +44,8 @@ def sent_calls(rig):
     return [message for message in rig.link.sent if message.get("method") == "tools/call"]
 
 
-def progress(rig, sent, step):
-    params = {"progressToken": sent["params"]["_meta"]["progressToken"], "progress": step}
+def progress(rig, sent, step, **more):
+    params = {"progressToken": sent["params"]["_meta"]["progressToken"], "progress": step, **more}
     rig.link.say({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
 
 
@@ -58,10 +59,6 @@ async def test_a_stream_that_waits_for_its_turn_can_be_taken_up_elsewhere():
         assert wire.out == b""  # the first request is not answered yet
         other_lane, other = rig.connect()
         other_lane.data_received(get(headers, "1-0"))
-        progress(rig, second, 2)
-        rig.link.say(answer(second, content=[]))
-        assert [m.get("id") or m["params"]["progress"] for m in told(other)] == [1, 2, 2]
-        assert other.out.endswith(b"0\r\n\r\n")
         rig.link.say(answer(first, content=[]))
         assert heads(wire) == 2
         assert wire.out.endswith(b"0\r\n\r\n")
@@ -70,6 +67,10 @@ async def test_a_stream_that_waits_for_its_turn_can_be_taken_up_elsewhere():
         lane.data_received(call(3, headers))
         rig.link.say(answer(sent_calls(rig)[-1], content=[]))
         assert b'"id":3' in wire.out[before:]
+        progress(rig, second, 2)
+        rig.link.say(answer(second, content=[]))
+        assert [m.get("id") or m["params"]["progress"] for m in told(other)] == [1, 2, 2]
+        assert other.out.endswith(b"0\r\n\r\n")
         assert rig.gateway.metrics.streams == 0
         assert rig.gateway.in_flight == 0
 
@@ -114,6 +115,23 @@ async def test_a_replay_and_what_follows_are_in_order_and_once():
             steps.append([m["params"]["progress"] for m in told(wire)])
             lane.connection_lost(None)
         assert steps == [[*range(3, 12)], [9, 10, 11, 12], [11, 12, 13]]
+
+
+async def test_a_reader_is_slow_only_when_it_has_not_read_what_came_before():
+    async with lane_rig(script) as rig:
+        headers = await rig.session()
+        lane, wire = rig.connect()
+        lane.data_received(call(1, headers, progressToken="t"))
+        (sent,) = sent_calls(rig)
+        wire.get_write_buffer_size = lambda: len(wire.out)  # it reads nothing
+        wire.pause_reading = lambda: None
+        progress(rig, sent, 1)
+        lane.pause_writing()
+        progress(rig, sent, 2, message="x" * MAX_HELD)
+        assert not wire.closed
+        assert len(told(wire)) == 2
+        progress(rig, sent, 3)
+        assert wire.closed
 
 
 async def test_bounds_hold_over_many_sessions():
