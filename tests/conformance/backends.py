@@ -36,7 +36,10 @@ async def fixture_url(era: str) -> AsyncIterator[str]:
 
 def fleet(urls: dict[str, str]) -> dict[str, Any]:
     """The backends' entries in the fleet file; they may ask for all that there is."""
-    asking = {"clientRequests": ["sampling", "elicitation", "roots"]}
+    asking: dict[str, Any] = {
+        "clientRequests": ["sampling", "elicitation", "roots"],
+        "scaling": {"maxInstances": 8},
+    }
     over_stdio = {
         f"{era}-stdio": {
             "command": sys.executable,

@@ -44,11 +44,14 @@ class Case:
         """In which the client answers what the server asks."""
         return f"{self.client}-{self.server}"
 
+    @property
+    def path(self) -> str:
+        return "/mcp" if self.merged else f"/servers/{self.server}/mcp"
+
     @cached_property
     def connection(self) -> Steps:
         """Opened by the first step that needs it; a failure to is each one's failure."""
-        path = "/mcp" if self.merged else f"/servers/{self.server}/mcp"
-        return self.open(path=path, answers_as=self.name)
+        return self.open(path=self.path, answers_as=self.name)
 
     @cached_property
     def steps(self) -> Connection:
@@ -183,7 +186,7 @@ def stays_in_the_workspace(case: Case) -> None:
     assert "Access denied" in case.refused("read_text_file", path=str(case.fleet.state / "tokens.json"))
 
 
-@feature("call", *EVERYTHING)
+@feature("call", "everything")
 def echoes(case: Case) -> None:
     message = f'a "quoted" \\ back\nslash, 조타, \u2028, \U0001f6a2, {uuid4()}'
     assert case.text("echo", message=message) == f"Echo: {message}"
@@ -319,15 +322,19 @@ def completes(case: Case) -> None:
 
 @feature("list changes", *EVERYTHING)
 def hears_of_list_changes(case: Case) -> None:
-    case.connection("listen")
+    """An instance that others share knows what was made with it, if there is but one: for those who answer
+    nothing."""
+    own = case.server in SESSIONS
+    connection = case.connection if own else case.open(path=case.path, answers_as=None)
+    connection("listen")
     name = f"{uuid4()}.gz"
-    (link,) = case.call("gzip-file-as-resource", name=name, data="data:text/plain,hello")["content"]
+    (link,) = connection.call("gzip-file-as-resource", name=name, data="data:text/plain,hello")["content"]
     uris: dict[str, str] = {}
     while name not in uris:  # other changes are told, too
-        case.connection("told", method="notifications/resources/list_changed")
-        uris = {one["name"]: one["uri"] for one in case.connection("list", what="resources")}
+        connection("told", method="notifications/resources/list_changed")
+        uris = {one["name"]: one["uri"] for one in connection("list", what="resources")}
     assert uris[name] == link["uri"]
-    assert case.connection("read", uri=link["uri"])["contents"][0]["blob"].startswith("H4sI")
+    assert connection("read", uri=link["uri"])["contents"][0]["blob"].startswith("H4sI")
 
 
 def hear(case: Case, method: str, expected: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
@@ -413,9 +420,10 @@ def knows_its_zones(case: Case) -> None:
     assert "Invalid timezone" in case.refused("convert_time", **asked)
 
 
-@feature("through /mcp")
+@feature("through /mcp", "filesystem", "everything", "context7", "dev-tools", "time")
 def among_the_others(case: Case) -> None:
-    """All servers' tools are there, each under its server's name; one call does the same."""
+    """All servers' tools are there, each under its server's name; one call does the same, and one that asks
+    its client for something."""
     merged = Case(case.client, case.server, case.fleet, case.open, merged=True)
     names = {tool["name"] for tool in merged.connection("list", what="tools")}
     assert {name for name in names if name.startswith(f"{case.server}__")} == {
@@ -423,3 +431,5 @@ def among_the_others(case: Case) -> None:
     }
     assert {name.partition("__")[0] for name in names} == FEATURES.keys()
     FEATURES[case.server]["call"](merged)
+    if ASKING_TOOLS & expected_tools(case):
+        samples(merged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ LISTS = {
 
 
 class Inspector(Steps):
-    """`era` is legacy, auto or modern. It answers with roots only, in the name that is given."""
+    """`era` is legacy, auto or modern. It answers with roots only, in the name that is given.
+
+    Its files go to `folder`, which is its own.
+    """
 
     def __init__(self, folder: Path, *, url: str, token: str, era: str, answers_as: str) -> None:
-        folder.mkdir(parents=True)
         self._config = folder / "mcp.json"
         entry = {
             "type": "streamable-http",
@@ -39,8 +42,11 @@ class Inspector(Steps):
             "HOME": str(folder),
             "MCP_INSPECTOR_SECRET_STORE": "memory",
         }
+
+    @cached_property
+    def seen(self) -> dict[str, Any]:
         opened = self._run("--method", "initialize")
-        self.seen = {
+        return {
             "version": opened["protocolVersion"],
             "server": opened["serverInfo"],
             "capabilities": opened["capabilities"],

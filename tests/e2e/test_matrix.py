@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,23 +96,27 @@ def case(
     connect: Connect,
     tmp_path: Path,
 ) -> Case:
+    token = matrix_fleet.token(str(client))
+
     def open_connection(*, path: str, answers_as: str | None) -> Steps:
         if client.program != "inspector":
             return connect(client, matrix_fleet, path=path, answers_as=answers_as)
-        folder = tmp_path / path.replace("/", "-")
-        token = matrix_fleet.token(str(client))
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
         url = matrix_fleet.url + path
-        return Inspector(folder, url=url, token=token, era=client.mode, answers_as=answers_as)
+        return Inspector(folder, url=url, token=token, era=client.mode, answers_as=answers_as or "nobody")
 
     return Case(client, request.param, matrix_fleet, open_connection)
 
 
 def test_a_client_and_a_server(case: Case, matrix: Matrix, subtests: pytest.Subtests):
+    """Feature by feature; those of Inspector, whose every step is a process, in pairs."""
     client = str(case.client)
-    for feature, step in FEATURES[case.server].items():
-        if not excuse(client, feature):
-            with subtests.test(feature), matrix.cell(client, case.server, feature):
-                step(case)
+    steps = {name: step for name, step in FEATURES[case.server].items() if not excuse(client, name)}
+    with ThreadPoolExecutor(2 if case.client.program == "inspector" else 1) as pool:
+        outcomes = {name: pool.submit(step, case) for name, step in steps.items()}
+        for name, outcome in outcomes.items():
+            with subtests.test(name), matrix.cell(client, case.server, name):
+                outcome.result()
 
 
 def test_what_cannot_be_would_be_a_cell():

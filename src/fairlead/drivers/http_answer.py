@@ -81,7 +81,7 @@ def knows_no_session(status: int, body: bytes) -> bool:
     if status != 400:
         return status == 404
     message, error_id, _ = _json_rpc_error(body)
-    return error_id in (None, UNSET) and "session" in message.lower()
+    return not isinstance(error_id, int) and "session" in message.lower()
 
 
 def read_refusal(

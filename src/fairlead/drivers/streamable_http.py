@@ -121,7 +121,7 @@ class Post(Exchange):
             self._link.pool.linger(self)
 
     def ended(self, body: bytes) -> None:
-        if self._link.has_session and self.method != "initialize" and knows_no_session(self._status, body):
+        if self._finds_no_session(body):
             taken = self._decoder is not None  # its stream had begun
             self._link.lose("session ended by the server", refused=None if taken else self.request_id)
         elif self.request_id is None:
@@ -135,6 +135,11 @@ class Post(Exchange):
                 self._fail("the server's HTTP answer holds no answer to the request")
         else:
             self._refused(self.request_id, body)
+
+    def _finds_no_session(self, body: bytes) -> bool:
+        if not self._link.has_session or self.method == "initialize":
+            return False
+        return self._status == 404 or (self._decoder is None and knows_no_session(self._status, body))
 
     def failed(self, reason: str) -> None:
         if self.request_id is None:

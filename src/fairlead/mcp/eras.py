@@ -22,7 +22,7 @@ from fairlead.mcp.errors import (
 )
 from fairlead.mcp.log_levels import require_level
 from fairlead.mcp.messages import decode_any, decode_members, encode_json, one_line
-from fairlead.mcp.profiles import NOBODY, Profile, read_profile
+from fairlead.mcp.profiles import MAX_KNOWN, NOBODY, Profile, read_profile
 
 LEGACY_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_VERSIONS: Final = ("2026-07-28",)
@@ -91,7 +91,7 @@ def read_meta(raw: bytes) -> Meta:
     Raises McpError (-32602) when it is not an object or a member has the wrong type.
     """
     raw = one_line(raw)
-    return _read_cached(raw) if len(raw) <= 4096 else _read(raw)
+    return _read_cached(raw) if len(raw) <= MAX_KNOWN else _read(raw)
 
 
 def _read(raw: bytes) -> Meta:
@@ -192,20 +192,22 @@ def meta_for(era: Era, meta: Meta, gateway_client: bytes, progress_token: int | 
     if progress_token is not None:
         parts.append(b'"progressToken":%d' % progress_token)
     if era is Era.MODERN:
-        parts.append(
-            _modern_members(meta.capabilities or b"{}", meta.client or gateway_client, meta.log_level)
-        )
+        capabilities, client = meta.capabilities or b"{}", meta.client or gateway_client
+        small = len(capabilities) + len(client) <= MAX_KNOWN
+        parts.append((_known_members if small else _modern_members)(capabilities, client, meta.log_level))
     if meta.others:
         parts.append(meta.others)
     return b"{" + b",".join(parts) + b"}" if parts else b""
 
 
-@lru_cache(maxsize=256)
 def _modern_members(capabilities: bytes, client: bytes, log_level: str | None) -> bytes:
     members = {META_VERSION: encode_json(LATEST_MODERN), META_CAPABILITIES: capabilities, META_CLIENT: client}
     if log_level is not None:
         members[META_LOG_LEVEL] = encode_json(log_level)
     return b",".join(encode_json(name) + b":" + value for name, value in members.items())
+
+
+_known_members = lru_cache(maxsize=256)(_modern_members)
 
 
 CACHE_MEMBERS: Final = {"ttlMs": b"0", "cacheScope": b'"private"'}

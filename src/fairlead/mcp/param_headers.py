@@ -27,6 +27,8 @@ Pairs = Sequence[tuple[str, str]]
 
 Scalar = str | bool | int | float | None
 
+MAX_DEPTH: Final = 16  # objects around a property that a header can repeat
+
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SAFE: Final = re.compile(r"[\x20-\x7e\t]*")
 _DECIMAL: Final = re.compile(r"(-?[0-9]+)(?:\.0+)?")
@@ -90,7 +92,8 @@ def _positions(root: Any) -> Iterator[tuple[tuple[str, ...] | None, dict[str, An
         yield path, schema
         for keyword, value in schema.items():
             if keyword == "properties" and isinstance(value, dict):
-                stack += [(None if path is None else (*path, name), each) for name, each in value.items()]
+                inside = None if path is None or len(path) == MAX_DEPTH else path
+                stack += [(None if inside is None else (*inside, name), each) for name, each in value.items()]
             elif keyword in _SINGLE:
                 stack.append((None, value))
             elif keyword in _LISTS and isinstance(value, list):

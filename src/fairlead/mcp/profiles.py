@@ -20,6 +20,7 @@ ELICITATION: Final = "elicitation/create"
 ROOTS: Final = "roots/list"
 CAPABILITY_OF: Final = {SAMPLING: "sampling", ELICITATION: "elicitation", ROOTS: "roots"}
 """The capability that each request to a client needs."""
+MAX_KNOWN: Final = 4096  # bytes that are remembered with what they mean: clients say the same again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,12 @@ class Profile:
 NOBODY: Final = Profile()
 
 
-@lru_cache(maxsize=512)
 def read_profile(raw: bytes) -> Profile:
     """The profile of a client's capabilities, an object as JSON. Raises McpError when it is none."""
+    return _read_cached(raw) if len(raw) <= MAX_KNOWN else _read(raw)
+
+
+def _read(raw: bytes) -> Profile:
     try:
         told = decode_any(raw)
     except McpError:
@@ -75,6 +79,9 @@ def read_profile(raw: bytes) -> Profile:
         names.append("sampling")
         names += [f"sampling.{part}" for part in ("context", "tools") if isinstance(sampling.get(part), dict)]
     return _of(tuple(names))
+
+
+_read_cached = lru_cache(maxsize=512)(_read)
 
 
 @lru_cache(maxsize=128)

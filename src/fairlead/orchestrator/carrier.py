@@ -60,7 +60,7 @@ class Listen:
         on_end: Callable[[Listen], None],
     ) -> None:
         self.filter = (flags, uris)
-        self.honoured = uris  # until the server has said which
+        self.honoured: frozenset[str] = frozenset()  # of the URIs, as the server says
         self.over = False
         self.error: McpError | None = None
         self.settled = asyncio.Event()  # acknowledged, or over
@@ -367,7 +367,8 @@ class Carrier:
             async with asyncio.timeout(ANSWER):
                 await listen.settled.wait()
         except TimeoutError:
-            LOG.warning("listening is not acknowledged", instance=instance.id)
+            listen.close()
+            return self._not_heard(instance, McpError(CALL_TIMED_OUT, "it is not acknowledged"))
         except asyncio.CancelledError:
             listen.close()
             raise

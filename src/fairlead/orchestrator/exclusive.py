@@ -352,7 +352,7 @@ class Exclusive:
         if not self._stateful:
             maximum, others = max(2, maximum), max(1, others)
         aside = sum(is_hung(i) or i.parked_since is not None for i in self._uses)
-        return min(maximum - others - mine, MOST_OF_ALL * maximum - mine - aside)
+        return min(maximum, MOST_OF_ALL * maximum - aside) - others - mine
 
     def _at_work(self) -> list[MCPServerInstance]:
         """Those whose call does not wait for its client, who may be a person."""

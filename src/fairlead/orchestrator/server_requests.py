@@ -43,7 +43,7 @@ class ServerRequest:
 
     def refuse(self, refused: McpError) -> None:
         """The client's error, or ours."""
-        self._say(error(self.id, refused.encode()))
+        self._say(error(self.id, one_line(refused.encode())))  # its data is in the client's own spelling
 
     def refuse_unoffered(self) -> None:
         """Nobody can be asked this: the server was not told that it could."""
@@ -60,5 +60,6 @@ class ServerRequest:
 
 
 def params_of(message: FromServer) -> bytes:
-    """The params of a server's message, on one line; `{}` where there are none."""
-    return b"{}" if message.params is UNSET else one_line(bytes(message.params))
+    """The params of a server's message, on one line; `{}` where they are no object."""
+    raw = b"" if message.params is UNSET else bytes(message.params)
+    return one_line(raw) if raw[:1] == b"{" else b"{}"

@@ -8,6 +8,7 @@ from fairlead.drivers.http_answer import (
     content_type,
     event_frames,
     frames_of,
+    knows_no_session,
     read_refusal,
     refusal_of,
     retry_after,
@@ -126,3 +127,23 @@ def test_retry_after(value, wait):
 def test_content_type():
     assert content_type({b"content-type": b" Text/Event-Stream ; charset=utf-8"}) == b"text/event-stream"
     assert content_type({}) == b""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "yes"),
+    [
+        (404, b"", True),
+        (404, b"<html>", True),
+        (400, ERROR.replace(b'"m"', b'"Bad Request: No valid session ID provided"') % b"null", True),
+        (400, b'{"error":{"code":-32000,"message":"Unknown Session"}}', True),
+        (400, ERROR.replace(b'"m"', b'"Session not found"') % b'"server-error"', True),
+        (400, ERROR.replace(b'"m"', b'"no such session of yours"') % b"3", False),  # of the request itself
+        (400, ERROR % b"null", False),
+        (400, b"no session", False),
+        (400, b"", False),
+        (403, ERROR.replace(b'"m"', b'"session"') % b"null", False),
+        (500, ERROR.replace(b'"m"', b'"session"') % b"null", False),
+    ],
+)
+def test_what_says_that_the_session_has_ended(status, body, yes):
+    assert knows_no_session(status, body) is yes

@@ -134,6 +134,12 @@ async def test_a_silent_server_holds_up_those_who_ask_for_so_long_and_no_longer(
         with pytest.raises(McpError, match="did not take the subscription within 2 s"):
             await rig.pool.watch.kept("x://a", None, timeout=2.0)
         assert rig.pool.status().instances[0].calls_in_flight == 0
+        assert rig.pool.watch.held == 0
+        await asyncio.sleep(600.0)
+        link = rig.driver.links[0]
+        tries = asked(link, "subscriptions/listen") or asked(link, "resources/subscribe")
+        assert 5 <= len(tries) <= 20, "it is asked again and again, but not often"
+        assert len(listens(link)) <= 1
 
 
 async def test_a_server_that_is_away_says_so_and_takes_it_when_it_is_back():

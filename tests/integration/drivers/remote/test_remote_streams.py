@@ -187,6 +187,7 @@ async def test_404_with_a_session_ends_the_link(remote, what):
         lost = await recorder.ended()
         assert lost.reason == "session ended by the server"
         assert not lost.expected
+        assert lost.refused == ({2} if what == "call" else set())
         await link.close()
         assert of(server, "DELETE") == []
 
@@ -391,6 +392,35 @@ async def test_a_call_stream_that_cannot_be_taken_up_again_fails_its_call(
         call(link, 2, "echo")
         assert reason in await recorder.failed(2)
         assert "0+0+0 taken" in repr(link)
+
+
+@pytest.mark.parametrize(("status", "ends"), [(404, True), (400, False)])
+async def test_a_call_that_had_begun_was_not_refused_whatever_becomes_of_its_session(
+    remote, monkeypatch, status, ends
+):
+    monkeypatch.setattr(streamable_http, "RESUME_DELAY", 0.01)
+
+    async def post(got, writer):
+        if b"tools/call" not in got.body:
+            return False
+        begin_stream(writer)
+        chunk(writer, b"id: 1\ndata:\n\n")
+        chunk(writer, b"")
+        return True
+
+    async def get(got, writer):
+        gone = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"not of this session"}}'
+        respond(writer, status if "last-event-id" in got.headers else 405, gone)
+
+    async with RawServer(Server(post=post, get=get)) as server:
+        link, recorder = await remote.open(server.url)
+        await initialize(link, recorder)
+        call(link, 2, "echo")
+        if ends:
+            assert (await recorder.ended()).refused == frozenset()
+        else:  # the stream cannot be taken up, but the session lives
+            assert (await recorder.answered(2))["error"]["message"] == "not of this session"
+            assert not recorder.lost
 
 
 async def test_a_call_that_waits_to_be_taken_up_again_can_be_abandoned(remote):
