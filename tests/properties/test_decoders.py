@@ -6,15 +6,12 @@ what it gives holds only valid JSON and UTF-8, and what is to be sent on stands 
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import json
 import re
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -33,10 +30,10 @@ from fairlead.mcp.framing import FrameTooLongError, LineSplitter
 from fairlead.mcp.headers import decode_header_value
 from fairlead.mcp.log_levels import is_heard
 from fairlead.mcp.param_headers import AnnotationError, Mirrored, check_headers, headers_for, mirrored_by
-from fairlead.mcp.request_state import Caller, RequestState, open_state, seal_state
-from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
-from fairlead.mcp.sse import SseDecoder, SseError, SseEvent
-from fairlead.mcp.task_ids import TaskHandle, open_task, seal_task
+from fairlead.mcp.request_state import Caller, RequestState, open_state
+from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session
+from fairlead.mcp.sse import SseDecoder, SseError
+from fairlead.mcp.task_ids import TaskHandle, open_task
 from fairlead.model.errors import ProblemError, SpecError
 from fairlead.orchestrator.catalogue import LISTINGS, _key
 from fairlead.orchestrator.gateway.event_store import read_event_id
@@ -144,9 +141,7 @@ def whole_incoming(body: bytes) -> Any:
     raw = members.pop("_meta", None)
     meta = eras.NO_META if raw is None else eras.read_meta(bytes(raw))
     name = mirrored_name(message.method, members)
-    eras.check_modern(
-        message.method, meta, eras.RoutingHeaders("2026-07-28", message.method, name), name
-    )
+    eras.check_modern(message.method, meta, eras.RoutingHeaders("2026-07-28", message.method, name), name)
     sent = eras.meta_for(eras.Era.MODERN, meta, b"{}", 3)
     json.loads(sent)
     return messages.join_members({**members, "_meta": sent})
@@ -317,7 +312,16 @@ READERS = {
     "batch": Reader(http_answer.frames_of, [FROM_SERVER, FROM_SERVER[0]], sent_on=True),
     "lock": Reader(lambda raw: str(lock.decode(raw)), [LOCK], (ValueError, RecursionError)),
 }  # fmt: skip
-AFTER_UTF8 = set(READERS) - {"incoming", "request", "call", "from server", "answer", "refusal", "batch", "lock"}
+AFTER_UTF8 = set(READERS) - {
+    "incoming",
+    "request",
+    "call",
+    "from server",
+    "answer",
+    "refusal",
+    "batch",
+    "lock",
+}
 """They read parts of a message that was found to be UTF-8, or what we have sealed ourselves."""
 readers = pytest.mark.parametrize("name", READERS)
 
@@ -370,7 +374,9 @@ def test_what_is_too_deep_for_one_is_too_deep_for_all(name):
     def in_all_places(tree: Any, odd_one: Any) -> list[Any]:
         parts: list[Any] = []
         if isinstance(tree, dict):
-            parts = [{**tree, key: one} for key, value in tree.items() for one in in_all_places(value, odd_one)]
+            parts = [
+                {**tree, key: one} for key, value in tree.items() for one in in_all_places(value, odd_one)
+            ]
         elif isinstance(tree, list) and tree:
             parts = [[one, *tree[1:]] for one in in_all_places(tree[0], odd_one)]
         return [odd_one, *parts]
@@ -396,10 +402,10 @@ HOSTILE = {
     "white space": b" " * SIZE + b"{}",
     "a schema": b'{"properties":{"a":' * 300
     + b'{"properties":{%b}}' % b",".join(b'"%d":{}' % number for number in range(SIZE // 11))
-    + b'}}' * 299
+    + b"}}" * 299
     + b'},"properties":{"x":{"type":"string","x-mcp-header":"A"}}}',
     "surrogates": b'"' + b"\\ud83d" * (SIZE // 6) + b'"',
-    "text": '"'.encode() + "\u20ac".encode() * (SIZE // 3) + b'"',
+    "text": b'"' + "\u20ac".encode() * (SIZE // 3) + b'"',
 }
 hostile = pytest.mark.parametrize("kind", HOSTILE)
 
@@ -411,7 +417,9 @@ def test_memory_and_time_are_in_proportion_to_what_came(name, kind):
     tree = reader.trees[0]
     whole = [raw]
     if isinstance(tree, dict):
-        whole += [written({**tree, key: Verbatim(raw)}) for key in tree] + [written({**tree, "x": Verbatim(raw)})]
+        whole += [written({**tree, key: Verbatim(raw)}) for key in tree] + [
+            written({**tree, "x": Verbatim(raw)})
+        ]
     for body in whole:
         began = time.process_time()
         tracemalloc.start()
@@ -426,8 +434,12 @@ def test_memory_and_time_are_in_proportion_to_what_came(name, kind):
 
 # -- streams and single lines ----------------------------------------------------------------------------
 
-LINES = st.sampled_from([b"data: {}", b"id: 1", b"event: x", b"retry: 1", b": c", b"\xef\xbb\xbf", b"data", b"id: \0", b""])
-STREAMS = st.lists(LINES).map(b"\n".join) | spoilt(st.lists(LINES, min_size=1).map(b"\r\n".join)) | st.binary()
+LINES = st.sampled_from(
+    [b"data: {}", b"id: 1", b"event: x", b"retry: 1", b": c", b"\xef\xbb\xbf", b"data", b"id: \0", b""]
+)
+STREAMS = (
+    st.lists(LINES).map(b"\n".join) | spoilt(st.lists(LINES, min_size=1).map(b"\r\n".join)) | st.binary()
+)
 
 
 @settings(max_examples=200 * FACTOR, deadline=None)
@@ -462,7 +474,9 @@ def test_lines_are_bounded_whole_and_single(chunks, limit):
         pass
 
 
-WORDS = st.lists(st.sampled_from(["5", "-", "0", " ", "Mon, 23 Nov 2026 00:00:00 GMT", "+9999", "timeout=5", ",", "\0"]))
+WORDS = st.lists(
+    st.sampled_from(["5", "-", "0", " ", "Mon, 23 Nov 2026 00:00:00 GMT", "+9999", "timeout=5", ",", "\0"])
+)
 TEXTS = st.text(max_size=40) | WORDS.map("".join) | st.from_regex(r"\A\w{3}, \d+ \w{3} \d+ [\d:]+ \S*")
 
 
@@ -503,7 +517,10 @@ KEPT = {
 FLEET = {
     "version": "1",
     "defaults": {"timeouts": {"call": "5m"}},
-    "servers": {"a": {"command": "npx", "args": ["-y", "x@1"], "environment": {"A": "${A}"}}, "b": {"url": "https://x/mcp"}},
+    "servers": {
+        "a": {"command": "npx", "args": ["-y", "x@1"], "environment": {"A": "${A}"}},
+        "b": {"url": "https://x/mcp"},
+    },
     "toolsets": {"t": {"servers": {"a": {"tools": ["x*"], "rename": {"x": "y"}}}, "mode": "search"}},
 }
 

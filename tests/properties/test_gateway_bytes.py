@@ -6,31 +6,44 @@ import asyncio
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION
-from fairlead.mcp.messages import decode_from_server
+from support.http_answers import read_answer
 from support.lane_rig import Rig, lane_rig, request
 from support.mutations import FACTOR, almost
 from support.scripted import INFO, Script, answer
 from support.virtual_time import run_virtually
 
-EVERYTHING: dict[str, Any] = {"tools": {}, "prompts": {}, "resources": {"subscribe": True}, "completions": {}, "logging": {}}
+EVERYTHING: dict[str, Any] = {
+    "tools": {},
+    "prompts": {},
+    "resources": {"subscribe": True},
+    "completions": {},
+    "logging": {},
+}
 LISTS = {
     "tools/list": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]},
     "prompts/list": {"prompts": [{"name": "greet"}]},
     "resources/list": {"resources": [{"uri": "file:///a", "name": "a"}]},
     "resources/templates/list": {"resourceTemplates": [{"uriTemplate": "file:///{x}", "name": "t"}]},
 }
-ABLE = {"sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+ABLE = {
+    "sampling": {},
+    "elicitation": {"form": {}, "url": {}},
+    "roots": {},
+    "extensions": {"io.modelcontextprotocol/tasks": {}},
+}
 CALLS: dict[str, Any] = {
     "tools/call": {"name": "s__echo", "arguments": {"a": "é"}},
     "prompts/get": {"name": "s__greet", "arguments": {"n": "x"}},
     "resources/read": {"uri": "fairlead://s/file:///a"},
-    "completion/complete": {"ref": {"type": "ref/prompt", "name": "s__greet"}, "argument": {"name": "n", "value": ""}},
+    "completion/complete": {
+        "ref": {"type": "ref/prompt", "name": "s__greet"},
+        "argument": {"name": "n", "value": ""},
+    },
 }
 OTHERS: dict[str, Any] = {
     "tools/list": {"cursor": "x"},
@@ -41,7 +54,11 @@ OTHERS: dict[str, Any] = {
     "resources/unsubscribe": {"uri": "fairlead://s/file:///a"},
     "server/discover": {},
     "tasks/get": {"taskId": "x"},
-    "initialize": {"protocolVersion": "2025-11-25", "capabilities": ABLE, "clientInfo": {"name": "t", "version": "0"}},
+    "initialize": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": ABLE,
+        "clientInfo": {"name": "t", "version": "0"},
+    },
 }
 MODERN_META = {META_VERSION: "2026-07-28", META_CAPABILITIES: ABLE, "progressToken": "p"}
 ERAS = st.sampled_from(["legacy", "modern"])
@@ -71,34 +88,7 @@ def server(era: str, silent: bool = False) -> Script:
 
 
 def said(out: bytes) -> list[Any]:
-    """All messages in one HTTP answer, whole or still a stream; it must be one answer, and valid to the byte."""
-    head, blank, body = out.partition(b"\r\n\r\n")
-    assert blank or not out
-    lines = head.lower().split(b"\r\n")
-    length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), None)
-    if not out:
-        return []
-    if length is not None:
-        assert len(body) == length, "one answer"
-        return [read(body)] if body and b"application/json" in head else []
-    if b"transfer-encoding: chunked" not in lines:
-        assert head.startswith(b"HTTP/1.1 204")
-        return []
-    data = b""
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        count = int(size, 16)
-        data += rest[:count]
-        assert rest[count : count + 2] == b"\r\n"
-        body = rest[count + 2 :]
-        assert count or not body, "nothing after the end"
-    lines = data.decode().split("\n")
-    return [read(line[6:].encode()) for line in lines if line.startswith("data: ")]
-
-
-def read(body: bytes) -> Any:
-    """Any JSON; nobody need understand numbers of thousands of digits."""
-    return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 4000 else digits)
+    return read_answer(out).messages
 
 
 def post(rig: Rig, body: bytes, headers: dict[str, str], path: str = "/mcp") -> Any:
@@ -164,13 +154,25 @@ def test_whatever_a_client_posts_gets_one_answer(data, upstream, downstream, pat
 
 RESULTS = [
     {"content": [{"type": "resource_link", "uri": "file:///a", "name": "a"}], "isError": False},
-    {"messages": [{"role": "user", "content": {"type": "resource", "resource": {"uri": "file:///b", "text": "b"}}}]},
-    {"contents": [{"uri": "file:///a", "text": "a"}], "ttlMs": 5, "cacheScope": "public", "resultType": "complete"},
+    {
+        "messages": [
+            {"role": "user", "content": {"type": "resource", "resource": {"uri": "file:///b", "text": "b"}}}
+        ]
+    },
+    {
+        "contents": [{"uri": "file:///a", "text": "a"}],
+        "ttlMs": 5,
+        "cacheScope": "public",
+        "resultType": "complete",
+    },
     {"resultType": "task", "taskId": "t", "status": "working", "ttlMs": 1000},
     {
         "resultType": "input_required",
         "inputRequests": {
-            "a": {"method": "elicitation/create", "params": {"mode": "url", "message": "m", "url": "https://x"}},
+            "a": {
+                "method": "elicitation/create",
+                "params": {"mode": "url", "message": "m", "url": "https://x"},
+            },
             "b": {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}},
         },
         "requestState": "s",
@@ -211,7 +213,9 @@ def frames_for(number: int) -> list[Any]:
 
 
 @settings(max_examples=200 * FACTOR, deadline=None)
-@given(data=st.data(), upstream=ERAS, downstream=ERAS, method=st.sampled_from(sorted(CALLS)), able=st.booleans())
+@given(
+    data=st.data(), upstream=ERAS, downstream=ERAS, method=st.sampled_from(sorted(CALLS)), able=st.booleans()
+)
 def test_whatever_a_server_says_its_client_gets_one_answer(data, upstream, downstream, method, able):
     async def run() -> None:
         servers = {"s": {"command": "x", "client_requests": ["sampling", "elicitation", "roots"]}}
@@ -220,7 +224,12 @@ def test_whatever_a_server_says_its_client_gets_one_answer(data, upstream, downs
             meta = {"progressToken": "p"}
             if downstream == "modern":
                 meta |= MODERN_META | {META_CAPABILITIES: ABLE if able else {}}
-            message = {"jsonrpc": "2.0", "id": 5, "method": method, "params": {**CALLS[method], "_meta": meta}}
+            message = {
+                "jsonrpc": "2.0",
+                "id": 5,
+                "method": method,
+                "params": {**CALLS[method], "_meta": meta},
+            }
             headers = headers or modern_headers(message)
             _, wire = post(rig, json.dumps(message).encode(), headers)
             link = await sent(rig, method)
@@ -250,7 +259,11 @@ def test_whatever_a_server_says_its_client_gets_one_answer(data, upstream, downs
 
 
 async def session(rig: Rig, capabilities: dict[str, Any]) -> dict[str, str]:
-    hello = {"protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "t", "version": "0"}}
+    hello = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": capabilities,
+        "clientInfo": {"name": "t", "version": "0"},
+    }
     message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
     _, wire = post(rig, json.dumps(message).encode(), {})
     line = next(line for line in wire.out.decode().split("\r\n") if line.startswith("mcp-session-id"))

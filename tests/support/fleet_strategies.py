@@ -103,6 +103,7 @@ SERVERS = {
     "scaling": scalings(),
     "strategy": st.none() | STRATEGIES,
     "timeouts": some(fleet.Timeouts, start=DURATIONS, call=DURATIONS, stop=DURATIONS),
+    "tool_contracts": st.none() | st.sampled_from(list(fleet.ContractPolicy)),
     "type": TEXTS,
     "port": st.integers(1, 65535),
     "args": st.lists(TEMPLATES, max_size=3).map(tuple),
@@ -203,6 +204,7 @@ _SPECS = some(
     ),
     security=some(
         fleet.Security,
+        tool_contracts=st.sampled_from(list(fleet.ContractPolicy)),
         authentication=some(fleet.Authentication, enabled=st.booleans(), type=TEXTS),
         network_policies=some(
             fleet.NetworkPolicies,

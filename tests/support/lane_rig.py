@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,15 +150,26 @@ async def _nothing(scope: Any, receive: Any, send: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def lane_rig(
-    script: Script | None = None, *, concurrent: int = 1000, **servers: dict[str, Any]
+    script: Script | ScriptedDriver | None = None,
+    *,
+    concurrent: int = 1000,
+    idle: float = 3600.0,
+    principals: Mapping[str, str] | None = None,
+    **servers: dict[str, Any],
 ) -> AsyncIterator[Rig]:
-    """`servers` are the specs of servers by id; without any there is one plain server `s`."""
-    driver = ScriptedDriver(script or legacy())
+    """`servers` are the specs of servers by id; without any there is one plain server `s`.
+
+    `principals` are those beside the usual one, by token; `idle` is when sessions expire, in s.
+    """
+    driver = script if isinstance(script, ScriptedDriver) else ScriptedDriver(script or legacy())
     metrics = MetricsCollector(list)
     sealer = Sealer(b"k" * 32)
-    policy = AdmissionPolicy.compile({hashlib.sha256(TOKEN.encode()).digest(): "tester"}, PORT)
+    tokens = {TOKEN: "tester", **(principals or {})}
+    policy = AdmissionPolicy.compile(
+        {hashlib.sha256(token.encode()).digest(): principal for token, principal in tokens.items()}, PORT
+    )
     gateway = Gateway(
-        sealer, SessionTable(sealer, "n", limit=1000, idle=3600), metrics, policy, EdgeTimeouts()
+        sealer, SessionTable(sealer, "n", limit=1000, idle=idle), metrics, policy, EdgeTimeouts()
     )
     fleet = MCPOrchestrator(ScriptedLauncher(driver), gateway, metrics)
     limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False), max_concurrent_requests=concurrent)

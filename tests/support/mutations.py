@@ -71,7 +71,9 @@ def _text(value: Any) -> bytes:
 
 def _places(tree: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in a tree."""
-    items = list(tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ())
+    items = list(
+        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    )
     return [(tree, key) for key, _ in items] + [place for _, value in items for place in _places(value)]
 
 

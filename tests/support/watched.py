@@ -83,7 +83,7 @@ def asked(link: ScriptedLink, method: str) -> list[dict[str, Any]]:
 def touch(link: ScriptedLink, uri: str) -> None:
     """The resource changes: the server tells whoever asked."""
     for number, each in listens(link).items():
-        if uri in each.get("resourceSubscriptions", []):
+        if uri in each.get("resourceSubscriptions", []) and "refused" not in uri:
             say(link, "notifications/resources/updated", uri=uri, _meta={SUBSCRIPTION: number})
     if not listens(link) and uri in knows(link):
         say(link, "notifications/resources/updated", uri=uri)

@@ -88,5 +88,5 @@ def _show(settings: Settings, changes: LockChanges, report: ToolReport | None) -
         say(line)
     for line in report.lines() if report is not None else ():
         say(line)
-    nothing = not rows and (report is None or not report.locked)
+    nothing = not rows and report is None
     say(f"{settings.config} names no packages" if nothing else f"written to {settings.lock_file}")

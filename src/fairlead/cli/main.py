@@ -42,7 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "token": ("token", "Make, list and revoke bearer tokens."),
     "validate": ("fleet", "Check a fleet file and show all that is wrong in it."),
     "config": ("config", "Show the settings; upgrade and describe fleet files."),
-    "lock": ("lock", "Resolve the fleet's packages anew and pin them."),
+    "lock": ("lock", "Pin the fleet's packages and, with --update, its tools."),
     "orchestrator": ("orchestrator", "Run the orchestrator in the foreground, logs to stdout."),
 }
 

@@ -66,12 +66,9 @@ class ToolReport:
                 for change in self.changes[server]:
                     yield from _tool_lines(change, tools.get(change.tool))
         for server, why in self.unread.items():
-            kept = (
-                f"{counted(len(tools), 'tool')} locked as before"
-                if (tools := self.locked.get(server))
-                else ""
-            )
-            yield f"{_bold(server)}  {kept or 'nothing locked'}, since it was not looked at: {visible(why)}"
+            kept = len(self.locked.get(server, ()))
+            stays = f"{counted(kept, 'tool')} locked as before" if kept else "nothing locked"
+            yield f"{_bold(server)}  {stays}, since it was not looked at: {visible(why)}"
         for server in self.gone:
             yield f"{_bold(server)}  taken out, since the fleet file has no such server"
 

@@ -53,6 +53,7 @@ class _Queue:
     places: int
     taken: int = 0
     waiting: deque[Exchange] = field(default_factory=deque)
+    held: bool = False  # nothing more is taken up for now
 
 
 class PoolListener(Protocol):
@@ -89,7 +90,6 @@ class ConnectionPool:
         self._waiting_bytes = 0
         self._failures = 0
         self._writable = True
-        self._on_hold = False
         self._closed = False
         self._gone = asyncio.Event()
         self.reading_paused = False
@@ -121,7 +121,7 @@ class ConnectionPool:
         if self._closed:
             return
         queue = self._lanes[exchange.lane]
-        if queue.taken < queue.places and not self._on_hold:
+        if queue.taken < queue.places and not queue.held:
             queue.taken += 1
             self._start(exchange)
         elif self._waiting_bytes + len(exchange.request) > MAX_BYTES or self._waiting_count >= MAX_COUNT:
@@ -133,11 +133,13 @@ class ConnectionPool:
 
     def hold(self) -> None:
         """Let what is submitted from now on wait until `release`."""
-        self._on_hold = True
-
-    def release(self) -> None:
-        self._on_hold = False
         for queue in self._lanes:
+            queue.held = True
+
+    def release(self, *lanes: Lane) -> None:
+        """Let it go; without `lanes`, in all of them."""
+        for queue in [self._lanes[lane] for lane in lanes] or self._lanes:
+            queue.held = False
             while queue.waiting and queue.taken < queue.places:
                 queue.taken += 1
                 self._start_next(queue)
@@ -285,7 +287,7 @@ class ConnectionPool:
 
     def _free(self, queue: _Queue) -> None:
         """A place has become free: the exchange that waits longest takes it."""
-        if queue.waiting and not self._on_hold:
+        if queue.waiting and not queue.held:
             self._start_next(queue)
         else:
             queue.taken -= 1

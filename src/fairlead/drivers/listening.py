@@ -33,12 +33,14 @@ class ListeningLink(Protocol):
 class Listening(Exchange):
     """Opens, decodes, reopens behind the last event. A server that offers no such stream is left alone."""
 
-    __slots__ = ("_attempts", "_decoder", "_link", "_offered", "_status", "_streaming", "_timer")
+    __slots__ = ("_attempts", "_decoder", "_link", "_offered", "_opened", "_status", "_streaming", "_timer")
 
-    def __init__(self, link: ListeningLink) -> None:
+    def __init__(self, link: ListeningLink, opened: Callable[[], None]) -> None:
+        """`opened` is called once, when the server has answered the first attempt, or could not."""
         super().__init__(b"", Lane.STREAMS)
         self._link = link
         self._decoder = SseDecoder(max_event=MAX_MESSAGE)
+        self._opened: Callable[[], None] | None = opened
         self._attempts = 0  # since the last event
         self._offered = False  # the server has opened it before
         self._status = 0
@@ -57,6 +59,7 @@ class Listening(Exchange):
         self._link.pool.withdraw(self)
 
     def begun(self, status: int, headers: dict[bytes, bytes]) -> bool:
+        self._answered()
         self._status = status
         self._streaming = is_event_stream(status, headers)
         if self._streaming:
@@ -86,7 +89,13 @@ class Listening(Exchange):
             self._link.lose("session ended by the server")
 
     def failed(self, reason: str) -> None:
+        self._answered()
         self._again()
+
+    def _answered(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened()
 
     def _again(self) -> None:
         wish = FIRST_DELAY if self._decoder.retry is None else self._decoder.retry

@@ -40,6 +40,7 @@ from fairlead.mcp.sse import SseDecoder, SseError
 from fairlead.model.launch import RemoteLaunch
 from fairlead.ports import LinkListener
 
+LISTEN_TIMEOUT = 0.5  # s that requests wait for the stream on which the server speaks first
 ABANDON_GRACE = 10.0  # s between a legacy cancellation and the end of the request's stream
 RESUME_DELAY = 1.0  # s before a broken stream is taken up again, unless the server says otherwise
 MIN_RESUME_DELAY, MAX_RESUME_DELAY = 0.05, 30.0  # s, whatever the server says
@@ -209,6 +210,7 @@ class StreamableLink(RemoteLink):
         self._requests: dict[int, Post] = {}
         self._notices: set[Post] = set()
         self._listening: Listening | None = None
+        self._patience: asyncio.TimerHandle | None = None  # for its first answer
         self.modern = False
 
     # ports.Link
@@ -293,10 +295,23 @@ class StreamableLink(RemoteLink):
         if not accepted:
             _log.warning("message not accepted", instance=self._launch.instance_id, method=post.method)
         if post.method == INITIALIZED:
-            self.pool.release()
             if accepted and not self.modern and not self.over:
-                self._listening = Listening(self)
-                self._listening.open()
+                self._listen()
+            else:
+                self.pool.release()
+
+    def _listen(self) -> None:
+        """Open the stream on which the server speaks first, then let requests go: it may ask at once."""
+        release = self.pool.release
+        timer = self._patience = self.later(LISTEN_TIMEOUT, release)
+
+        def opened() -> None:
+            timer.cancel()
+            release()
+
+        self._listening = Listening(self, opened)
+        self.pool.release(Lane.STREAMS)
+        self._listening.open()
 
     def _set_context(self) -> None:
         context = ""
@@ -334,6 +349,8 @@ class StreamableLink(RemoteLink):
                 post.timer.cancel()
         self._requests.clear()
         self._notices.clear()
+        if self._patience is not None:
+            self._patience.cancel()
         if self._listening is not None:
             self._listening.stop()
 

@@ -134,8 +134,9 @@ class Carrier:
     def _works(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def uses(self, instance: MCPServerInstance) -> bool:
-        return instance is self.instance or instance is self._former
+    def used(self, instance: MCPServerInstance) -> bool:
+        """It carried this before, and may still tell what nobody else does yet."""
+        return instance is self._former
 
     def add(self, uri: str) -> None:
         """One more wants to hear of it."""

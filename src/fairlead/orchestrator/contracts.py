@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PROBLEM: Final = "contract-changed"
 MOST_NAMED: Final = 8  # tools in a message, and parts of one
+MOST_PARTS: Final = 50  # of one tool in the status
+LONGEST: Final = 200  # characters of a name that comes from a server
 MEND: Final = "see what is different with `fairlead lock --update`, which also accepts it"
 LOG = structlog.get_logger("fairlead.contracts")
 
@@ -155,22 +157,22 @@ class ToolContracts:
         return self._refusal(difference)
 
     def _refusal(self, difference: ToolDifference) -> McpError:
-        tool = visible(difference.tool)[:200]
+        change = _change(difference, withheld=True)
         if not self._keeper.readable:
             why = "the lock file with its contract cannot be read; the log says why"
         elif difference.change is ToolChange.NEW:
             why = f"it is new, its contract is not locked; {MEND}"
         else:
-            why = f"its contract has changed: {_named(difference.parts)}; {MEND}"
+            why = f"its contract has changed: {_named(change.parts)}; {MEND}"
         data = {
             "problem": PROBLEM,
             "server": self._server,
-            "tool": tool,
-            "change": difference.change.value,
-            "impact": difference.impact.value,
-            "parts": list(difference.parts)[:MOST_NAMED],
+            "tool": change.tool,
+            "change": change.change,
+            "impact": change.impact,
+            "parts": change.parts[:MOST_NAMED],
         }
-        return McpError(INVALID_PARAMS, f"Tool withheld: {tool} of {self._server}: {why}", data)
+        return McpError(INVALID_PARAMS, f"Tool withheld: {change.tool} of {self._server}: {why}", data)
 
     def require(self, tool: object, profile: str) -> None:
         """Refuse, with ProblemError, a tool that is withheld."""
@@ -224,10 +226,10 @@ class ToolContracts:
 
 def _change(difference: ToolDifference, *, withheld: bool) -> ContractChange:
     return ContractChange(
-        tool=visible(difference.tool),
+        tool=visible(difference.tool)[:LONGEST],
         change=difference.change.value,
         impact=difference.impact.value,
-        parts=list(difference.parts),
+        parts=[visible(part)[:LONGEST] for part in difference.parts[:MOST_PARTS]],
         withheld=withheld,
     )
 

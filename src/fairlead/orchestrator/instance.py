@@ -392,13 +392,17 @@ class MCPServerInstance:
             reply.progressed(params)
 
     def whose(self, origin: int | None) -> Reply | None:
-        """The call that a message of the server belongs to: by its stream, or because there is no other."""
+        """The call that a message of the server belongs to: by its stream, or because there is no other.
+
+        Where it may be about a call that was given up there is another one, which may be somebody else's.
+        """
         if origin is not None:
             reply = self._pending.get(origin)
             return None if reply is None or reply.own else reply
         calls = [reply for reply in self._pending.values() if not reply.own]
         of_one_session = self.leased_to is not None and self.leased_to.startswith("session:")
-        return calls[-1] if len(calls) == 1 or (calls and of_one_session) else None
+        the_only_one = len(calls) == 1 and (not self.tainted or self.leased_to is not None)
+        return calls[-1] if the_only_one or (calls and of_one_session) else None
 
     def respond(self, request: ServerRequest, answer: bytes) -> None:
         """Give the server the answer to a request of its own."""

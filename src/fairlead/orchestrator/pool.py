@@ -98,7 +98,6 @@ class ServerPool:
         self._fleet = fleet
         self._listener = listener
         self._queue = self.waiting.queue
-        self._leases = self.members.leases
         self._next = NextVersion(self._nursery)
         self._budget = RetryBudget()
         self._list_reader = ListReader(self, self._tasks)
@@ -147,7 +146,7 @@ class ServerPool:
         `healthy`: one that is not even suspect. `need` is what it must be besides.
         """
         until = self._loop.time() + timeout
-        if need is not None and (need.profile or not self._stateful) and key not in self._leases:
+        if need is not None and (need.profile or not self._stateful) and key not in self.members.leases:
             instance = await self.exclusive.acquire(key, need, timeout=timeout)
             if instance is not None:
                 return instance
@@ -178,12 +177,12 @@ class ServerPool:
 
     def holds(self, key: str) -> bool:
         """Whether the session has an instance of its own here."""
-        return key in self._leases or bool(self.exclusive.owned_by(key))
+        return key in self.members.leases or bool(self.exclusive.owned_by(key))
 
     async def release(self, key: str) -> None:
         """The session has ended: its instance ends with it."""
         self.exclusive.disown(key)
-        lease = self._leases.pop(key, None)
+        lease = self.members.leases.pop(key, None)
         if lease is not None:
             await lease.instance.stop()
             self.keeper.wake()
@@ -337,7 +336,7 @@ class ServerPool:
 
         Without newcomers (nothing served before) the new version is simply started.
         """
-        old, moved = list(self.members), tuple(self._leases)
+        old, moved = list(self.members), tuple(self.members.leases)
         self._next.take([newcomer.instance for newcomer in newcomers])
         self.members.key = pool_key(spec)
         self.breaker.reset(self._loop.time(), self.members.answers)
@@ -584,7 +583,7 @@ class ServerPool:
             waiting=len(self.waiting),
             longest_wait=self.waiting.longest(now),
             cpu=sum(busy) / len(busy) if busy else None,
-            leased=len(self._leases),
+            leased=len(self.members.leases),
             last_call=self._last_call,
             coming=self.keeper.coming(),
         )
@@ -661,7 +660,7 @@ class ServerPool:
     @property
     def leases(self) -> tuple[str, ...]:
         """The sessions that have an instance of their own."""
-        return tuple(self._leases)
+        return tuple(self.members.leases)
 
     @property
     def in_flight(self) -> int:

@@ -92,6 +92,9 @@ class Questions:
         return request is not None
 
     def expire(self, now: float) -> None:
-        """Refuse what has waited for too long. `now` is loop time."""
-        for request in [request for request in self._open.values() if request.deadline <= now]:
-            request.refuse_unheard("no answer came in time")
+        """Refuse what has waited for too long, or outlived its call. `now` is loop time."""
+        for request in list(self._open.values()):
+            if request.deadline <= now:
+                request.refuse_unheard("no answer came in time")
+            elif request.call is not None and not self._instance.is_pending(request.call):
+                request.refuse_unheard("its call has ended")

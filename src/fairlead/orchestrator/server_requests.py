@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ServerRequest:
     """Answered once; what comes later is dropped."""
 
-    __slots__ = ("deadline", "done", "id", "instance", "method", "params")
+    __slots__ = ("call", "deadline", "done", "id", "instance", "method", "params")
 
     def __init__(self, instance: MCPServerInstance, request_id: bytes, method: str, params: bytes) -> None:
         self.instance = instance
@@ -24,6 +24,7 @@ class ServerRequest:
         self.method = method
         self.params = params  # an object as JSON, on one line
         self.deadline = float("inf")  # loop time, for the answer
+        self.call: int | None = None  # the instance's number of the call that it is about
         self.done = False
 
     def __repr__(self) -> str:

@@ -101,7 +101,9 @@ class ResourceWatch:
 
     def place_of(self, instance: MCPServerInstance) -> Carrier | None:
         """Who asked this instance to tell of updates."""
-        return next((carrier for carrier in self._carriers.values() if carrier.uses(instance)), None)
+        carriers = self._carriers.values()
+        now = (carrier for carrier in carriers if carrier.instance is instance)
+        return next(now, None) or next((carrier for carrier in carriers if carrier.used(instance)), None)
 
     def heard(self, instance: MCPServerInstance, uri: str) -> None:
         """An instance says that a resource has changed."""

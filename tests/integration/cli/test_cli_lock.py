@@ -151,7 +151,8 @@ import json, sys
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("method") == "initialize":
-        able = [each for each in ("sampling", "elicitation", "roots") if each in message["params"]["capabilities"]]
+        told = message["params"]["capabilities"]
+        able = [each for each in ("sampling", "elicitation", "roots") if each in told]
         result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}}
         result["serverInfo"] = {"name": "able", "version": "1"}
     elif message.get("method") == "notifications/initialized" and "roots" in able:

@@ -311,6 +311,15 @@ async def test_what_differs_is_counted():
         ]
 
 
+async def test_what_a_server_says_does_not_fill_the_status():
+    properties = {f"{'x' * 10_000}{number}": {} for number in range(500)}
+    huge = OLD | {"inputSchema": {"properties": properties}}
+    async with lane_rig(offering(huge), s={"tool_contracts": WITHHOLD}) as rig:
+        rig.fleet.lock_tools(LOCKED)
+        assert len(rig.fleet.server("s").model_dump_json()) < 20_000
+        assert len(json.dumps(await call(rig, "s__old"))) < 5_000
+
+
 async def test_names_that_hide_something_are_shown_with_it():
     hidden = {"name": "a\u200bb", "inputSchema": {}}
     async with lane_rig(offering(hidden), s={"tool_contracts": WITHHOLD}) as rig:

@@ -383,3 +383,14 @@ async def test_an_instance_that_is_trusted_again_is_not_let_go(era, monkeypatch)
         rig.pool.refresh()
         await asyncio.sleep(1.0)
         assert set(knows(link)) == {"x://a"}
+
+
+async def test_an_instance_that_a_session_takes_tells_that_session_at_once():
+    async with stateful(maximum=1, script=watched("modern"), ticking=True) as rig:
+        await rig.ready()
+        await asyncio.sleep(1.0)
+        assert "Carrier None on s-1" in repr(rig.pool.watch), "its lists are listened to"
+        rig.pool.watch.want("x://a", "session:1")
+        await rig.pool.watch.kept("x://a", "session:1")
+        touch(rig.driver.links[0], "x://a")
+        assert rig.listener.updates == [("x://a", "session:1")]

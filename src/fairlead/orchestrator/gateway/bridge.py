@@ -25,7 +25,13 @@ import structlog
 from msgspec import UNSET, Raw
 
 from fairlead.mcp.eras import Era
-from fairlead.mcp.errors import INVALID_PARAMS, INVALID_REQUEST, MISSING_CLIENT_CAPABILITY, McpError
+from fairlead.mcp.errors import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    MISSING_CLIENT_CAPABILITY,
+    UPSTREAM_FAILED,
+    McpError,
+)
 from fairlead.mcp.messages import (
     Incoming,
     decode_any,
@@ -41,7 +47,7 @@ from fairlead.mcp.request_state import Caller, RequestState, open_state, seal_st
 from fairlead.mcp.sealing import Sealer
 from fairlead.orchestrator.gateway.parked import Parked
 from fairlead.orchestrator.gateway.rounds import Rounds
-from fairlead.orchestrator.gateway.sessions import Session
+from fairlead.orchestrator.gateway.sessions import Asked, Session
 from fairlead.orchestrator.metrics import Outcome
 from fairlead.orchestrator.replies import error_from_server
 from fairlead.orchestrator.server_requests import ServerRequest
@@ -57,6 +63,7 @@ MAX_PARKED: Final = 1000
 GATHER: Final = 0.02  # s, for a server to ask more than one thing
 MAX_ASKED: Final = 64  # of one session
 MAX_ELICITATIONS: Final = 1024  # URL elicitations whose end is not yet known
+MAX_ELICITATION_ID: Final = 1024  # characters
 URL_ELICITATION_REQUIRED: Final = -32042  # of the legacy era
 
 
@@ -69,7 +76,7 @@ class Bridge:
         self._node = secrets.token_hex(8)  # this start of this gateway
         self._numbers = itertools.count(1)
         self._parked: dict[int, Parked] = {}
-        self._elicitations: dict[str, Session] = {}  # by the server's id of a URL elicitation
+        self._elicitations: dict[tuple[str, str], Session] = {}  # by server and its id of a URL elicitation
 
     def __repr__(self) -> str:
         return f"<Bridge parked={len(self._parked)}>"
@@ -82,13 +89,15 @@ class Bridge:
             request.refuse_unoffered()
             return
         exchange.safe = False  # a client is not asked twice
+        if exchange.replays:
+            exchange.stay_with(request.instance)
+        request.call = exchange.number
         session = exchange.head.session
         if session is None:
             self._park(exchange, request)
             return
-        stream = exchange if exchange.head.accepts_stream and exchange.reachable else session.stream
         self._wait_for_client(exchange)
-        self._ask_for(request, session, stream)
+        self._ask_for(request, session, _stream_for(exchange, session))
 
     def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
         """A server whose only client is this session asks while it works on no call of it."""
@@ -102,8 +111,7 @@ class Bridge:
         """A server says something outside of any call."""
         session = None if key is None else self._gateway.sessions.by_key(key)
         if method == "notifications/elicitation/complete":
-            elicitation = decode_members(params).get("elicitationId", Raw(b'""'))
-            session = self._elicitations.pop(str(decode_any(elicitation)), session)
+            session = self._elicitations.pop((pool.spec.id, _elicitation_of(params)), session)
         if session is not None and session.stream is not None:
             session.stream.event(notification(method, params))
 
@@ -114,8 +122,10 @@ class Bridge:
             else:
                 request.answer(b"{}" if answer.result is UNSET else one_line(bytes(answer.result)))
 
+        if request.method == ELICITATION:
+            self._remember(session, request.instance.key.server, request.params)
         try:
-            self._ask(session, stream, request.method, request.params, heard)
+            self._ask(session, request.method, request.params, Asked(heard, lambda: not request.done, stream))
         except McpError as refused:
             request.refuse(refused)
 
@@ -132,40 +142,34 @@ class Bridge:
 
     # -- asking a legacy client --------------------------------------------------------------------------
 
-    def _ask(
-        self,
-        session: Session,
-        stream: Exchange | None,
-        method: str,
-        params: bytes,
-        heard: Callable[[Incoming], None],
-    ) -> None:
+    def _ask(self, session: Session, method: str, params: bytes, asked: Asked) -> None:
         """Send a request to the client. Raises McpError when it cannot be asked."""
+        stream = asked.stream
         if stream is None or stream.ended:
             raise McpError(INVALID_REQUEST, f"the client has no stream open on which {method} could be asked")
         if len(session.asked) >= MAX_ASKED:
+            _withdraw(session)
+        if len(session.asked) >= MAX_ASKED:
             raise McpError(INVALID_REQUEST, f"{MAX_ASKED} requests wait for the client's answers already")
         request_id = b'"fairlead-%d"' % next(self._numbers)
-        session.asked[request_id] = heard
-        if method == ELICITATION:
-            self._remember(session, params)
+        session.asked[request_id] = asked
         tail = b"" if params == b"{}" else b',"params":' + params
         stream.event(b'{"jsonrpc":"2.0","id":%b,"method":%b%b}' % (request_id, encode_json(method), tail))
 
-    def _remember(self, session: Session, params: bytes) -> None:
+    def _remember(self, session: Session, server: str, params: bytes) -> None:
         """Whom to tell when the user has done what a URL asks for."""
-        tree = decode_any(Raw(params))
-        if isinstance(tree, dict) and isinstance(tree.get("elicitationId"), str):
+        elicitation = _elicitation_of(params)
+        if elicitation:
             if len(self._elicitations) >= MAX_ELICITATIONS:
                 del self._elicitations[next(iter(self._elicitations))]
-            self._elicitations[tree["elicitationId"]] = session
+            self._elicitations[server, elicitation] = session
 
     def heard(self, session: Session, message: Incoming) -> None:
         """A client's answer; one that nobody waits for any more is dropped."""
         if message.id is not UNSET:
-            listener = session.asked.pop(bytes(message.id), None)
-            if listener is not None:
-                listener(message)
+            asked = session.asked.pop(bytes(message.id), None)
+            if asked is not None:
+                asked.heard(message)
 
     def _wait_for_client(self, exchange: Exchange) -> None:
         """A person may think for longer than a server may work."""
@@ -200,6 +204,9 @@ class Bridge:
                 questions[key]["params"] = Raw(request.params)
         if exchange.ended:  # its client went away in between
             self._forget(parked, "the client closed the connection")
+            return
+        if parked.number not in self._parked:
+            exchange.fail(McpError(UPSTREAM_FAILED, "The call was given up while its client was asked"))
             return
         if parked.settled or not questions:  # nothing is asked any more
             self._go_on(parked, exchange)
@@ -303,12 +310,14 @@ class Bridge:
         assert session is not None
         exchange.safe = False
         if exchange.rounds is None:
-            stream = exchange if exchange.head.accepts_stream and exchange.reachable else session.stream
 
-            def ask(method: str, params: bytes, heard: Callable[[Incoming], None]) -> None:
+            def ask(
+                method: str, params: bytes, heard: Callable[[Incoming], None], wanted: Callable[[], bool]
+            ) -> None:
                 if not session.profile.can(method, decode_any(Raw(params))):
                     raise McpError(INVALID_REQUEST, f"the server wants {method}, which the client cannot do")
-                self._ask(session, stream, method, params, heard)
+                asked = Asked(heard, lambda: wanted() and not exchange.ended, _stream_for(exchange, session))
+                self._ask(session, method, params, asked)
 
             exchange.rounds = Rounds(
                 exchange.params,
@@ -368,6 +377,9 @@ class Bridge:
         for parked in [parked for parked in self._parked.values() if parked.expires <= now]:
             LOG.info("parked call expired", server=parked.pool.spec.id, call=parked.number)
             self._forget(parked, "its client did not come back in time")
+        for session in self._gateway.sessions:
+            if session.asked:
+                _withdraw(session)
 
     def forget_others(self, principals: set[str]) -> None:
         """Give up the parked calls of all but these principals."""
@@ -380,6 +392,30 @@ class Bridge:
         session.asked.clear()
         for elicitation in [e for e, whose in self._elicitations.items() if whose is session]:
             del self._elicitations[elicitation]
+
+
+def _stream_for(exchange: Exchange, session: Session) -> Exchange | None:
+    """Where a client can be asked about a call: on the call's stream, else on the session's own."""
+    return exchange if exchange.head.accepts_stream and exchange.reachable else session.stream
+
+
+def _withdraw(session: Session) -> None:
+    """Forget what a client was asked and nobody waits for any more, and tell it where it can be told."""
+    for request_id, asked in list(session.asked.items()):
+        if not asked.wanted():
+            del session.asked[request_id]
+            if asked.stream is not None and asked.stream.reachable:
+                params = b'{"requestId":%b,"reason":"no longer needed"}' % request_id
+                asked.stream.event(notification("notifications/cancelled", params))
+
+
+def _elicitation_of(params: bytes) -> str:
+    """The server's id of a URL elicitation; empty where there is none that can be remembered."""
+    try:
+        found = decode_any(decode_members(params).get("elicitationId", Raw(b"null")))
+    except McpError:
+        return ""
+    return found if isinstance(found, str) and len(found) <= MAX_ELICITATION_ID else ""
 
 
 def _is_error(raw: bytes) -> bool:

@@ -80,6 +80,7 @@ class Forwarder:
         if exchange.ended or pool is None:
             return
         exchange.params = params
+        exchange.started = monotonic()  # each round has the time of a call, however long a person thought
         exchange.prefers = exchange.instance.id if exchange.instance is not None else None
         self.send(exchange, pool)
 

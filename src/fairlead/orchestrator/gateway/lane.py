@@ -269,6 +269,17 @@ class Exchange:
         latest = () if self.instance is None else ((self.instance, self.number),)
         return [(i, number) for i, number in (*self.earlier, *latest) if i.is_pending(number)]
 
+    def stay_with(self, chosen: MCPServerInstance) -> None:
+        """Only this instance's attempt goes on: the others must not do again what it has come to."""
+        for instance, number in self.attempts():
+            if instance is chosen:
+                self.instance, self.number = instance, number
+            else:
+                instance.cancel(number, "another instance goes on")
+        if self.waiting is not None:
+            self.waiting.cancel()
+        self.earlier = ()
+
     def _runs(self) -> bool:
         """Some attempt may still bring an answer."""
         return bool(self.attempts()) or (self.waiting is not None and not self.waiting.done())

@@ -22,8 +22,11 @@ MAX_ROUNDS: Final = 32
 MAX_QUESTIONS: Final = 32  # in one round
 _decode_questions = msgspec.json.Decoder(dict[str, Raw]).decode
 
-Ask = Callable[[str, bytes, Callable[[Incoming], None]], None]
-"""Asks the client: method, params as JSON, who gets the answer. Raises McpError when it cannot be asked."""
+Ask = Callable[[str, bytes, Callable[[Incoming], None], Callable[[], bool]], None]
+"""Asks the client: method, params as JSON, who gets the answer, whether it is still wanted.
+
+Raises McpError when the client cannot be asked.
+"""
 
 
 class Rounds:
@@ -65,14 +68,17 @@ class Rounds:
         if not questions:
             self._go_on()
         for key, (method, params) in questions.items():
-            self._ask(method, params, self._listener(self._round, key, method))
+            self._ask_one(self._round, key, method, params)
 
-    def _listener(self, number: int, key: str, method: str) -> Callable[[Incoming], None]:
+    def _ask_one(self, number: int, key: str, method: str, params: bytes) -> None:
+        def wanted() -> bool:
+            return number == self._round and key in self._open
+
         def heard(answer: Incoming) -> None:
-            if number == self._round and key in self._open:
+            if wanted():
                 self._heard(key, method, answer)
 
-        return heard
+        self._ask(method, params, heard, wanted)
 
     def _heard(self, key: str, method: str, answer: Incoming) -> None:
         self._open.discard(key)

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fairlead.mcp.eras import Meta
 from fairlead.mcp.messages import Incoming
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.lane import Exchange
 
 LONGEST_LIFE: Final = 7 * 24 * 3600.0  # s
+
+
+class Asked(NamedTuple):
+    """A request that its client has not answered yet."""
+
+    heard: Callable[[Incoming], None]  # gets the answer
+    wanted: Callable[[], bool]  # whether anybody still waits for it
+    stream: Exchange | None  # on which it goes out
 
 
 class Session:
@@ -57,7 +65,7 @@ class Session:
         self.version = version
         self.profile = profile  # what it can be asked
         self.log_level: str | None = None  # from which on it wants to hear messages
-        self.asked: dict[bytes, Callable[[Incoming], None]] = {}  # our request's id, as JSON
+        self.asked: dict[bytes, Asked] = {}  # by our request's id, as JSON
         self.key = f"session:{session_id[:24]}"
         self.used = self.born = 0.0
         self.ended = False
