@@ -28,5 +28,6 @@ all)
     step "coverage of everything (85 % or more)" coverage report --fail-under=85
     step "coverage of core, mcp, model (90 % or more)" coverage report --fail-under=90 \
         --include='src/fairlead/core/*,src/fairlead/mcp/*,src/fairlead/model/*'
+    step "the official conformance suite, through the gateway" env PYTHONPATH=tests python -m conformance
     ;;
 esac

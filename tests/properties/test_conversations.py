@@ -246,7 +246,8 @@ async def let_go_on(world: World) -> None:
         world.look()
         if not world.left_over() and round_ > 3:
             break
-    assert not world.left_over()
+    left = world.left_over()
+    assert not left, left
 
 
 def lived(history: list[Step]) -> None:
