@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from support.asking import asked
+from support.light_server import ASKING
 from support.stack import events, light, running, until
 
 SERVERS = {
@@ -72,7 +73,7 @@ async def test_a_client_sees_what_its_capabilities_are_good_for(tmp_path, era):
             for client in (mute, able, mute)
         ]
         assert listed[0] == listed[2]
-        assert listed[1] - listed[0] == {"ask", "elicit", "elicit_url", "roots", "both", "chain"}
+        assert listed[1] - listed[0] == set(ASKING)
 
 
 async def test_a_clients_refusal_reaches_the_server(tmp_path):
@@ -172,6 +173,19 @@ async def test_parked_calls_stand_aside_and_then_give_way(tmp_path):
         ended = [await ada.once("tools/call", back) for back in left]
         assert any("error" in one and one["error"]["code"] == -32602 for one in ended)
         assert any("result" in one for one in ended), "the last one could stay"
+
+
+async def test_what_a_server_says_while_its_call_is_parked_is_told_afterwards(tmp_path):
+    async with running(tmp_path, SERVERS) as stack:
+        ada = await asked(stack, "modern", "ada")
+        token = {"_meta": {"progressToken": "p"}}
+        params = {"name": "old__ask_and_go_on", "arguments": {"text": "q"}}
+        back = ada.answered(params, await ada.round(params | token))
+        done = await ada.once("tools/call", back | token)
+        assert done["result"]["content"][0]["text"] == "ada on q"
+        assert [one["params"] for one in ada.heard] == [
+            {"progressToken": "p", "progress": step} for step in (1, 2, 3)
+        ]
 
 
 # -- messages ----------------------------------------------------------------------------------------------

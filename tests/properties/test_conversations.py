@@ -1,6 +1,6 @@
-"""Whoever asks, answers, dies, comes back or goes away: what is said reaches its own conversation and no other.
+"""Whoever asks, answers, dies, comes back or goes away: what is said reaches its own conversation alone.
 
-Histories of a gateway between four servers (legacy over a pipe, shared and per session; legacy over HTTP;
+Histories of a gateway between four servers (legacy over a pipe, shared or per session; legacy over HTTP;
 modern) and clients of both eras, in virtual time; see `support.conversations`. After each step nobody has
 heard anything that was not for them, a server that is leased alone works on one call, and there are no more
 instances than allowed. Once everybody is let go on, every call ends and nothing is left.
@@ -10,13 +10,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from support.conversations import ABLE, ANSWER, CALL, METHODS, PRINCIPALS, SPECS, Call, Client, World, a_world, change
+from support.conversations import (
+    ABLE,
+    ANSWER,
+    CALL,
+    METHODS,
+    PRINCIPALS,
+    SPECS,
+    Call,
+    Client,
+    World,
+    a_world,
+    change,
+)
 from support.mutations import FACTOR
 from support.virtual_time import run_virtually
 
@@ -37,7 +50,7 @@ def speaking(world: World, *, busy: bool = True) -> list[Any]:
 
 def server_answers(world: World, a: int, b: int, c: int) -> None:
     if server := one_of(speaking(world), a):
-        server.finish(one_of(list(server.working.values()), b), error=c % 8 == 7)
+        server.finish(one_of(list(server.working.values()), b), error=c % 8 == 7, url=c % 8 == 6)
 
 
 def server_asks(world: World, a: int, b: int, c: int) -> None:
@@ -77,7 +90,9 @@ def server_hangs(world: World, a: int, b: int, c: int) -> None:
 
 
 def server_goes_on(world: World, a: int, b: int, c: int) -> None:
-    if server := one_of([server for server in world.servers if server.link._hangs and not server.link.lost], a):
+    if server := one_of(
+        [server for server in world.servers if server.link._hangs and not server.link.lost], a
+    ):
         server.link.go_on()
 
 
@@ -114,7 +129,9 @@ def client_replies(world: World, a: int, b: int, c: int) -> None:
 def stranger_replies(world: World, a: int, b: int, c: int) -> None:
     """To a question that another client was asked."""
     asked = [client for client in legacy(world) if client.questions]
-    if (client := one_of(asked, a)) and (stranger := one_of([one for one in legacy(world) if one is not client], b)):
+    if (client := one_of(asked, a)) and (
+        stranger := one_of([one for one in legacy(world) if one is not client], b)
+    ):
         question = one_of(list(client.questions), c)
         stranger.reply(question, client.questions[question])
 
@@ -184,6 +201,17 @@ def client_listens(world: World, a: int, b: int, c: int) -> None:
             client.stream = client.get()
 
 
+def token_is_revoked(world: World, a: int, b: int, c: int) -> None:
+    """And given again."""
+    principal = one_of(list(PRINCIPALS.values()), a)
+    gateway, policy = world.rig.gateway, world.rig.gateway.policy
+    others = {digest: owner for digest, owner in policy.tokens.items() if owner != principal}
+    gateway.set_policy(replace(policy, tokens=others))
+    gateway.set_policy(policy)
+    for client in world.clients:
+        client.ended |= client.principal == principal and not client.modern
+
+
 def client_ends(world: World, a: int, b: int, c: int) -> None:
     if client := one_of(legacy(world), a):
         client.end()
@@ -199,13 +227,14 @@ STEPS: dict[str, tuple[int, Callable[[World, int, int, int], None]]] = {
         (3, client_comes), (9, client_calls), (5, client_replies), (1, stranger_replies),
         (5, client_comes_back), (2, client_comes_back_wrongly), (2, client_cancels), (2, connection_breaks),
         (2, stream_is_taken_up), (1, client_listens), (1, client_ends),
+        (1, token_is_revoked),
     )
 }  # fmt: skip
 OTHERS = {"time_passes": 3, "a_server_changes": 1}
 NAMES = [name for name, (weight, _) in STEPS.items() for _ in range(weight)]
 NAMES += [name for name, weight in OTHERS.items() for _ in range(weight)]
 SMALL = st.integers(0, 26)
-HISTORIES = st.lists(st.tuples(st.sampled_from(NAMES), SMALL, SMALL, SMALL), min_size=4, max_size=50)
+HISTORIES = st.lists(st.tuples(st.sampled_from(NAMES), SMALL, SMALL, SMALL), min_size=30, max_size=80)
 BEGINNING: list[Step] = [
     ("client_comes", 0, 1, 0), ("client_comes", 0, 1, 1), ("client_comes", 1, 0, 0), ("client_comes", 1, 0, 1),
     ("client_comes", 0, 3, 1),
@@ -256,7 +285,7 @@ def lived(history: list[Step]) -> None:
     assert [entry for entry in logs if entry["log_level"] == "error"] == []
 
 
-@settings(max_examples=60 * FACTOR, deadline=None)
+@settings(max_examples=120 * FACTOR, deadline=None)
 @given(HISTORIES)
 def test_what_is_said_reaches_its_own_conversation_and_every_call_ends(history):
     lived(history)

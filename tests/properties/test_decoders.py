@@ -1,4 +1,4 @@
-"""Whatever bytes come from clients, servers and files: no decoder crashes, hangs, or takes memory without bound.
+"""Whatever bytes come from clients, servers and files: no decoder crashes, hangs, or takes ever more memory.
 
 Each decoder gets messages that are almost good. It may raise what it says that it raises, and nothing else;
 what it gives holds only valid JSON and UTF-8, and what is to be sent on stands on one line.
@@ -6,8 +6,10 @@ what it gives holds only valid JSON and UTF-8, and what is to be sent on stands 
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -188,10 +190,14 @@ def asked(raw: bytes) -> Any:
     """The rounds of a call that a server wants input for."""
     sent: list[bytes] = []
 
-    def ask(method: str, params: bytes, heard: Callable[[messages.Incoming], None]) -> None:
+    def ask(
+        method: str, params: bytes, heard: Callable[[messages.Incoming], None], wanted: Callable[[], bool]
+    ) -> None:
+        assert wanted()
         messages.encode_json(method)
         assert b"\n" not in params
         heard(messages.decode_incoming(b'{"jsonrpc":"2.0","id":1,"result":\r{"a":1}}'))
+        assert not wanted()
 
     rounds = Rounds(b'{"name":"x"}', ask, sent.append, lambda refused: None)
     messages.require_utf8(raw)
@@ -247,6 +253,8 @@ def sealed(purpose: str, read: Callable[[str], Any]) -> Callable[[bytes], Any]:
     return both
 
 
+ERROR = {"code": 1, "message": "x", "data": {}}
+LISTED = {"tools": [TOOL, {}], "prompts": [TOOL], "nextCursor": "", "ttlMs": 1}
 LOCK = {
     "format": 1,
     "about": "x",
@@ -279,14 +287,14 @@ READERS = {
     "members": Reader(messages.decode_members, [CALL, {}], (McpError,)),
     "any": Reader(lambda raw: messages.decode_any(raw) and None, [CALL], (McpError,)),
     "from server": Reader(from_server, FROM_SERVER),
-    "error": Reader(lambda raw: error_from_server(Raw(raw)).message, [{"code": 1, "message": "x", "data": {}}]),
+    "error": Reader(lambda raw: error_from_server(Raw(raw)).message, [ERROR]),
     "meta": Reader(eras.read_meta, [ABOUT, {}], (McpError,)),
     "profile": Reader(profiles.read_profile, [ABOUT[eras.META_CAPABILITIES]], (McpError,)),
     "level": Reader(lambda raw: is_heard(raw, "info"), [{"level": "error", "data": "x"}]),
     "hint": Reader(lambda raw: read_hint(messages.decode_members(raw)), [RESULTS[2]], (McpError,)),
     "answer": Reader(answered, INCOMING[2:], (McpError,), sent_on=True),
     "rounds": Reader(asked, [ASKING], (McpError,), sent_on=True),
-    "lists": Reader(listed, [{"tools": [TOOL, {}], "prompts": [TOOL], "nextCursor": "", "ttlMs": 1}], (McpError,)),
+    "lists": Reader(listed, [LISTED], (McpError,)),
     "tool": Reader(tool, [TOOL], (AnnotationError,)),
     "arguments": Reader(arguments, [{"region": "7", "deep": {"n": 7.0}}], (McpError,)),
     "search call": Reader(
@@ -296,7 +304,9 @@ READERS = {
     ),
     "text": Reader(lambda raw: text_member(messages.decode_members(raw), "name"), [CALL], (McpError,)),
     "state": Reader(
-        sealed("request state", lambda text: open_state(SEALER, text, CALLER, 1e9)), [builtin(STATE)], (McpError,)
+        sealed("request state", lambda text: open_state(SEALER, text, CALLER, 1e9)),
+        [builtin(STATE)],
+        (McpError,),
     ),
     "session": Reader(
         sealed("session", lambda text: open_session(SEALER, text)), [builtin(CLAIMS)], (SealBrokenError,)
@@ -386,6 +396,27 @@ def test_what_is_too_deep_for_one_is_too_deep_for_all(name):
             reader.try_on(written(tree))
 
 
+CONSUMERS = {
+    "strip": (eras.strip_result_type, RESULTS[3]),
+    "complete": (lambda raw: eras.complete_result("resources/read", raw), RESULTS[2]),
+    "wrap": (lambda raw: rewrite.wrap_uris("tools/call", raw, "s"), RESULTS[0]),
+    "contract": (contracts.tool_digest, TOOL),
+}
+
+
+@pytest.mark.parametrize("name", [*CONSUMERS, *AFTER_UTF8])
+def test_what_was_read_where_there_was_room_may_be_too_deep_further_down(name):
+    read, tree = CONSUMERS.get(name) or (READERS[name].try_on, READERS[name].trees[0])
+
+    def far_down(frames: int, raw: bytes) -> Any:
+        return far_down(frames - 1, raw) if frames else read(raw)
+
+    room = sys.getrecursionlimit() - len(inspect.stack()) - 100
+    for key in tree if isinstance(tree, dict) else ():
+        far_down(room, written({**tree, key: nested(300)}))
+        far_down(room, written({**tree, "x": nested(300), key: tree[key]}))
+
+
 SIZE = 60_000
 HOSTILE = {
     "arrays": b"[" * SIZE,
@@ -430,6 +461,28 @@ def test_memory_and_time_are_in_proportion_to_what_came(name, kind):
             tracemalloc.stop()
         assert peak < 80 * len(body) + 2**20, f"{peak / len(body):.0f} times"
         assert time.process_time() - began < 5.0
+
+
+def test_what_is_remembered_of_clients_is_bounded():
+    """They repeat themselves, so what they say is kept with its meaning; but not whatever its size."""
+    big = "x" * 50_000
+
+    def say(number: int) -> None:
+        capabilities = {"sampling": {}, "x": f"{number}{big}"}
+        about = {eras.META_CAPABILITIES: capabilities, eras.META_CLIENT: {"name": f"{number}{big}"}}
+        meta = eras.read_meta(written(about))
+        assert meta.profile.key == "sampling"
+        assert big.encode() in eras.meta_for(eras.Era.MODERN, meta, b"{}", None)
+
+    say(0)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            say(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 10 * len(big)
 
 
 # -- streams and single lines ----------------------------------------------------------------------------
@@ -491,7 +544,7 @@ def test_headers_are_read_or_ignored(text, status, body):
     assert seconds is None or seconds >= 0
     _keep_alive_seconds(raw)
     place = read_event_id(text)
-    assert place is None or "%d-%d" % place == text
+    assert place is None or f"{place[0]}-{place[1]}" == text
     headers = {b"retry-after": raw, b"location": raw, b"content-type": raw}
     told = http_answer.read_refusal(status, headers, body, 1, now=1e9)
     if isinstance(told, bytes):

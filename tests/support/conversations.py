@@ -19,7 +19,15 @@ from typing import Any
 from fairlead.core.lifecycle import ENDED, InstanceState
 from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION
 from fairlead.model.errors import ProblemError
-from fairlead.model.fleet import FleetSpec, RateLimiting, ResourceLimits, Scaling, Security, ServerSpec, Timeouts
+from fairlead.model.fleet import (
+    FleetSpec,
+    RateLimiting,
+    ResourceLimits,
+    Scaling,
+    Security,
+    ServerSpec,
+    Timeouts,
+)
 from fairlead.orchestrator.gateway.lane import Lane
 from fairlead.orchestrator.members import is_hung
 from fairlead.orchestrator.pool import ServerPool
@@ -33,13 +41,18 @@ ASKING = {"client_requests": ["sampling", "elicitation", "roots"]}
 SPECS: dict[str, dict[str, Any]] = {
     "old": ASKING | {"scaling": Scaling(min_instances=1, max_instances=3)},
     "own": ASKING | {"scaling": Scaling(min_instances=1, max_instances=3), "sharing": "session"},
-    "web": ASKING | {"scaling": Scaling(min_instances=1, max_instances=2), "command": None, "url": "http://127.0.0.1:1/mcp"},
+    "web": ASKING
+    | {
+        "scaling": Scaling(min_instances=1, max_instances=2),
+        "command": None,
+        "url": "http://127.0.0.1:1/mcp",
+    },
     "new": {"scaling": Scaling(min_instances=1, max_instances=2)},
 }
 METHODS = {"sampling": "sampling/createMessage", "elicitation": "elicitation/create", "roots": "roots/list"}
 ABLE: list[dict[str, Any]] = [
     {"sampling": {}, "elicitation": {}},
-    {"sampling": {}, "elicitation": {}, "roots": {}},
+    {"sampling": {}, "elicitation": {"form": {}, "url": {}}, "roots": {}},
     {"elicitation": {}},
     {},
 ]
@@ -124,7 +137,7 @@ class Server:
         token, meta = params["arguments"]["token"], params.get("_meta", {})
         client = meta.get(META_CAPABILITIES, {}) if self.modern else self.told
         work = Work(message["id"], token, client, meta.get("progressToken"))
-        if self.instance.alone and (self.working or (self.given_up and self.name != "own")):
+        if self.instance.alone and (self.working or (self.given_up and self.name != "own")) and self.told:
             self._fault(f"{token} came while it worked on {self}")
         self.owners.add(owner_of(token))
         if len(self.owners) > 1 and (self.name == "own" or "roots" in self.told):
@@ -138,10 +151,15 @@ class Server:
             self._check(said, token, f"{token}?{key}")
         self.working[work.number] = work
 
-    def finish(self, work: Work, *, error: bool = False) -> None:
+    def finish(self, work: Work, *, error: bool = False, url: bool = False) -> None:
+        """With a result, an error, or the wish that a URL is visited first."""
         del self.working[work.number]
         base = {"jsonrpc": "2.0", "id": work.number}
-        if error:
+        if url:
+            visit = {"token": work.token, "q": f"{work.token}?elicitation-1", "url": "https://x"}
+            error_object = {"code": -32042, "message": work.token, "data": {"elicitations": [visit]}}
+            self._say({**base, "error": error_object})
+        elif error:
             self._say({**base, "error": {"code": -32050, "message": work.token}})
         else:
             result = {"content": [{"type": "text", "text": work.token}]}
@@ -152,7 +170,11 @@ class Server:
         if progress and work.wants_progress is None:
             return
         if progress:
-            about: Any = {"progressToken": work.wants_progress, "progress": work.rounds, "message": work.token}
+            about: Any = {
+                "progressToken": work.wants_progress,
+                "progress": work.rounds,
+                "message": work.token,
+            }
             work.rounds += 1
         else:
             about = {"level": "error", "data": work.token}
@@ -226,7 +248,7 @@ class Driver(ScriptedDriver):
 
 @dataclass
 class Attempt:
-    """One HTTP request of a call: the first, one that takes its stream up again, or comes back with answers."""
+    """One HTTP request of a call: the first, one that takes its stream up again, one that brings answers."""
 
     lane: Lane
     wire: Wire
@@ -416,8 +438,8 @@ class Client:
             self._fault(f"answered, and the answer is not over: {message}")
         result = message.get("result")
         if result is None:
-            if message["error"]["code"] == -32603:
-                self._fault(f"internal error: {message}")
+            if message["error"]["code"] in ((-32603, -32042, -32002) if self.modern else (-32603,)):
+                self._fault(f"an error that it cannot know: {message}")
         elif result.get("resultType") == "input_required":
             call.states.append(result)
             for one in result["inputRequests"].values():
@@ -552,6 +574,4 @@ async def change(world: World, server: str) -> None:
     specs[server] = specs[server].model_copy(update=more)
     limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False))
     with contextlib.suppress(ProblemError):
-        await world.rig.fleet.apply(
-            FleetSpec(servers=specs, security=Security(resource_limits=limits))
-        )
+        await world.rig.fleet.apply(FleetSpec(servers=specs, security=Security(resource_limits=limits)))

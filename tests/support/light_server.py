@@ -117,6 +117,7 @@ ASKING = {  # tool -> (capability, the questions of each round by its arguments)
     "elicit": ("elicitation", lambda a: [{"answer": elicited(a["text"])}]),
     "elicit_url": ("elicitation", lambda a: [{"visit": elicited_url(a["text"])}]),
     "roots": ("roots", lambda a: [{"roots": ("roots/list", {})}]),
+    "ask_and_go_on": ("sampling", lambda a: [{"reply": sampled(a["text"])}]),
     "both": ("sampling", lambda a: [{"reply": sampled(a["text"]), "answer": elicited(a["text"])}]),
     "chain": ("elicitation", lambda a: [{"answer": elicited(f"{a['text']} {n}")} for n in (1, 2, 3)]),
 }
@@ -389,7 +390,8 @@ class LightServer:
 
     def ask_client(self, rounds, params, key):
         if self.era == "legacy":
-            self.ask_round(rounds, [], key)
+            token = (params.get("_meta") or {}).get("progressToken")
+            self.ask_round(rounds, [], key, token if params["name"] == "ask_and_go_on" else None)
             return Later
         able = (params.get("_meta") or {}).get(META + "clientCapabilities") or {}
         lacking = {ASKING[params["name"]][0]: {}}
@@ -405,7 +407,7 @@ class LightServer:
         state = {"requestState": json.dumps(known)} if len(rounds) > 1 else {}
         return {"resultType": "input_required", "inputRequests": questions} | state
 
-    def ask_round(self, rounds, known, key):
+    def ask_round(self, rounds, known, key, token=None):
         if not rounds:
             self.answer(key, text_result(" ".join(known)), "tools/call")
             return
@@ -422,6 +424,14 @@ class LightServer:
             number = f"q{next(self.questions)}"
             self.asked[number] = lambda answer, name=name: heard(name, answer)
             lines += encode({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+        for step in (1, 2, 3) if token is not None else ():  # it tells of progress while it waits
+            lines += encode(
+                {
+                    "jsonrpc": "2.0",
+                    "method": "notifications/progress",
+                    "params": {"progressToken": token, "progress": step},
+                }
+            )
         write_all(1, lines)  # in one go, as a server does that asks both at once
 
     def say_messages(self, text, params, key):

@@ -35,14 +35,15 @@ SCALARS = [
     for raw in (
         b"null", b"true", b"0", b"-0", b"-1", b"1.0", b"1e3", b"1e400", b"-1e-400", b"NaN", b"1" + b"0" * 30,
         b"9" * 400, b"9" * 5000, b'""', b'"x"', b'"\\u0000"', b'"\\ud800"', b'"\\udc00\\ud800"', b'"\xff"',
-        b'"\xed\xa0\x80"', b'"\x00"', b'"a\\r\\nb"', b'"\xe2\x80\xa8"', b'"http://[::1"', b'"' + b"a" * 600 + b'"',
-        b"[]", b"{}", b"[\r\n1\n]", b'{"a":\r1}', b'{"a":1,"a":2}', b"[[],{}]", b'{"":null}', b"'x'", b"",
+        b'"\xed\xa0\x80"', b'"\x00"', b'"a\\r\\nb"', b'"\xe2\x80\xa8"', b'"http://[::1"',
+        b'"' + b"a" * 600 + b'"', b"[]", b"{}", b"[\r\n1\n]", b'{"a":\r1}', b'{"a":1,"a":2}', b"[[],{}]", b'{"":null}', b"'x'", b"",
     )
 ]  # fmt: skip
 PIECES = [
-    b"\0", b"\r", b"\n", b"\r\n", b" ", b"\t", b"\xff", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b'"',
-    b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\\ud800", b"\\u0000", b"1e999", b"9" * 400, b'"id":1,',
-    b'"method":"x",', b'"result":{},', b'"a":1,"a":2,', b"\xe2\x80\xa8", b"/*", b"=?base64?", b"data: ", b"id: ",
+    b"\0", b"\r", b"\n", b"\r\n", b" ", b"\t", b"\xff", b"\xc0\xaf", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf",
+    b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\\ud800", b"\\u0000", b"1e999", b"9" * 400, b'"id":1,',
+    b'"method":"x",', b'"result":{},', b'"a":1,"a":2,', b"\xe2\x80\xa8", b"/*", b"=?base64?", b"data: ",
+    b"id: ",
     b"[" * 3000, b'{"a":' * 3000,
 ]  # fmt: skip
 STYLES = [(b"", b""), (b"", b" "), (b"\n", b""), (b"\r\n ", b"\t"), (b"\r", b"\r")]

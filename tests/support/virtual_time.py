@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sys
 import time
 import types
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -38,6 +39,16 @@ def virtual_clocks(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 def run_virtually(work: Coroutine[Any, Any, T]) -> T:
     """Run to its end; what waits for time alone does not wait."""
-    with asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=1e6, noop_cycles=4)) as runner:
-        with virtual_clocks(runner.get_loop()):
-            return runner.run(work)
+    runner = asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(start=1e6, noop_cycles=4))
+    with runner, virtual_clocks(runner.get_loop()):
+        return runner.run(work)
+
+
+def virtually(test: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
+    """A test that runs in virtual time."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> T:
+        return run_virtually(test(*args, **kwargs))
+
+    return run

@@ -33,7 +33,7 @@ def read_hint(members: Mapping[str, Raw]) -> CacheHint | None:
     """What a result says, by its members; None when it says nothing that can be understood."""
     try:
         return hint_of(msgspec.json.decode(members["ttlMs"]), msgspec.json.decode(members["cacheScope"]))
-    except (KeyError, msgspec.DecodeError):
+    except (KeyError, msgspec.DecodeError, RecursionError):
         return None
 
 

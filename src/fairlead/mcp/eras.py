@@ -239,7 +239,7 @@ def _members(raw: bytes) -> dict[str, Raw | bytes] | None:
     """The top level of a result; None for what is not an object."""
     try:
         return dict(msgspec.json.decode(raw, type=dict[str, Raw]))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

@@ -532,6 +532,7 @@ class MCPServerInstance:
             stopping = self.state is InstanceState.STOPPING
             self.state = move(self.state, InstanceState.STOPPED if stopping else InstanceState.FAILED)
         self.lost_calls = self.calls_in_flight
+        self.questions.close()
         pending, self._pending, self._deadlines = self._pending, {}, {}
         self._listener.instance_ended(self, lost)  # first, so that nobody replays to this instance
         reason = f"{self.id} {lost.reason}"
@@ -685,7 +686,7 @@ class MCPServerInstance:
             try:
                 items += msgspec.json.decode(page.get(member, Raw(b"[]")), type=list[Raw])
                 following = msgspec.json.decode(page.get("nextCursor", Raw(b"null")), type=str | None)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError) as error:
                 raise McpError(UPSTREAM_FAILED, f"{method} gave no list of {member}: {error}") from None
             if (hint := read_hint(page)) is not None:
                 hints.append(hint)

@@ -91,6 +91,13 @@ class Questions:
             request.done = True
         return request is not None
 
+    def close(self) -> None:
+        """The server is gone: nobody waits for answers any more."""
+        for request in self._open.values():
+            request.done = True
+        self._open.clear()
+        self._early.clear()
+
     def expire(self, now: float) -> None:
         """Refuse what has waited for too long, or outlived its call. `now` is loop time."""
         for request in list(self._open.values()):

@@ -346,18 +346,18 @@ class Bridge:
     # -- a legacy server's way to ask for a URL ----------------------------------------------------------
 
     def url_required(self, exchange: Exchange, refused: McpError) -> bool:
-        """`-32042`, which the modern era does not know: it is told as input that is required."""
-        data = refused.tree()
-        found = data.get("elicitations") if isinstance(data, dict) else None
-        if exchange.head.era is not Era.MODERN or not isinstance(found, list):
+        """`-32042`, which the modern era does not know: it is told as input that is required.
+
+        False for a legacy client, which knows it.
+        """
+        if exchange.head.era is Era.LEGACY:
             return False
+        questions = _visits(refused.tree())
+        if not questions or not exchange.profile.can(ELICITATION, {"mode": "url"}):
+            self._refused(exchange, _cannot_visit(asked=bool(questions)))
+            return True
         pool = exchange.pool
         assert pool is not None
-        questions = {
-            f"elicitation-{number}": {"method": ELICITATION, "params": {**one, "mode": "url"}}
-            for number, one in enumerate(found, start=1)
-            if isinstance(one, dict)
-        }
         expires = time.time() + pool.spec.timeouts.answer
         state = RequestState(caller_of(exchange), expires, self._node)
         answer = {
@@ -416,6 +416,23 @@ def _elicitation_of(params: bytes) -> str:
     except McpError:
         return ""
     return found if isinstance(found, str) and len(found) <= MAX_ELICITATION_ID else ""
+
+
+def _visits(data: Any) -> dict[str, Any]:
+    """The questions in the data of a `-32042`."""
+    found = data.get("elicitations") if isinstance(data, dict) else None
+    return {
+        f"elicitation-{number}": {"method": ELICITATION, "params": {**one, "mode": "url"}}
+        for number, one in enumerate(found if isinstance(found, list) else (), start=1)
+        if isinstance(one, dict)
+    }
+
+
+def _cannot_visit(*, asked: bool) -> McpError:
+    if not asked:
+        return McpError(UPSTREAM_FAILED, "The server wants a URL visited, but does not say which")
+    text = "The server needs a client that can do elicitation of URLs"
+    return McpError(MISSING_CLIENT_CAPABILITY, text, {"requiredCapabilities": {"elicitation": {"url": {}}}})
 
 
 def _is_error(raw: bytes) -> bool:

@@ -7,12 +7,15 @@ and this object stands in its place at the instance. It goes when the client com
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
 
 from fairlead.mcp.messages import FromServer
+from fairlead.mcp.profiles import NOBODY
 from fairlead.orchestrator.replies import Failure
 from fairlead.orchestrator.server_requests import ServerRequest
 
@@ -23,12 +26,15 @@ if TYPE_CHECKING:
     from fairlead.orchestrator.pool import ServerPool
 
 
+MAX_MISSED: Final = 64  # messages that came while nobody listened; the last ones are told
+
+
 class Parked:
     """The reply of a parked call. `number` is the handle that its client holds, sealed."""
 
     __slots__ = (
-        "_outcome", "_said", "call", "caller", "expires", "instance", "number", "own", "pool", "questions",
-        "server",
+        "_missed", "_outcome", "_profile", "_said", "call", "caller", "expires", "instance", "number", "own",
+        "pool", "questions",
     )  # fmt: skip
 
     def __init__(self, number: int, caller: Caller, pool: ServerPool, expires: float) -> None:
@@ -37,10 +43,12 @@ class Parked:
         self.pool = pool
         self.expires = expires  # loop time
         self.own = False
+        self._profile = NOBODY  # what its client can be asked
         self.instance: MCPServerInstance | None = None
         self.call = 0  # the instance's number of the call
         self.questions: dict[str, ServerRequest] = {}  # by the key that the client knows them by
         self._outcome: FromServer | Failure | None = None  # came while nobody listened
+        self._missed: deque[Callable[[Exchange], None]] = deque(maxlen=MAX_MISSED)  # likewise
         self._said = 0
 
     def __repr__(self) -> str:
@@ -48,7 +56,7 @@ class Parked:
 
     def park(self, exchange: Exchange, deadline: float) -> bool:
         """Take the place of an exchange; False when its call is not in flight any more."""
-        self.instance, self.call = exchange.instance, exchange.number
+        self.instance, self.call, self._profile = exchange.instance, exchange.number, exchange.profile
         if self.instance is None or not self.instance.reattach(self.call, self, deadline=deadline):
             return False
         self._stand_aside(monotonic() if self.instance.alone else None)
@@ -63,6 +71,8 @@ class Parked:
         assert self.instance is not None
         self._stand_aside(None)
         exchange.instance, exchange.number = self.instance, self.call
+        for tell in self._missed:
+            tell(exchange)
         outcome = self._outcome
         if isinstance(outcome, FromServer):
             exchange.answered(outcome)
@@ -99,6 +109,10 @@ class Parked:
         self._stand_aside(None)
 
     def asked(self, request: ServerRequest) -> None:
+        if not self._profile.can(request.method, request.tree()):
+            request.refuse_unoffered()
+            return
+        request.call = self.call
         self._said += 1
         self.questions[f"{request.method.partition('/')[0]}-{self._said}"] = request
 
@@ -106,10 +120,10 @@ class Parked:
         pass  # its client said what it can, and has not changed
 
     def told(self, method: str, params: bytes) -> None:
-        pass  # nobody listens
+        self._missed.append(lambda exchange: exchange.told(method, params))
 
     def progressed(self, params: dict[str, Raw]) -> None:
-        pass  # nobody listens
+        self._missed.append(lambda exchange: exchange.progressed(params))
 
     def stuck(self) -> None:
         pass  # it waits for a person
