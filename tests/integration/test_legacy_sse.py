@@ -264,6 +264,18 @@ async def test_a_service_that_stops_ends_the_stream(tmp_path):
         assert await reader.rest() == []
 
 
+async def test_a_service_that_stops_gives_the_answers_that_are_on_their_way(tmp_path):
+    async with httpx.AsyncClient(timeout=60) as http, contextlib.AsyncExitStack() as opened:
+        async with running(tmp_path, SERVERS) as stack:
+            stream = http.stream("GET", stack.url + "/sse", headers=HEADERS)
+            reader = Reader(await opened.enter_async_context(stream))
+            client = OldClient(stack, reader, (await reader.event()).data)
+            await client.ask("initialize", HELLO)
+            number = await client.send("tools/call", {"name": "old__sleep", "arguments": {"seconds": 1.0}})
+            await until(lambda: stack.system.gateway.in_flight == 1)
+        assert [event.message["id"] for event in await reader.rest()] == [number]
+
+
 async def test_the_official_sdk(tmp_path):
     async def sampled(context, params):
         content = TextContent(type="text", text=f"on {params.messages[0].content.text}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.hearing import ACKNOWLEDGED, SUBSCRIPTION, UPDATED, hearing
-from support.stack import light, running, until
+from support.stack import fleet, light, running, until
 
 SERVERS = {"old": light("--watches"), "new": light("--watches", "--era", "modern")}
 ONE = "light://one"
@@ -151,7 +151,7 @@ async def test_what_is_updated_while_there_is_no_stream_is_told_when_there_is_on
             await session.call("old__touch", uri=ONE)
             await session.call("old__touch", uri=ONE + "/part")
         [found] = stack.system.gateway.sessions
-        await until(lambda: bool(found.updated))
+        await until(lambda: bool(found.updated) and stack.system.gateway.subscriptions._timer is None)
         async with hearing(session) as heard:
             await heard.until(lambda: heard.updates)
             assert heard.updates == [wrapped("old")]
@@ -194,6 +194,34 @@ async def test_one_that_is_switched_off_and_on_again_is_asked_anew(tmp_path, ser
             await stack.rest("POST", f"/api/servers/{server}/start")
             await heard.until(lambda: heard.updates == [uri])
             await until_watched(client, [ONE], f"{server}__watched")
+
+
+@pytest.mark.parametrize("server", ["old", "new"])
+async def test_a_server_that_gives_each_its_own_instance_from_now_on_and_no_more(tmp_path, server):
+    async with running(tmp_path, {"it": SERVERS[server]}) as stack:
+        uri = wrapped("it")
+        async with subscribed(stack, "legacy", uri) as (client, heard):
+            for generation, sharing in enumerate(("session", "shared"), 2):
+                spec = SERVERS[server] | {"sharing": sharing, "scaling": {"minInstances": 1}}
+                stack.fleet_file.write_text(fleet({"it": spec}))
+                await until(lambda g=generation: stack.system.fleet.generation == g)
+                await until_watched(client, [ONE], "it__watched")
+                heard.messages.clear()
+                await client.call("it__touch", uri=ONE)
+                await heard.until(lambda: heard.updates == [uri])
+            assert stack.system.gateway.metrics.subscriptions == 1
+
+
+async def test_listening_at_a_server_ends_when_it_is_removed(tmp_path):
+    """It would never hear of the server that takes its place one day."""
+    async with running(tmp_path, SERVERS) as stack:
+        one = hearing(stack.modern("/servers/new/mcp"), {"toolsListChanged": True})
+        async with one as heard, hearing(stack.modern(), {"toolsListChanged": True}) as other:
+            stack.fleet_file.write_text(fleet({"old": SERVERS["old"]}))
+            await heard.until(lambda: "result" in heard.messages[-1])
+            assert heard.messages[-1]["result"]["resultType"] == "complete"
+            await other.until(lambda: other.of("notifications/tools/list_changed"))
+            assert all("result" not in message for message in other.messages)
 
 
 async def test_changes_of_a_modern_servers_lists_are_heard_of(tmp_path):

@@ -62,6 +62,11 @@ async def test_a_tool_that_turned_is_found_and_the_lock_is_followed(tmp_path: Pa
         assert routed.status_code == (200 if policy == "flag" else 409)
         if policy == "withhold":
             assert routed.json()["type"] == "urn:fairlead:problem:contract-changed"
+        routed = await stack.rest("POST", "/api/request", json={"server": "light", "method": "tools/list"})
+        assert ("echo" in [tool["name"] for tool in routed.json()["result"]["tools"]]) == (policy == "flag")
+        nested = body | {"params": {"name": ["echo"], "arguments": {"text": "x"}}}
+        refused = (await stack.rest("POST", "/api/request", json=nested)).json()
+        assert (refused["status"], "params.name" in refused["detail"]) == (422, True)
         metrics = (await stack.rest("GET", "/metrics")).text
         assert 'fairlead_server_contract_changes{change="changed"' in metrics
         files(tmp_path).commit_contracts({"light": now})

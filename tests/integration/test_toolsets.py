@@ -333,3 +333,18 @@ async def test_the_official_client_uses_a_toolset(tmp_path):
             assert found.structured_content["tools"][0]["name"].endswith("__echo")
             said = await session.call_tool("call_tool", {"name": "old__echo", "arguments": {"text": "x"}})
             assert said.content[0].text == "x"
+
+
+@ERAS
+async def test_a_reference_to_a_resource_is_no_way_to_a_hidden_prompt(tmp_path, era):
+    shown = {"docs": {"servers": {"old": {"prompts": [], "resources": True}}}}
+    async with running(tmp_path, {"old": light()}, toolsets=shown) as stack:
+        client = await client_of(stack, era)
+        uri = (await listed(client, "resources/templates", "resourceTemplates"))[0]["uriTemplate"]
+        argument = {"name": "name", "value": "A"}
+        hidden = {"type": "ref/prompt", "name": "greet"}
+        for reference in (hidden, hidden | {"name": "old__greet"}, hidden | {"uri": uri}):
+            answer = await client.ask("completion/complete", {"ref": reference, "argument": argument})
+            assert answer["error"]["code"] == -32602, reference
+        seen = {"ref": {"type": "ref/resource", "uri": uri}, "argument": {"name": "id", "value": ""}}
+        assert (await client.ask("completion/complete", seen))["result"]["completion"]["values"]

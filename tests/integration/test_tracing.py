@@ -169,3 +169,16 @@ async def test_each_round_of_a_parked_call_is_a_span(tmp_path, monkeypatch):
             ada = await asked(stack, "modern", "ada")
             assert await ada.text("old__ask", text="tea") == "ada on tea"
         assert names(receiver.spans) == ["tools/call old__ask"] * 2
+
+
+async def test_what_others_say_is_cut(monkeypatch):
+    long = "x" * 100_000
+
+    def script(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        return [refuse(message, -32602, long)] if message.get("method") == "tools/call" else legacy()(message)
+
+    async with traced(monkeypatch, script) as (rig, receiver):
+        await rig.ask("legacy", "tools/call", {"name": long}, path="/servers/s/mcp")
+    (span,) = receiver.spans
+    assert len(span.name) < 600
+    assert len(span.status[1]) == len(span.attributes["gen_ai.tool.name"]) == 500

@@ -333,6 +333,7 @@ AFTER_UTF8 = set(READERS) - {
     "lock",
 }
 """They read parts of a message that was found to be UTF-8, or what we have sealed ourselves."""
+FRAMES = ("batch", "refusal")  # what they give is decoded as any frame of a server: UTF-8 is judged there
 readers = pytest.mark.parametrize("name", READERS)
 
 
@@ -360,7 +361,7 @@ def fits(name: str, data: bytes) -> bool:
 
 
 @readers
-@settings(max_examples=60 * FACTOR, deadline=None)
+@settings(max_examples=30 * FACTOR, deadline=None)
 @given(data=st.data())
 def test_whatever_comes_is_read_or_refused(name, data):
     reader = READERS[name]
@@ -369,7 +370,7 @@ def test_whatever_comes_is_read_or_refused(name, data):
         return
     found = pieces(reader.try_on(raw))
     for piece in found:
-        assert name == "batch" or piece.decode() is not None  # whose parts are looked at one by one
+        assert name in FRAMES or piece.decode() is not None
         if reader.sent_on:
             assert b"\n" not in piece
             assert b"\r" not in piece
@@ -417,7 +418,7 @@ def test_what_was_read_where_there_was_room_may_be_too_deep_further_down(name):
         far_down(room, written({**tree, "x": nested(300), key: tree[key]}))
 
 
-SIZE = 60_000
+SIZE = 40_000
 HOSTILE = {
     "arrays": b"[" * SIZE,
     "whole arrays": b"[" * (SIZE // 2) + b"]" * (SIZE // 2),
@@ -495,7 +496,7 @@ STREAMS = (
 )
 
 
-@settings(max_examples=200 * FACTOR, deadline=None)
+@settings(max_examples=100 * FACTOR, deadline=None)
 @given(chunks=st.lists(STREAMS, max_size=6), limit=st.integers(1, 100))
 def test_a_stream_keeps_no_more_than_its_bound_and_each_message_is_one_line(chunks, limit):
     decoder = SseDecoder(max_event=limit)
@@ -512,7 +513,7 @@ def test_a_stream_keeps_no_more_than_its_bound_and_each_message_is_one_line(chun
         pass
 
 
-@settings(max_examples=200 * FACTOR, deadline=None)
+@settings(max_examples=100 * FACTOR, deadline=None)
 @given(chunks=st.lists(STREAMS, max_size=6), limit=st.integers(1, 100))
 def test_lines_are_bounded_whole_and_single(chunks, limit):
     splitter = LineSplitter(limit)
@@ -533,7 +534,7 @@ WORDS = st.lists(
 TEXTS = st.text(max_size=40) | WORDS.map("".join) | st.from_regex(r"\A\w{3}, \d+ \w{3} \d+ [\d:]+ \S*")
 
 
-@settings(max_examples=200 * FACTOR, deadline=None)
+@settings(max_examples=100 * FACTOR, deadline=None)
 @given(text=TEXTS, status=st.integers(100, 599), body=almost(FROM_SERVER))
 @example(text="=?base64?" + "A" * 999 + "?=", status=301, body=b"")
 @example(text="http://[", status=302, body=b"")
@@ -591,7 +592,7 @@ def test_kept_edits_are_read_or_set_aside(tmp_path_factory, content):
         assert bool(found.lost) != state.overrides_file.exists()
 
 
-@settings(max_examples=60 * FACTOR, deadline=None)
+@settings(max_examples=30 * FACTOR, deadline=None)
 @given(content=almost([FLEET]))
 def test_a_fleet_file_is_read_or_its_faults_are_named(content):
     found = load(content, "f.yml")

@@ -122,7 +122,7 @@ def messages_of(era: str) -> list[Any]:
     ]
 
 
-@settings(max_examples=150 * FACTOR, deadline=None)
+@settings(max_examples=100 * FACTOR, deadline=None)
 @given(data=st.data(), upstream=ERAS, downstream=ERAS, path=st.sampled_from(["/mcp", "/servers/s/mcp"]))
 def test_whatever_a_client_posts_gets_one_answer(data, upstream, downstream, path):
     found = data.draw(st.lists(almost(messages_of(downstream)), min_size=1, max_size=4), label="bodies")
@@ -212,7 +212,7 @@ def frames_for(number: int) -> list[Any]:
     ]
 
 
-@settings(max_examples=200 * FACTOR, deadline=None)
+@settings(max_examples=100 * FACTOR, deadline=None)
 @given(
     data=st.data(), upstream=ERAS, downstream=ERAS, method=st.sampled_from(sorted(CALLS)), able=st.booleans()
 )

@@ -462,7 +462,7 @@ class World:
         self.numbers = itertools.count(1)
         self.lanes: list[Lane] = []
         self.pools: list[ServerPool] = []
-        self.version = 0
+        self.versions: dict[str, str] = {}  # of servers that were changed
         self.changes: list[asyncio.Future[None]] = []
 
     # -- connections ---------------------------------------------------------------------------------------
@@ -518,7 +518,7 @@ class World:
             and server.instance.state is not InstanceState.STOPPING
         ]
         for server in there:
-            server.stood_aside |= server.instance.parked_since is not None
+            server.stood_aside |= server.instance.aside_since is not None
         if len(there) > 2 * maximum or sum(not server.stood_aside for server in there) > maximum:
             self.faults.append(f"{len(there)} instances of {pool.spec.id}: {there}")
 
@@ -561,17 +561,22 @@ async def a_world() -> AsyncIterator[World]:
                 world.close(lane)
 
 
+def specs_of(world: World) -> dict[str, ServerSpec]:
+    return {
+        name: ServerSpec(
+            **{"id": name, "command": "x", "timeouts": Timeouts(call=CALL, answer=ANSWER), **spec},
+            environment={"VERSION": world.versions[name]} if name in world.versions else {},
+        )
+        for name, spec in SPECS.items()
+    }
+
+
 async def change(world: World, server: str) -> None:
     """A new version of a server takes the place of the running one."""
-    world.version += 1
-    specs = {
-        name: ServerSpec(
-            **{"id": name, "command": "x", "timeouts": Timeouts(call=CALL, answer=ANSWER), **SPECS[name]}
-        )
-        for name in SPECS
-    }
-    more = {"environment": {"VERSION": str(world.version)}} if SPECS[server].get("url") is None else {}
-    specs[server] = specs[server].model_copy(update=more)
+    if server != "web":  # a URL has no environment
+        world.versions[server] = str(next(world.numbers))
     limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False))
     with contextlib.suppress(ProblemError):
-        await world.rig.fleet.apply(FleetSpec(servers=specs, security=Security(resource_limits=limits)))
+        await world.rig.fleet.apply(
+            FleetSpec(servers=specs_of(world), security=Security(resource_limits=limits))
+        )

@@ -6,6 +6,7 @@ Endpoint, headers, timeouts, sampling, batching and resource attributes are the 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from typing import Final
@@ -19,7 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fairlead import __version__
 
-CLOSING: Final = 3.0  # s in which what is left is sent
+CLOSING: Final = 1.0  # s in which what is left is sent
 _CONTEXT: Final = TraceContextTextMapPropagator()
 
 
@@ -50,6 +51,8 @@ class OtlpTracer:
     """Implements `ports.Tracer`."""
 
     def __init__(self, service: str) -> None:
+        # What clients send as trace context is theirs, and it would stand in the log with every call.
+        logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
         self._exporter = OTLPSpanExporter()
         resource = Resource({"service.name": service, "service.version": __version__}).merge(
             _from_environment()

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from fairlead.app.logs import register_secret
+
 if TYPE_CHECKING:
     from fairlead.app.otlp import OtlpTracer
 
 LOG = structlog.get_logger("fairlead.tracing")
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_HEADERS: Final = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
@@ -24,7 +27,15 @@ def open_tracer(environment: Mapping[str, str], service: str) -> OtlpTracer | No
         return None
     from fairlead.app.otlp import OtlpTracer  # noqa: PLC0415 - see above
 
-    return OtlpTracer(service)
+    for header in ",".join(environment.get(name, "") for name in _HEADERS).split(","):
+        register_secret(header.strip())  # one that is not well written would stand in the SDK's warning
+        register_secret(header.partition("=")[2].strip())
+    try:
+        return OtlpTracer(service)
+    except ValueError as wrong:  # one of the many that only the SDK knows
+        reason = f"a variable OTEL_* is set to what OpenTelemetry refuses: {wrong}"
+        LOG.warning("no traces", reason=reason)
+        return None
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:

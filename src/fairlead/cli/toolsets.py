@@ -29,7 +29,8 @@ def toolsets_command(*, as_json: bool, **given: Any) -> None:
         resources = toolset["resources"] + toolset["templates"]
         counts = (str(count) for count in (toolset["tools"], toolset["prompts"], resources))
         servers = ", ".join(toolset["servers"]) or "-"
-        rows.append((toolset["name"], toolset["mode"], *counts, servers, plain(toolset["description"])))
+        about = " ".join(plain(toolset["description"]).split())  # on one line
+        rows.append((toolset["name"], toolset["mode"], *counts, servers, about))
     for line in columns(rows):
         say(line)
     for toolset in toolsets:

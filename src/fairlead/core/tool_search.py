@@ -17,7 +17,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
@@ -26,6 +26,7 @@ B: Final = 0.5
 EXACT: Final = 1e6  # for a query that is a tool's whole name
 MAX_QUERY: Final = 1000  # characters that are looked at
 MAX_ENDINGS: Final = 32  # words that a beginning may stand for
+MAX_POSTINGS: Final = 100_000  # entries that one query looks at: some 50 ms
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W_A-Za-z0-9]+")
 _PLAIN: Final = {
     code: base
@@ -89,20 +90,31 @@ class ToolIndex:
         if not wanted:
             return list(range(min(limit, self._count)))
         scores: defaultdict[int, float] = defaultdict(float)
-        for word in wanted:
-            self._add(word, scores)
+        for meant in self._within_reason([self._meant(word) for word in wanted]):
+            self._add(meant, scores)
         if (exact := self._names.get(query.strip().lower())) is not None:
             scores[exact] += EXACT
         return sorted(scores, key=lambda place: (-scores[place], place))[:limit]
 
-    def _add(self, word: str, scores: defaultdict[int, float]) -> None:
-        meant: Mapping[int, float] = dict(self._postings.get(word, ()))
-        if not meant:
-            found: dict[int, float] = {}
-            for longer in self._beginning_with(word):
-                for place, value in self._postings[longer]:
-                    found[place] = max(value, found.get(place, 0.0))
-            meant = found
+    def _meant(self, word: str) -> Sequence[str]:
+        """The words of the tools that a word of a query stands for."""
+        return (word,) if word in self._postings else list(self._beginning_with(word))
+
+    def _within_reason(self, queried: list[Sequence[str]]) -> Iterator[Sequence[str]]:
+        """Those that few tools have come first, since they tell most; in the end the rest is left out."""
+        left = MAX_POSTINGS
+        effort = [(sum(len(self._postings[word]) for word in meant), meant) for meant in queried]
+        for cost, meant in sorted(effort, key=lambda each: each[0]):
+            if cost > left < MAX_POSTINGS:
+                return
+            left -= cost
+            yield meant
+
+    def _add(self, words_meant: Sequence[str], scores: defaultdict[int, float]) -> None:
+        meant: dict[int, float] = {}
+        for word in words_meant:
+            for place, value in self._postings[word]:
+                meant[place] = max(value, meant.get(place, 0.0))
         rarity = math.log(1 + (self._count - len(meant) + 0.5) / (len(meant) + 0.5))
         for place, value in meant.items():
             scores[place] += rarity * value

@@ -6,22 +6,41 @@ import fnmatch
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
+from typing import Final
 
 from fairlead.model.toolset import Toolset, ToolsetServer
 
+_CLIMBS: Final = re.compile(r"(?:^|[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\?#]|%2f|%5c|$)", re.IGNORECASE)
+"""A part of a URI that leads out of what stands before it."""
+
 
 @lru_cache(maxsize=1024)
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    """`*` and `?` alone are special: URIs have brackets of their own."""
-    return re.compile("|".join(fnmatch.translate(name.replace("[", "[[]")) for name in names) or r"(?!)")
+def _namer(names: tuple[str, ...]) -> Callable[[str], bool]:
+    """`*` and `?` alone are special: URIs have brackets of their own. Whole names, of which there may be
+    thousands, are looked up."""
+    whole = frozenset(name for name in names if not _is_glob(name))
+    globs = [name.replace("[", "[[]") for name in names if _is_glob(name)]
+    pattern = re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)")
+    return lambda name: name in whole or pattern.match(name) is not None
+
+
+def _is_glob(name: str) -> bool:
+    return "*" in name or "?" in name
 
 
 def is_named(name: str, names: tuple[str, ...]) -> bool:
-    return _pattern(names).match(name) is not None
+    return _namer(names)(name)
 
 
 def shows_tool(choice: ToolsetServer, tool: str) -> bool:
-    return (choice.tools is None or is_named(tool, choice.tools)) and not is_named(tool, choice.hide)
+    return _shower(choice)(tool)
+
+
+def _shower(choice: ToolsetServer) -> Callable[[str], bool]:
+    """Which tools are shown; made once for many tools."""
+    wanted = _namer(("*",) if choice.tools is None else choice.tools)
+    hidden = _namer(choice.hide)
+    return lambda tool: wanted(tool) and not hidden(tool)
 
 
 def shows_prompt(choice: ToolsetServer, prompt: str) -> bool:
@@ -29,8 +48,11 @@ def shows_prompt(choice: ToolsetServer, prompt: str) -> bool:
 
 
 def shows_resource(choice: ToolsetServer, uri: str) -> bool:
-    """Also of a template's URI, and of one that is to be read."""
-    return _shows_other(choice, choice.resources, uri)
+    """Also of a template's URI, and of one that is to be read. `docs/*` does not mean `docs/../secrets`."""
+    chosen = choice.resources
+    if chosen is not None and "*" not in chosen and _CLIMBS.search(uri):
+        return False
+    return _shows_other(choice, chosen, uri)
 
 
 def _shows_other(choice: ToolsetServer, names: tuple[str, ...] | None, key: str) -> bool:
@@ -58,9 +80,9 @@ def exposed_tools(
     `usual` gives the name of a tool that is not renamed; where that is `taken` (a new name of another tool),
     the tool is left out.
     """
-    shown = {}
+    shown, shows = {}, _shower(choice)
     for tool in tools:
-        if not shows_tool(choice, tool):
+        if not shows(tool):
             continue
         name = choice.rename.get(tool)
         if name is not None or usual(tool) not in taken:
@@ -78,14 +100,17 @@ def complaints(
         ("prompts", choice.prompts, prompts),
     ):
         for name in names or ():
-            if name != "*" and not any(is_named(each, (name,)) for each in known):
+            if name == "*" or name in known:
+                continue
+            if not _is_glob(name) or not any(map(_namer((name,)), known)):
                 yield f"{key}: nothing there is named {name!r}"
+    shows = _shower(choice)
     for key, said in (("rename", choice.rename), ("descriptions", choice.descriptions)):
         for tool in said:
             if tool not in tools:
                 yield f"{key}: there is no tool {tool!r}"
-            elif not shows_tool(choice, tool):
+            elif not shows(tool):
                 yield f"{key}: the tool {tool!r} is not shown"
     for tool in tools:
-        if shows_tool(choice, tool) and tool not in shown:
+        if shows(tool) and tool not in shown:
             yield f"the tool {tool!r} is not shown, since another one was given its name"

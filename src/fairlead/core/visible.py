@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SELECTORS: Final = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180d]")  # "printable" to Python
+_BLANK: Final = re.compile(
+    "[\ufe00-\ufe0f\U000e0100-\U000e01ef\u180b-\u180d\u180f"  # selectors
+    "\u115f\u1160\u3164\uffa0\u17b4\u17b5\u034f\u2800\U0001d159\U00016fe4]"  # fillers and joiners
+)
+"""Nothing to see, though "printable" to Python."""
 
 
 def visible(text: str, *, keep: str = "") -> str:
@@ -20,7 +24,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def _is_seen(char: str) -> bool:
-    return char.isprintable() and not _SELECTORS.match(char)
+    return char.isprintable() and not _BLANK.match(char)
 
 
 def _escaped(char: str) -> str:

@@ -13,6 +13,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
 URI_SCHEME: Final = "fairlead://"
 _BOUNDARY: Final = re.compile("[/?#]")
 _DEEPEST: Final = 64  # parts of a URI that are looked at
+_LONGEST: Final = 8192  # characters of a URI whose parts are looked at: a server may say anything
 
 
 def exposed_name(server: str, name: str) -> str:
@@ -47,6 +48,8 @@ def containers(uri: str) -> list[str]:
 
     A server that was asked to tell of `db://users` may tell of `db://users/7`.
     """
+    if len(uri) > _LONGEST:
+        return [uri]
     places = [match.start() for match in _BOUNDARY.finditer(uri)][:_DEEPEST]
     found = [uri[:end] for place in places for end in (place, place + 1)]
     return list(dict.fromkeys([uri, *reversed(found)]))

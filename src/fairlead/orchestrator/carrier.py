@@ -24,7 +24,13 @@ from msgspec import Raw
 
 from fairlead.core.lifecycle import InstanceState
 from fairlead.mcp.eras import Era
-from fairlead.mcp.errors import CALL_TIMED_OUT, METHOD_NOT_FOUND, UPSTREAM_FAILED, McpError
+from fairlead.mcp.errors import (
+    CALL_TIMED_OUT,
+    INVALID_PARAMS,
+    METHOD_NOT_FOUND,
+    UPSTREAM_FAILED,
+    McpError,
+)
 from fairlead.mcp.profiles import NOBODY
 from fairlead.model.errors import ProblemError
 from fairlead.model.status import ServerState
@@ -36,6 +42,7 @@ if TYPE_CHECKING:
 
 ANSWER: Final = 10.0  # s, for a server to take a subscription
 AT_A_TIME: Final = 32  # requests to one legacy server
+MANY: Final = 2**20  # new URIs in one listen, unless the server has found fault with some
 LINGER: Final = 0.25  # s, in which a listen that was replaced may still bring what is on its way
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0  # s, before what failed or ended is tried again
 STABLE: Final = 30.0  # s; the end of a listen that was open for longer is no failure
@@ -105,6 +112,8 @@ class Carrier:
         self.held: set[str] = set()  # what `instance` has taken
         self.instance: MCPServerInstance | None = None
         self._refused: dict[str, McpError] = {}  # what it has not
+        self._barred: set[str] = set()  # of those what it will not even hear of: a listen has none of them
+        self._batch = MANY  # how many new ones the next listen has
         self._former: MCPServerInstance | None = None  # until `instance` has taken everything
         self._released: Callable[[], None] = lambda: None  # lets the former one go
         self._missed: set[str] = set()  # nobody told of these for a while: told as soon as they are held
@@ -141,7 +150,7 @@ class Carrier:
     def add(self, uri: str) -> None:
         """One more wants to hear of it."""
         self.wanted[uri] += 1
-        self._refused.pop(uri, None)  # it may be there by now
+        self._forgive(uri)  # it may be there by now
         self.look()
 
     def remove(self, uri: str) -> None:
@@ -149,8 +158,12 @@ class Carrier:
         self.wanted[uri] -= 1
         if not self.wanted[uri]:
             del self.wanted[uri]
-            self._refused.pop(uri, None)
+            self._forgive(uri)
         self.look()
+
+    def _forgive(self, uri: str) -> None:
+        self._refused.pop(uri, None)
+        self._barred.discard(uri)
 
     # -- who waits ---------------------------------------------------------------------------------------
 
@@ -197,7 +210,7 @@ class Carrier:
 
     def retry(self) -> None:
         """What the server refused may be there now."""
-        self._refused = {}
+        self._refused, self._barred = {}, set()
         self.look()
 
     def _present(self) -> MCPServerInstance | None:
@@ -231,7 +244,15 @@ class Carrier:
         """What to listen to: flags for the lists that the server says may change, and URIs."""
         lists = {} if self.key is not None else _FLAGS
         flags = frozenset(flag for part, flag in lists.items() if instance.declares(part, "listChanged"))
-        return flags, frozenset(self.wanted) if offers_updates(instance) else frozenset()
+        if not offers_updates(instance):
+            return flags, frozenset()
+        kept = self._listened() & self.wanted.keys()
+        new = self.wanted.keys() - kept - self._barred
+        return flags, kept.union(sorted(new)[: self._batch])
+
+    def _listened(self) -> frozenset[str]:
+        """The URIs that the open listen has."""
+        return frozenset() if self._listen is None else self._listen.filter[1]
 
     def _hears(self, instance: MCPServerInstance) -> bool:
         wanted = self._filter(instance)
@@ -301,6 +322,8 @@ class Carrier:
             self._tell()
             return self._fail()
         self._problem = None
+        if self._present() is None:
+            return self._fail()  # it has gone already, or the server shares its instances by now
         return 0.0
 
     def _move(self, instance: MCPServerInstance | None) -> None:
@@ -308,6 +331,7 @@ class Carrier:
         old, listen, held = self.instance, self._listen, sorted(self.held)
         self._missed |= self.held
         self.instance, self.held, self._refused, self._listen = instance, set(), {}, None
+        self._barred, self._batch = set(), MANY
         if old is None:
             return
         self._released()
@@ -374,14 +398,27 @@ class Carrier:
             listen.close()
             raise
         if listen.over:
+            if listen.error is not None and listen.error.code == INVALID_PARAMS and uris - self._listened():
+                return self._find_fault(sorted(uris - self._listened()), listen.error)
             return self._not_heard(instance, listen.error)
         if before is not None and not before.over:
             self._loop.call_later(LINGER, before.close)
         self._listen, self.held = listen, set(listen.honoured)
-        self._refused = {}
-        self._refuse(self._missing())
+        self._refused = {uri: error for uri, error in self._refused.items() if uri in self._barred}
+        self._batch = min(2 * self._batch, MANY)
+        self._refuse(uris.intersection(self._missing()))  # others came meanwhile, and are asked for next
         if before is None and flags:
             self._pool.lists_changed()  # they may have, before it was listened to
+        return 0.0
+
+    def _find_fault(self, new: list[str], error: McpError) -> float:
+        """One of these spoils a listen for all the others: take fewer at a time, until it is alone."""
+        if len(new) > 1:
+            self._batch = len(new) // 2
+        elif new[0] in self.wanted:
+            self._barred.add(new[0])
+            self._refused[new[0]] = error
+            self._tell()
         return 0.0
 
     def _not_heard(self, instance: MCPServerInstance, error: McpError | None) -> float:

@@ -43,7 +43,7 @@ from fairlead.orchestrator.profile_lists import ProfileLists
 if TYPE_CHECKING:
     from fairlead.orchestrator.pool import ServerPool
 
-PATIENCE: Final = 5.0  # s that a parked call keeps its instance though others wait and nothing is left
+PATIENCE: Final = 5.0  # s that a call waits for its client though others wait and nothing is left
 SHARED_DEFAULT: Final = ("sampling", "elicitation")
 SESSION_DEFAULT: Final = (*SHARED_DEFAULT, "roots")
 LOG = structlog.get_logger("fairlead.pool")
@@ -301,10 +301,13 @@ class Exclusive:
 
     def _make_way(self, now: float) -> None:
         """Calls wait and nothing is left: a call that waits for its client, the longest so far, gives way."""
-        parked = [(i.parked_since, i) for i in self._mine() if i.parked_since is not None]
-        if not parked:
+        waits = [(i.aside_since if self._one_pipe else i.questions.since, i) for i in self._mine()]
+        longest = min(
+            ((since, i) for since, i in waits if since is not None), key=itemgetter(0), default=None
+        )
+        if longest is None:
             return
-        since, instance = min(parked, key=itemgetter(0))
+        since, instance = longest
         if since + PATIENCE <= now:
             self._pool.give_way(instance)
         else:
@@ -351,12 +354,12 @@ class Exclusive:
         mine = len(self._at_work()) + self._coming_now
         if not self._stateful:
             maximum, others = max(2, maximum), max(1, others)
-        aside = sum(is_hung(i) or i.parked_since is not None for i in self._uses)
+        aside = sum(is_hung(i) or i.aside_since is not None for i in self._uses)
         return min(maximum, MOST_OF_ALL * maximum - aside) - others - mine
 
     def _at_work(self) -> list[MCPServerInstance]:
         """Those whose call does not wait for its client, who may be a person."""
-        return [i for i in self._mine() if i.parked_since is None]
+        return [i for i in self._mine() if i.aside_since is None]
 
     @property
     def _coming_now(self) -> int:

@@ -139,7 +139,7 @@ class MCPServerInstance:
         self.key = key
         self.profile = profile  # what a legacy server was told that it can ask
         self.tainted = False  # a call of it was given up: what it asks from now on may belong to that one
-        self.parked_since: float | None = None  # loop time, while its only call waits for its client
+        self.parked_since: float | None = None  # loop time, while its only call is parked
         self.log_level: str | None = None  # that a legacy server was told last
         self.breaker = breaker
         self.health = Health()
@@ -266,8 +266,9 @@ class MCPServerInstance:
         return self._next_id
 
     def calls_after(self, number: int) -> int:
-        """Calls in flight that were sent after this request."""
-        return sum(1 for n, reply in self._pending.items() if n > number and not reply.own)
+        """Calls in flight that were sent after this request, but for those that wait for their clients."""
+        open_ = self.questions.is_open
+        return sum(1 for n, reply in self._pending.items() if n > number and not (reply.own or open_(n)))
 
     @property
     def room(self) -> int:
@@ -312,6 +313,13 @@ class MCPServerInstance:
         """Whether tasks of it may still be asked for; `now` is loop time."""
         self.tasks = {task: until for task, until in self.tasks.items() if until > now}
         return bool(self.tasks)
+
+    @property
+    def aside_since(self) -> float | None:
+        """Since when its only call waits for its client, who may be a person; loop time."""
+        if self.parked_since is not None or not self.alone:
+            return self.parked_since
+        return self.questions.since
 
     @property
     def overloaded(self) -> bool:
@@ -503,6 +511,7 @@ class MCPServerInstance:
         if slow_up_to > self._slow_up_to:
             before, self._slow_up_to = self._slow_up_to, slow_up_to
             slow = [n for n, r in self._pending.items() if before < n <= slow_up_to and not r.own]
+            slow = [n for n in slow if not self.questions.is_open(n)]  # those wait for their clients
             if slow:
                 self._listener.calls_slow(self, slow)
 

@@ -383,11 +383,16 @@ class MCPOrchestrator:
         if request.method not in ROUTABLE:
             detail = f"{request.method[:100]!r} cannot be routed; these can: {', '.join(sorted(ROUTABLE))}"
             raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
+        if request.method == "tools/call" and not isinstance(request.params.get("name"), str):
+            detail = "tools/call: params.name must be the tool's name, a string"
+            raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
         pool = self._pool(request.server) if request.server is not None else self._capable(request)
         with self._gateway.counted(pool):
             answer = await self._routed(pool, request)
         if isinstance(answer, dict) and answer.get("resultType") == "input_required":
             raise InputRequired(answer)
+        if request.method == "tools/list" and (withheld := set(pool.contracts.withheld)):
+            answer = _without(answer, withheld)
         return answer if isinstance(answer, dict) else {"value": answer}
 
     async def _routed(self, pool: ServerPool, request: RoutedRequest) -> Any:
@@ -462,6 +467,15 @@ def _refused(reasons: Mapping[str, str]) -> ProblemError:
     detail = "; ".join([*lines, "nothing was changed, the running version stays"])
     extra = {"servers": dict(reasons)}
     return ProblemError(Problem("change-refused", "Change refused", detail, 409, Fault.CLIENT, extra=extra))
+
+
+def _without(answer: Any, withheld: set[str]) -> Any:
+    """A list of tools without some, which a server lists and the gateway does not."""
+    tools = answer.get("tools") if isinstance(answer, dict) else None
+    if not isinstance(tools, list):
+        return answer
+    shown = [tool for tool in tools if not (isinstance(tool, dict) and str(tool.get("name")) in withheld)]
+    return {**answer, "tools": shown}
 
 
 def _as_rest(refused: McpError) -> Exception:

@@ -127,7 +127,7 @@ class ServerPool:
     def with_room(self, instance_id: str) -> MCPServerInstance | None:
         """This instance, if it is ready and may have one more call."""
         for instance in self.members:
-            if instance.id == instance_id and instance.state is InstanceState.READY:
+            if instance.id == instance_id and instance.state is InstanceState.READY and not is_hung(instance):
                 return instance if instance.room > 0 and not self.exclusive.holds(instance) else None
         return None
 

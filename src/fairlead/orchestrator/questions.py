@@ -8,6 +8,7 @@ nobody can be asked is refused, so that the server does not wait in vain.
 from __future__ import annotations
 
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from fairlead.mcp.messages import FromServer, encode_json
@@ -44,21 +45,22 @@ class Questions:
             request.answer(b"{}")
         elif not instance.profile.can(request.method, request.tree()):
             self._refuse(request, origin)
-        elif len(self._open) >= MAX_OPEN:
+        elif len(self._open) >= MAX_OPEN and request.id not in self._open:
             request.refuse_unheard(f"{MAX_OPEN} requests of this server wait for answers already")
         else:
+            self.withdrawn(request.id)  # who uses an id again does not wait for its first answer
             request.deadline = time.monotonic() + instance.rules.answer
             self._open[request.id] = request
             self._ask(request, origin)
 
     def _refuse(self, request: ServerRequest, origin: int | None) -> None:
         """It was not told that it could ask this."""
-        if (reply := self._instance.whose(origin)) is not None:
-            reply.unable(request.method)
         if request.method == ROOTS:
             request.answer(b'{"roots":[]}')
-        else:
-            request.refuse_unoffered()
+            return
+        if (reply := self._instance.whose(origin)) is not None:
+            reply.unable(request.method)
+        request.refuse_unoffered()
 
     def _ask(self, request: ServerRequest, origin: int | None) -> None:
         instance = self._instance
@@ -68,7 +70,7 @@ class Questions:
         elif instance.leased_to is not None and not instance.calls_in_flight:
             self._listener.session_asked(instance, request)
         elif not instance.calls_total:
-            self._early.append(request)
+            self._early = [*(one for one in self._early if not one.done), request]
         else:
             request.refuse_unheard("it cannot be told which of the calls in flight it is about")
 
@@ -78,6 +80,21 @@ class Questions:
         for request in early:
             if not request.done:
                 self._ask(request, None)
+
+    def is_open(self, call: int) -> bool:
+        """Whether this call waits for its client."""
+        return any(request.call == call for request in self._open.values())
+
+    @property
+    def since(self) -> float | None:
+        """When the first one was asked that is about a call and still open; loop time."""
+        deadlines = [request.deadline for request in self._open.values() if request.call is not None]
+        return min(deadlines) - self._instance.rules.answer if deadlines else None
+
+    def give_up_first(self, reason: str) -> None:
+        """The one that has waited the longest waits no more."""
+        if self._open:
+            min(self._open.values(), key=attrgetter("deadline")).refuse_unheard(reason)
 
     def answered(self, request: ServerRequest) -> None:
         """It waits no longer."""

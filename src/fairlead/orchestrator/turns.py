@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fairlead.model.fleet import Sharing
 from fairlead.model.status import BreakerState
+from fairlead.orchestrator.exclusive import PATIENCE
 from fairlead.orchestrator.hope import require_hope, require_place, unavailable
 from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.members import Lease, is_hung
@@ -70,8 +71,16 @@ class Turns:
                 what = f"was not ready within {timeout:g} s"
                 raise unavailable(pool, "not-ready", what, retry=1.0) from None
             now = self._loop.time()
+            self._make_way(key, now)
             instance = self._find(key, now, healthy=healthy)
         return instance
+
+    def _make_way(self, key: str, now: float) -> None:
+        """A call that waits for its client keeps a principal's instance only for so long from others."""
+        lease = self._leases.get(key)
+        since = None if lease is None else lease.instance.parked_since
+        if lease is not None and since is not None and since + PATIENCE <= now:
+            self._pool.give_way(lease.instance)
 
     def _find(self, key: str, now: float, *, healthy: bool) -> MCPServerInstance | None:
         pool = self._pool

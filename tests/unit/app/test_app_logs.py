@@ -12,6 +12,7 @@ import structlog
 
 from fairlead.app import logs
 from fairlead.app.logs import configure, register_secret
+from fairlead.app.tracing import open_tracer
 
 
 @pytest.fixture(autouse=True)
@@ -215,3 +216,25 @@ def test_what_a_process_writes_by_itself_follows_the_rotation(tmp_path: Path):
         subprocess.run([sys.executable, "-c", ROTATES, path], stdout=log, stderr=log, check=True, timeout=60)
     assert (tmp_path / "o.log.1").exists()
     assert path.read_text().endswith("last words\n")
+
+
+@pytest.mark.parametrize(
+    "headers", ["Authorization: Bearer s3cr3t", "a=1, s3cr3t", "authorization=Bearer%20s3cr3t"]
+)
+def test_a_collectors_credentials_do_not_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], headers: str
+):
+    configure("debug", "json")
+    environment = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_HEADERS": headers,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    tracer = open_tracer(environment, "x")
+    assert tracer is not None
+    tracer.close()
+    logging.getLogger("x").warning("sent: %s", headers.rpartition("=")[2])
+    told = capsys.readouterr().out
+    assert logs.REDACTED in told
+    assert "s3cr3t" not in told

@@ -8,7 +8,7 @@ TOOLSETS = {
     "toolsets": [
         {
             "name": "docs",
-            "description": "For docs\x1b[2J",
+            "description": "For\n\tdocs\x1b[2J",
             "mode": "list",
             "path": "/toolsets/docs/mcp",
             "servers": ["context7", "filesystem"],

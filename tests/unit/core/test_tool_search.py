@@ -2,6 +2,7 @@
 
 import pytest
 
+from fairlead.core import tool_search
 from fairlead.core.tool_search import ToolIndex, words
 
 TOOLS = {
@@ -91,3 +92,12 @@ def test_tools_without_words_are_no_trouble():
 
 def test_a_very_long_query_is_cut(index):
     assert best(index, "x" * 2000 + " folder") == []
+
+
+def test_a_query_is_bounded_and_its_rarest_words_count_first(monkeypatch):
+    names = [f"a{number}" for number in range(50)]
+    index = ToolIndex(names, [[(1.0, "common" if number else "common rare")] for number in range(50)])
+    monkeypatch.setattr(tool_search, "MAX_POSTINGS", 20)
+    assert index.best("common rare", 5) == [0], "there was no room for the word that all have"
+    assert len(index.best("common", 5)) == 5, "one word is always looked at"
+    assert len(index.best("comm", 5)) == 5

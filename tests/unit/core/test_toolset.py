@@ -1,5 +1,7 @@
 """What a toolset shows of one server."""
 
+import time
+
 import pytest
 
 from fairlead.core.toolset import (
@@ -104,3 +106,33 @@ def test_what_has_no_effect_is_told():
         "the tool 'log' is not shown, since another one was given its name",
     ]
     assert list(complaints(ToolsetServer(), TOOLS, TOOLS, [])) == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("file:///docs/a.md", True),
+        ("file:///docs/a..b/...", True),
+        ("file:///docs/../secrets", False),
+        ("file:///docs/..", False),
+        ("file:///docs/x/..?y", False),
+        ("file:///docs/%2E./secrets", False),
+        ("file:///docs/.%2e%2Fsecrets", False),
+        ("file:///docs/..\\secrets", False),
+        ("file:///other", False),
+    ],
+)
+def test_a_uri_does_not_climb_out_of_what_was_chosen(uri, shown):
+    assert shows_resource(ToolsetServer(resources=("file:///docs/*",)), uri) is shown
+    assert shows_resource(ToolsetServer(resources=True), uri), "who shows all has chosen nothing"
+
+
+def test_thousands_of_whole_names_take_no_time():
+    many = [f"tool_number_{number}" for number in range(5000)]
+    choice = ToolsetServer(tools=many[:2500], hide=["nothing_here"])
+    began = time.process_time()
+    assert list(exposed_tools(choice, many, str, ())) == many[:2500]
+    assert list(complaints(choice, set(many), set(many[:2500]), ())) == [
+        "hide: nothing there is named 'nothing_here'"
+    ]
+    assert time.process_time() - began < 1.0, "the event loop waits"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fairlead.core.visible import visible
 
 
-@pytest.mark.parametrize("text", ["", "plain text", "Grüße, 你好, 🎉", "a b"])
+@pytest.mark.parametrize("text", ["", "plain text", "Grüße, 你好, 🎉", "a b", "한글", "e\u0301"])
 def test_what_is_seen_stays(text: str) -> None:
     assert visible(text) == text
 
@@ -28,6 +28,9 @@ def test_what_is_seen_stays(text: str) -> None:
         ("a\nb", "a\\u000ab"),
         ("\u2028", "\\u2028"),
         ("\ud800", "\\ud800"),
+        ("\u3164\uffa0", "\\u3164\\uffa0"),  # fillers of Hangul, letters to Python
+        ("\u115f\u1160\u2800", "\\u115f\\u1160\\u2800"),
+        ("a\u034f\u17b4\u180f", "a\\u034f\\u17b4\\u180f"),
     ],
 )
 def test_what_is_not_seen_is_escaped(text: str, shown: str) -> None:

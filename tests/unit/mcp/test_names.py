@@ -48,3 +48,5 @@ def test_what_a_uri_may_be_a_part_of():
     assert "a://b" in containers("a://b#c")
     assert "a://b" not in containers("a://bc/d")
     assert len(containers("/" * 8000)) < 200
+    monster = "x://" + "a" * 2**20 + "/b" * 64
+    assert containers(monster) == [monster], "its parts would be 128 MiB"

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from fairlead.mcp.errors import McpError
-from fairlead.model.fleet import Scaling
+from fairlead.model.fleet import Scaling, Sharing
 from fairlead.orchestrator.carrier import LINGER
 from support.pool_rig import PoolRig, problem, stateful
 from support.scripted import answer, refuse
-from support.watched import SUBSCRIPTION, asked, knows, listens, say, touch, watched
+from support.watched import SUBSCRIPTION, acknowledgement, asked, knows, listens, say, touch, watched
 
 pytestmark = pytest.mark.looptime
 ERAS = ["legacy", "modern"]
@@ -394,3 +394,86 @@ async def test_an_instance_that_a_session_takes_tells_that_session_at_once():
         await rig.pool.watch.kept("x://a", "session:1")
         touch(rig.driver.links[0], "x://a")
         assert rig.listener.updates == [("x://a", "session:1")]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_server_that_is_shared_from_now_on_has_no_instance_for_one_session(era):
+    async with stateful(maximum=2, script=watched(era), ticking=True) as rig:
+        await rig.ready()
+        rig.pool.watch.want("x://a", "session:1")
+        await rig.pool.watch.kept("x://a", "session:1")
+        tries = 0
+        acquire = rig.pool.acquire
+
+        async def counted(*args, **options):
+            nonlocal tries
+            tries += 1
+            if tries > 100:
+                await asyncio.Event().wait()  # it would never stop
+            return await acquire(*args, **options)
+
+        rig.pool.acquire = counted
+        new = rig.changed(sharing=Sharing.SHARED)
+        rig.pool.commit(new, rig.pool._fleet, await rig.pool.prepare(new))
+        await asyncio.sleep(30.0)
+        assert tries < 12
+        rig.pool.watch.drop("x://a", "session:1")
+        await asyncio.sleep(100.0)
+        assert "session" not in repr(rig.pool.watch)
+
+
+# -- servers that find fault with a whole listen -----------------------------------------------------------
+
+
+async def test_who_comes_while_a_listen_is_being_opened_is_not_refused_unasked():
+    usual, opening = watched("modern"), []
+
+    def script(message):
+        if message.get("method") == "subscriptions/listen":
+            opening.append(message)
+            return []
+        return usual(message)
+
+    async with PoolRig(script) as rig:
+        link = rig.link((await rig.ready())[0])
+        link.say(acknowledgement(opening.pop()))
+        await asyncio.sleep(1.0)
+        waiting = []
+        for uri in ("x://a", "x://b", "x://c"):
+            rig.pool.watch.want(uri, None)
+            waiting.append(asyncio.ensure_future(rig.pool.watch.kept(uri, None)))
+            await asyncio.sleep(0.1)
+            if uri != "x://a":  # the listen without this one
+                link.say(acknowledgement(opening.pop(0)))
+                await asyncio.sleep(0.1)
+        while opening:
+            link.say(acknowledgement(opening.pop(0)))
+            await asyncio.sleep(0.1)
+        assert await asyncio.gather(*waiting) == [None] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+async def test_uris_that_a_server_will_not_hear_of_spoil_no_others(count):
+    usual = watched("modern")
+
+    def script(message):
+        if message.get("method") == "subscriptions/listen" and "bad" in str(message):
+            return [refuse(message, -32602, "not a URI")]
+        return usual(message)
+
+    async with PoolRig(script, ticking=True) as rig:
+        link = rig.link((await rig.ready())[0])
+        watch = rig.pool.watch
+        good = [f"x://good/{number}" for number in range(count)]
+        bad = [f"x://bad/{number}" for number in range(0, count, 5)]
+        uris = sorted(good + bad, key=lambda uri: uri[::-1])
+        for uri in uris:
+            watch.want(uri, None)
+        said = await asyncio.gather(*(watch.kept(uri, None) for uri in uris), return_exceptions=True)
+        assert [uri for uri, error in zip(uris, said, strict=True) if error] == [u for u in uris if u in bad]
+        assert len(asked(link, "subscriptions/listen")) < 10 + 2 * len(bad) * 8
+        for uri in bad:
+            watch.drop(uri, None)
+        link.lose()
+        await asyncio.sleep(5.0)
+        assert knows(rig.driver.links[-1]) == sorted(good)

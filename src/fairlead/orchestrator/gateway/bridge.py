@@ -17,7 +17,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,7 @@ from fairlead.mcp.errors import (
     UPSTREAM_FAILED,
     McpError,
 )
+from fairlead.mcp.log_levels import is_heard
 from fairlead.mcp.messages import (
     Incoming,
     decode_any,
@@ -46,10 +47,9 @@ from fairlead.mcp.profiles import ELICITATION
 from fairlead.mcp.request_state import Caller, RequestState, open_state, seal_state
 from fairlead.mcp.sealing import Sealer
 from fairlead.orchestrator.gateway.parked import Parked
-from fairlead.orchestrator.gateway.rounds import Rounds
+from fairlead.orchestrator.gateway.rounds import Rounds, refusal_of, state_of
 from fairlead.orchestrator.gateway.sessions import Asked, Session
 from fairlead.orchestrator.metrics import Outcome
-from fairlead.orchestrator.replies import error_from_server
 from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
@@ -60,8 +60,10 @@ if TYPE_CHECKING:
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_PARKED: Final = 1000
+SHARED: Final = 0.8  # of the room for parked calls, for whoever comes first
 GATHER: Final = 0.02  # s, for a server to ask more than one thing
-MAX_ASKED: Final = 64  # of one session
+MAX_ASKED: Final = 64  # of one session by one server
+MAX_ASKED_BY_ALL: Final = 512  # of one session
 MAX_ELICITATIONS: Final = 1024  # URL elicitations whose end is not yet known
 MAX_ELICITATION_ID: Final = 1024  # characters
 URL_ELICITATION_REQUIRED: Final = -32042  # of the legacy era
@@ -96,8 +98,8 @@ class Bridge:
         if session is None:
             self._park(exchange, request)
             return
-        self._wait_for_client(exchange)
-        self._ask_for(request, session, _stream_for(exchange, session))
+        self._wait_for_client(exchange, request)
+        self._ask_for(request, session, _stream_for(exchange, session), exchange)
 
     def session_asked(self, pool: ServerPool, key: str, request: ServerRequest) -> None:
         """A server whose only client is this session asks while it works on no call of it."""
@@ -110,22 +112,30 @@ class Bridge:
     def session_told(self, pool: ServerPool, key: str | None, method: str, params: bytes) -> None:
         """A server says something outside of any call."""
         session = None if key is None else self._gateway.sessions.by_key(key)
-        if method == "notifications/elicitation/complete":
-            session = self._elicitations.pop((pool.spec.id, _elicitation_of(params)), session)
-        if session is not None and session.stream is not None:
+        if method == "notifications/elicitation/complete" and key is None:  # else whose it is, is known
+            session = self._elicitations.pop((pool.spec.id, _elicitation_of(params)), None)
+        if session is None or session.stream is None:
+            return
+        level = session.log_level
+        if method != "notifications/message" or level is None or is_heard(params, level):
             session.stream.event(notification(method, params))
 
-    def _ask_for(self, request: ServerRequest, session: Session, stream: Exchange | None) -> None:
+    def _ask_for(
+        self, request: ServerRequest, session: Session, stream: Exchange | None, call: Exchange | None = None
+    ) -> None:
         def heard(answer: Incoming) -> None:
-            if answer.error is not UNSET:
-                request.refuse(error_from_server(answer.error))
+            if (refused := refusal_of(answer)) is not None:
+                request.refuse(refused)
             else:
                 request.answer(b"{}" if answer.result is UNSET else one_line(bytes(answer.result)))
+            if call is not None:
+                self._wait_for_server(call, request)
 
         if request.method == ELICITATION:
             self._remember(session, request.instance.key.server, request.params)
         try:
-            self._ask(session, request.method, request.params, Asked(heard, lambda: not request.done, stream))
+            asked = Asked(heard, lambda: not request.done, stream, request.instance.key.server)
+            self._ask(session, request.method, request.params, asked)
         except McpError as refused:
             request.refuse(refused)
 
@@ -147,10 +157,10 @@ class Bridge:
         stream = asked.stream
         if stream is None or stream.ended:
             raise McpError(INVALID_REQUEST, f"the client has no stream open on which {method} could be asked")
-        if len(session.asked) >= MAX_ASKED:
+        if _is_full(session, asked.server):
             _withdraw(session)
-        if len(session.asked) >= MAX_ASKED:
-            raise McpError(INVALID_REQUEST, f"{MAX_ASKED} requests wait for the client's answers already")
+        if _is_full(session, asked.server):
+            raise McpError(INVALID_REQUEST, "too many requests wait for the client's answers already")
         request_id = b'"fairlead-%d"' % next(self._numbers)
         session.asked[request_id] = asked
         tail = b"" if params == b"{}" else b',"params":' + params
@@ -171,20 +181,33 @@ class Bridge:
             if asked is not None:
                 asked.heard(message)
 
-    def _wait_for_client(self, exchange: Exchange) -> None:
-        """A person may think for longer than a server may work."""
-        if exchange.instance is not None and exchange.pool is not None:
-            deadline = monotonic() + exchange.pool.spec.timeouts.answer
-            exchange.instance.reattach(exchange.number, exchange, deadline=deadline)
+    def _wait_for_client(self, exchange: Exchange, request: ServerRequest) -> None:
+        """A person may think for longer than a server may work, which then has its own time again."""
+        if exchange.pool is not None:
+            timeouts = exchange.pool.spec.timeouts
+            deadline = monotonic() + timeouts.answer + timeouts.call
+            request.instance.reattach(exchange.number, exchange, deadline=deadline)
+            if request.instance.exclusive:
+                exchange.pool.exclusive.look()  # its instance stands aside
+
+    def _wait_for_server(self, exchange: Exchange, request: ServerRequest) -> None:
+        """Its client has answered; with nothing else to wait for, it has the time of a call."""
+        if exchange.pool is not None and not request.instance.questions.is_open(exchange.number):
+            deadline = monotonic() + exchange.pool.spec.timeouts.call
+            request.instance.reattach(exchange.number, exchange, deadline=deadline)
 
     # -- parking -----------------------------------------------------------------------------------------
 
     def _park(self, exchange: Exchange, request: ServerRequest) -> None:
         pool = exchange.pool
         assert pool is not None  # it is in flight
-        expires = monotonic() + pool.spec.timeouts.answer
-        parked = Parked(next(self._numbers), caller_of(exchange), pool, expires)
-        if len(self._parked) >= MAX_PARKED or not parked.park(exchange, expires):
+        timeouts, caller = pool.spec.timeouts, caller_of(exchange)
+        if caller.principal not in self._gateway.policy.tokens.values():
+            request.refuse_unheard("its client may not call any more")
+            return
+        expires = monotonic() + timeouts.answer
+        parked = Parked(next(self._numbers), caller, pool, expires)
+        if not self._has_room(caller.principal) or not parked.park(exchange, expires + timeouts.call):
             request.refuse_unheard("too many calls wait for their clients already")
             return
         self._parked[parked.number] = parked
@@ -194,6 +217,13 @@ class Bridge:
         exchange.instance = None
         # What a server asks at once becomes one answer.
         asyncio.get_running_loop().call_later(GATHER, self._present, parked, exchange)
+
+    def _has_room(self, principal: str) -> bool:
+        """The last fifth is for those who hold less than a fifth."""
+        if len(self._parked) < MAX_PARKED * SHARED:
+            return True
+        held = sum(parked.caller.principal == principal for parked in self._parked.values())
+        return len(self._parked) < MAX_PARKED and held < MAX_PARKED * (1 - SHARED)
 
     def _present(self, parked: Parked, exchange: Exchange) -> None:
         """Tell the client what the server wants to know."""
@@ -241,10 +271,12 @@ class Bridge:
         parked.resume(exchange, monotonic() + pool.spec.timeouts.call)
 
     def give_way(self, instance: MCPServerInstance) -> None:
-        """Others wait for an instance, and the client of its call has not come back."""
-        for parked in [one for one in self._parked.values() if one.instance is instance]:
+        """Others wait for an instance, and the client of its call has not come back, or not answered."""
+        mine = [one for one in self._parked.values() if one.instance is instance and instance.alone]
+        for parked in mine:
             LOG.info("parked call gives way", server=parked.pool.spec.id, call=parked.number)
             self._forget(parked, "its client did not come back while others waited")
+        instance.questions.give_up_first("its client did not answer while others waited")
 
     def _forget(self, parked: Parked, reason: str) -> None:
         if self._parked.pop(parked.number, None) is not None:
@@ -281,34 +313,34 @@ class Bridge:
                 return False
             if exchange.head.era is Era.LEGACY:
                 self._drive(exchange, raw)
-                return True
+            else:
+                self._relay(exchange, members)
         except McpError as refused:
             self._gateway.leave(exchange, Outcome.UPSTREAM_FAILED)
             exchange.fail(refused)
-            return True
-        self._relay(exchange, members)
         return True
 
     def _relay(self, exchange: Exchange, members: dict[str, Raw]) -> None:
         told: dict[str, Raw | bytes] = dict(members)
         instance = exchange.instance.id if exchange.instance is not None else ""
-        inner = members.get("requestState")
+        told.pop("requestState", None)
+        inner = state_of(members)
         if inner is not None:
             pool = exchange.pool
             assert pool is not None
             expires = time.time() + pool.spec.timeouts.answer
-            state = RequestState(
-                caller_of(exchange), expires, self._node, instance, inner=str(decode_any(inner))
-            )
+            state = RequestState(caller_of(exchange), expires, self._node, instance, inner=inner)
             told["requestState"] = encode_json(seal_state(self._sealer, state))
         self._gateway.leave(exchange, Outcome.OK)
         exchange.instance = None
         exchange.finish(200, result(exchange.id, join_members(told)))
 
     def _drive(self, exchange: Exchange, raw: bytes) -> None:
-        session = exchange.head.session
+        session, pool = exchange.head.session, exchange.pool
         assert session is not None
+        assert pool is not None
         exchange.safe = False
+        exchange.keep = None  # what comes of answers is this client's own
         if exchange.rounds is None:
 
             def ask(
@@ -316,7 +348,8 @@ class Bridge:
             ) -> None:
                 if not session.profile.can(method, decode_any(Raw(params))):
                     raise McpError(INVALID_REQUEST, f"the server wants {method}, which the client cannot do")
-                asked = Asked(heard, lambda: wanted() and not exchange.ended, _stream_for(exchange, session))
+                stream, server = _stream_for(exchange, session), pool.spec.id
+                asked = Asked(heard, lambda: wanted() and not exchange.ended, stream, server)
                 self._ask(session, method, params, asked)
 
             exchange.rounds = Rounds(
@@ -326,8 +359,7 @@ class Bridge:
                 lambda refused: self._refused(exchange, refused),
             )
         exchange.rounds.next(raw)
-        pool = exchange.pool
-        if exchange.rounds.waits and pool is not None:
+        if exchange.rounds.waits:
             asyncio.get_running_loop().call_later(
                 pool.spec.timeouts.answer, self._waited, exchange, exchange.rounds.number
             )
@@ -350,9 +382,12 @@ class Bridge:
 
         False for a legacy client, which knows it.
         """
-        if exchange.head.era is Era.LEGACY:
+        questions, session = _visits(refused.tree()), exchange.head.session
+        if session is not None:
+            if exchange.pool is not None:
+                for question in questions.values():
+                    self._remember(session, exchange.pool.spec.id, encode_json(question["params"]))
             return False
-        questions = _visits(refused.tree())
         if not questions or not exchange.profile.can(ELICITATION, {"mode": "url"}):
             self._refused(exchange, _cannot_visit(asked=bool(questions)))
             return True
@@ -387,6 +422,12 @@ class Bridge:
             if parked.caller.principal not in principals:
                 self._forget(parked, "its client may not call any more")
 
+    def forget_gone(self, pools: Collection[ServerPool]) -> None:
+        """Give up the parked calls of all but these servers: nobody can come back to the others."""
+        for parked in list(self._parked.values()):
+            if parked.pool not in pools:
+                self._forget(parked, "its server is not there any more")
+
     def forget_session(self, session: Session) -> None:
         """It has ended."""
         session.asked.clear()
@@ -397,6 +438,14 @@ class Bridge:
 def _stream_for(exchange: Exchange, session: Session) -> Exchange | None:
     """Where a client can be asked about a call: on the call's stream, else on the session's own."""
     return exchange if exchange.head.accepts_stream and exchange.reachable else session.stream
+
+
+def _is_full(session: Session, server: str) -> bool:
+    """Whether this server may not ask the client one thing more."""
+    if len(session.asked) < MAX_ASKED:
+        return False
+    of_server = sum(asked.server == server for asked in session.asked.values())
+    return of_server >= MAX_ASKED or len(session.asked) >= MAX_ASKED_BY_ALL
 
 
 def _withdraw(session: Session) -> None:

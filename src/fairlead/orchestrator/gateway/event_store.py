@@ -100,9 +100,14 @@ class EventStore:
         return stream
 
     def add(self, stream: Stream, message: bytes) -> bytes:
-        """Keep one more event with this message (JSON on one line); the event as it goes to a client."""
+        """Keep one more event with this message (JSON on one line); the event as it goes to a client.
+
+        Nothing is kept of a stream that was forgotten.
+        """
         stream.last += 1
         event = b"id: %b\nevent: message\ndata: %b\n\n" % (stream.event_id(stream.last), message)
+        if stream.shelf.streams.get(stream.number) is not stream:
+            return event  # its session has ended: nobody can come back for it
         self._next += 1
         stream.events.append((self._next, event))
         self._order[self._next] = stream

@@ -86,18 +86,10 @@ class Forwarder:
 
     async def _send_later(self, exchange: Exchange, pool: ServerPool, *, healthy: bool = False) -> None:
         """Wait for an instance, then send; what fails is told to the client."""
-        left = exchange.started + pool.spec.timeouts.call - monotonic()
         try:
-            instance = await pool.acquire(
-                exchange.head.key, timeout=max(0.0, left), healthy=healthy, need=exchange.need
-            )
-            instance.require_ear()
-            if exchange.method == "tools/call":  # its lists may have come only now
-                withheld = pool.contracts.refusal(exchange.name, instance.profile.key)
-                if withheld is not None:
-                    raise withheld
-            if instance.era is Era.LEGACY:
-                await self._set_level(exchange, instance)
+            instance = await self._acquire(exchange, pool, healthy=healthy)
+            while instance.state is not InstanceState.READY:  # it ended while it was told a level
+                instance = await self._acquire(exchange, pool, healthy=healthy)
         except ProblemError as refused:
             if not exchange.ended and not exchange.attempts():
                 self._gateway.leave(exchange, Outcome.REFUSED)
@@ -114,6 +106,21 @@ class Forwarder:
         if not exchange.ended:
             exchange.send(instance, pool)
             instance.questions.deliver_early()
+
+    async def _acquire(self, exchange: Exchange, pool: ServerPool, *, healthy: bool) -> MCPServerInstance:
+        """An instance that may have the call, and was told of the level. Raises ProblemError, McpError."""
+        left = exchange.started + pool.spec.timeouts.call - monotonic()
+        instance = await pool.acquire(
+            exchange.head.key, timeout=max(0.0, left), healthy=healthy, need=exchange.need
+        )
+        instance.require_ear()
+        if exchange.method == "tools/call":  # its lists may have come only now
+            withheld = pool.contracts.refusal(exchange.name, instance.profile.key)
+            if withheld is not None:
+                raise withheld
+        if instance.era is Era.LEGACY:
+            await self._set_level(exchange, instance)
+        return instance
 
     async def _set_level(self, exchange: Exchange, instance: MCPServerInstance) -> None:
         """Have a legacy server say what the client wants to hear.
@@ -203,6 +210,7 @@ class Forwarder:
         if "uri" in reference:
             pool, uri = view.resource(text_member(reference, "uri"))
             reference["uri"] = Raw(encode_json(uri))
+            reference.pop("name", None)  # a prompt's, which nobody has looked up
         else:
             route = view.prompts.get(encode_json(text_member(reference, "name")))
             if route is None:

@@ -171,12 +171,16 @@ class Gateway:
         self._merged.set_pools(pools)
         self.freshness.forget()
         self.subscriptions.set_pools(self._merged.pools)
+        self.bridge.forget_gone(pools)
         before, self._single = self._single, {}
         for pool in pools:
             path = f"/servers/{pool.spec.id}/mcp".encode()
             view = before.get(path) or View(pool.spec.id, self._plain, self._sealer)
             view.set_pools([pool])
             self._single[path] = view
+        for path, gone in before.items():
+            if path not in self._single:
+                self.subscriptions.end_of_view(gone)
         self.known_heads.clear()
         self.subscriptions.tell_changed(self._merged, _EVERYTHING)
         for toolset in self._toolsets.values():
@@ -207,6 +211,7 @@ class Gateway:
 
     def forget_variants(self) -> None:
         """Servers may have new versions, which offer other things to clients that can be asked more."""
+        self.subscriptions.follow()
         for view in (self._merged, *self._single.values(), *self._toolsets.values()):
             view.forget_variants()
 
@@ -386,7 +391,7 @@ class Gateway:
         answer = error_message(exchange.id, refused.encode())
         exchange.finish(status, answer, b"retry-after: %d\r\n" % seconds)
 
-    def failed(self, exchange: Exchange, error: Exception) -> None:
+    def failed(self, exchange: Exchange, error: BaseException) -> None:
         """A fault of ours in the middle of a request: it is logged, and its client told."""
         LOG.error("request failed", method=exchange.method[:100], exc_info=error)
         if exchange.stats is not None:
@@ -408,9 +413,11 @@ class Gateway:
 
     def wind_up(self, exchange: Exchange) -> None:
         """The service stops: a stream ends now that nobody waits at for an answer."""
-        stream = exchange.stream
+        head, stream = exchange.head, exchange.stream
         if exchange.method != "GET":
             self.subscriptions.end(exchange)
+        elif head.over_sse and head.session is not None and head.session.calls:
+            return  # their answers come on it
         elif stream is None or stream.number == MAIN:
             exchange.hang_up()
 
@@ -475,10 +482,17 @@ class Gateway:
     def wait(self, exchange: Exchange, work: Coroutine[Any, Any, None]) -> None:
         """Go on with a request in a task that ends with it; a client can cancel it meanwhile."""
         exchange.waiting = self._tasks.spawn(work, f"{exchange.method[:40]} waits")
+        exchange.waiting.add_done_callback(lambda task: self._waited(exchange, task))
         session = exchange.head.session
         if session is not None:
             session.calls[exchange.id] = exchange
             exchange.waiting.add_done_callback(lambda _: self._forget_call(exchange))
+
+    def _waited(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """A fault of ours in the task must not leave its client waiting, nor the call in flight."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not exchange.ended and not exchange.attempts():
+            self.failed(exchange, error)
 
     def _forget_call(self, exchange: Exchange) -> None:
         session = exchange.head.session

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fairlead.mcp.names import containers
 from fairlead.mcp.profiles import Profile
+from fairlead.model.fleet import Sharing
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.lane import Exchange
@@ -29,6 +30,11 @@ class Hearer(Protocol):
         """Where it hears, if anywhere now."""
         ...
 
+    @property
+    def key(self) -> str:
+        """Who has an instance of its own, where a server gives each one."""
+        ...
+
 
 class Subject(NamedTuple):
     """A resource of a server. `key` is whose own instance it is about, None where all share it."""
@@ -45,13 +51,14 @@ class Hearers:
         self._pools: dict[str, ServerPool] = {}
         self._hearers: dict[Subject, dict[Hearer, str]] = {}  # with the URI as the client knows it
         self._subjects: dict[Hearer, dict[Subject, Profile]] = {}
+        self._count = 0
 
     def __repr__(self) -> str:
         return f"<Hearers {len(self._subjects)} of {len(self._hearers)} resources>"
 
     def __len__(self) -> int:
         """Subscriptions of clients."""
-        return sum(map(len, self._subjects.values()))
+        return self._count
 
     def set_pools(self, pools: Mapping[str, ServerPool]) -> None:
         """The servers that are there now. Who waits for one that is gone hears of it when it is back."""
@@ -62,6 +69,16 @@ class Hearers:
                 if old is not new:
                     _drop(old, subject)
                     _want(new, subject, profile)
+
+    def follow(self) -> None:
+        """Servers may have changed between an instance for all and one for each: wishes go along."""
+        for hearer in list(self._subjects):
+            for subject in self.of(hearer):
+                pool = self._pools.get(subject.server)
+                if pool is not None and (now := place_of(pool, hearer.key)) != subject.key:
+                    shown, profile = self._hearers[subject][hearer], self._subjects[hearer][subject]
+                    self.remove(hearer, subject)
+                    self.add(hearer, subject._replace(key=now), shown, profile)
 
     def of(self, hearer: Hearer) -> Iterable[Subject]:
         """What it wants to hear of."""
@@ -77,6 +94,7 @@ class Hearers:
         if subject in subjects:
             return False
         subjects[subject] = profile
+        self._count += 1
         self._hearers.setdefault(subject, {})[hearer] = shown
         _want(self._pools.get(subject.server), subject, profile)
         return True
@@ -87,6 +105,7 @@ class Hearers:
         if subject not in subjects:
             return
         del subjects[subject]
+        self._count -= 1
         if not subjects:
             del self._subjects[hearer]
         hearers = self._hearers[subject]
@@ -110,6 +129,11 @@ class Hearers:
 
     def any_for(self, updated: Subject) -> bool:
         return any(updated._replace(uri=uri) in self._hearers for uri in containers(updated.uri))
+
+
+def place_of(pool: ServerPool, key: str) -> str | None:
+    """Whose own instance a client hears of: that of its `key`, None where all share them."""
+    return key if pool.spec.sharing is Sharing.SESSION else None
 
 
 def _want(pool: ServerPool | None, subject: Subject, profile: Profile) -> None:

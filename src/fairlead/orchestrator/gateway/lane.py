@@ -109,8 +109,8 @@ class Exchange:
     """One request and its answer. The reply of a forwarded call, and the stream of a listening client."""
 
     __slots__ = (
-        "_ended", "_held", "_streaming", "earlier", "exposed", "furthest", "gateway", "head", "id",
-        "instance", "keep", "lacking", "lane", "meta", "method", "name", "need", "number", "parameters",
+        "_ended", "_held", "_held_size", "_streaming", "earlier", "exposed", "furthest", "gateway", "head",
+        "id", "instance", "keep", "lacking", "lane", "meta", "method", "name", "need", "number", "parameters",
         "params", "pool", "prefers", "progress_token", "replays", "rounds", "safe", "server", "span",
         "started", "stats", "stream", "waiting",
     )  # fmt: skip
@@ -148,6 +148,7 @@ class Exchange:
         self._streaming = False
         self._ended = False
         self._held: list[bytes] = []
+        self._held_size = 0
 
     def __repr__(self) -> str:
         return f"<Exchange {self.method} {self.id!r} streaming={self._streaming} ended={self._ended}>"
@@ -230,7 +231,8 @@ class Exchange:
         self.gateway.bridge.asked(self, request)
 
     def unable(self, method: str) -> None:
-        self.lacking = CAPABILITY_OF.get(method, "")
+        if not self.profile.can(method):  # else the server was not told that it could
+            self.lacking = CAPABILITY_OF.get(method, "")
 
     def told(self, method: str, params: bytes) -> None:
         if not self._ended and self.head.accepts_stream and self._hears(params):
@@ -379,7 +381,7 @@ class Exchange:
         if not self._streaming:
             self.open(extra)
             session = self.head.session
-            if session is not None and self.head.era is Era.LEGACY and self.lane is not None:
+            if session is not None and not session.ended and self.lane is not None:
                 self.stream = self.gateway.streams.begin(self, session)
         if self.stream is not None:
             self.gateway.streams.say(self.stream, one_line(message))
@@ -440,10 +442,11 @@ class Exchange:
     def hold(self, data: bytes) -> bool:
         """Keep bytes until it is this slot's turn; False when too much would be kept."""
         self._held.append(data)
-        return not self._streaming or sum(map(len, self._held)) <= MAX_HELD
+        self._held_size += len(data)
+        return not self._streaming or self._held_size <= MAX_HELD
 
     def take_held(self) -> bytes:
-        held, self._held = b"".join(self._held), []
+        held, self._held, self._held_size = b"".join(self._held), [], 0
         return held
 
 
@@ -730,6 +733,8 @@ class Lane(HttpToolsProtocol):
         if method == b"POST":
             require_json_body(headers)
         era, routing, session_id = routing_headers(headers)
+        if era is Era.MODERN:
+            session_id = None  # it has none, whatever a client sends
         session = gateway.find_session(session_id, principal, view.endpoint)
         http11 = self.parser.get_http_version() == "1.1"
         keep_alive = http11 and self.parser.should_keep_alive()
@@ -951,6 +956,8 @@ class Lane(HttpToolsProtocol):
             if type(first) is Exchange and now - self._commented > limits.comment:
                 self._commented = now
                 first.comment()
+            if self._draining:
+                self._wind_up()  # what was still awaited on a stream may have come
         elif idle > limits.keep_alive:
             self._close()
 
@@ -993,13 +1000,16 @@ class Lane(HttpToolsProtocol):
         An idle client may be sending already, so it gets a moment before its connection is closed.
         """
         self._draining = True
+        self._wind_up()
+        if not self._slots:
+            self.loop.call_later(LAST_CALL, self._close_idle)
+
+    def _wind_up(self) -> None:
         for slot in list(self._slots):
             if type(slot) is AppTurn:
                 slot.cycle.keep_alive = False
             elif type(slot) is Exchange and slot.instance is None:
                 self.gateway.wind_up(slot)
-        if not self._slots:
-            self.loop.call_later(LAST_CALL, self._close_idle)
 
     def _close_idle(self) -> None:
         if not self._slots:

@@ -113,6 +113,7 @@ class Parked:
             request.refuse_unoffered()
             return
         request.call = self.call
+        self.questions = self.open_questions()  # a server may ask and withdraw without end
         self._said += 1
         self.questions[f"{request.method.partition('/')[0]}-{self._said}"] = request
 

@@ -21,6 +21,7 @@ from fairlead.mcp.errors import McpError
 from fairlead.mcp.messages import FromServer, decode_members, join_members
 from fairlead.mcp.names import containers
 from fairlead.model.fleet import Sharing
+from fairlead.orchestrator.carrier import AWAY
 from fairlead.orchestrator.metrics import MetricsCollector
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
+    instance: str  # the last one that had come up when it was asked for
     result: bytes  # an object without its end and without `ttlMs`
     until: float  # s, monotonic
 
@@ -50,7 +52,7 @@ class ReadCache:
         self.bytes = 0
         self._metrics = metrics
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], _Kept] = OrderedDict()  # by server and URI
         self._forgotten = 0  # how often something was
 
     def __repr__(self) -> str:
@@ -74,13 +76,14 @@ class ReadCache:
         return True
 
     def find(self, key: _Key, now: float) -> bytes | None:
-        kept = self._kept.get(key)
-        if kept is None:
+        place = (key.server, key.uri)
+        kept = self._kept.get(place)
+        if kept is None or kept.instance != key.instance:
             return None
         if kept.until <= now:
-            self._remove(key)
+            self._remove(place)
             return None
-        self._kept.move_to_end(key)
+        self._kept.move_to_end(place)
         return b'%b,"ttlMs":%d}' % (kept.result, int((kept.until - now) * 1000))
 
     def _answered(self, key: _Key, raw: bytes, before: int) -> None:
@@ -99,9 +102,11 @@ class ReadCache:
         if hint is None or not hint.public or hint.ttl <= 0 or not complete or len(raw) > MAX_ITEM:
             return
         del members["ttlMs"]
-        self._remove(key)
-        kept = self._kept[key] = _Kept(join_members(dict(members))[:-1], now + hint.ttl)
-        self.bytes += _size(key, kept)
+        place = (key.server, key.uri)
+        self._remove(place)
+        kept = _Kept(key.instance, join_members(dict(members))[:-1], now + hint.ttl)
+        self._kept[place] = kept
+        self.bytes += _size(place, kept)
         while self.bytes > self._max_bytes:
             self._remove(next(iter(self._kept)))
 
@@ -110,18 +115,20 @@ class ReadCache:
         self._forgotten += 1
         if not self._kept:
             return
-        within = None if uri is None else set(containers(uri))
-        for key in [key for key in self._kept if key.server == server]:
-            if within is None or key.uri in within:
-                self._remove(key)
+        if uri is None:
+            places = [place for place in self._kept if place[0] == server]
+        else:  # servers may tell of many
+            places = [(server, container) for container in containers(uri)]
+        for place in places:
+            self._remove(place)
 
-    def _remove(self, key: _Key) -> None:
-        if (kept := self._kept.pop(key, None)) is not None:
-            self.bytes -= _size(key, kept)
+    def _remove(self, place: tuple[str, str]) -> None:
+        if (kept := self._kept.pop(place, None)) is not None:
+            self.bytes -= _size(place, kept)
 
 
-def _size(key: _Key, kept: _Kept) -> int:
-    return len(kept.result) + len(key.uri) + 200
+def _size(place: tuple[str, str], kept: _Kept) -> int:
+    return len(kept.result) + len(place[1]) + 200
 
 
 def _key(pool: ServerPool, uri: str) -> _Key | None:
@@ -129,4 +136,6 @@ def _key(pool: ServerPool, uri: str) -> _Key | None:
     last = pool.members.last
     if last is None or last.era is not Era.MODERN or pool.spec.sharing is not Sharing.SHARED:
         return None
+    if pool.state in AWAY:
+        return None  # its calls are refused, and so are these
     return _Key(pool.spec.id, last.id, uri)

@@ -40,7 +40,7 @@ class Rounds:
         self._send = send
         self._fail = fail
         self._round = 0
-        self._state: Raw | None = None
+        self._state: str | None = None
         self._open: set[str] = set()  # questions that wait for their answers
         self._answers: dict[str, Raw | bytes] = {}
 
@@ -64,7 +64,7 @@ class Rounds:
             raise McpError(UPSTREAM_FAILED, f"The server still needs input after {MAX_ROUNDS} rounds")
         members = decode_members(asked)
         questions = _questions(members.get("inputRequests"))
-        self._state, self._answers, self._open = members.get("requestState"), {}, set(questions)
+        self._state, self._answers, self._open = state_of(members), {}, set(questions)
         if not questions:
             self._go_on()
         for key, (method, params) in questions.items():
@@ -82,10 +82,10 @@ class Rounds:
 
     def _heard(self, key: str, method: str, answer: Incoming) -> None:
         self._open.discard(key)
-        if answer.error is not UNSET:
+        if (refused := refusal_of(answer)) is not None:
             if method != ELICITATION:  # nothing else has a way to say no
                 self._open.clear()
-                self._fail(error_from_server(answer.error))
+                self._fail(refused)
                 return
             self._answers[key] = b'{"action":"cancel"}'
         else:
@@ -98,8 +98,29 @@ class Rounds:
         if self._answers:
             members["inputResponses"] = join_members(self._answers)
         if self._state is not None:
-            members["requestState"] = self._state
+            members["requestState"] = encode_json(self._state)
         self._send(join_members(members))
+
+
+def refusal_of(answer: Incoming) -> McpError | None:
+    """The error that a client has answered with; `null` is none."""
+    if answer.error is UNSET or bytes(answer.error) == b"null":
+        return None
+    return error_from_server(answer.error)
+
+
+def state_of(members: dict[str, Raw]) -> str | None:
+    """The server's `requestState`, if it gave one. Raises McpError when it is no string."""
+    raw = members.get("requestState")
+    if raw is None or bytes(raw) == b"null":
+        return None
+    try:
+        state = decode_any(raw)
+    except McpError:
+        state = None
+    if not isinstance(state, str):
+        raise McpError(UPSTREAM_FAILED, "The server needs input, and its requestState is no string")
+    return state
 
 
 def _questions(raw: Raw | None) -> dict[str, tuple[str, bytes]]:

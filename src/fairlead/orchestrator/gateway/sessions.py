@@ -31,6 +31,7 @@ class Asked(NamedTuple):
     heard: Callable[[Incoming], None]  # gets the answer
     wanted: Callable[[], bool]  # whether anybody still waits for it
     stream: Exchange | None  # on which it goes out
+    server: str  # that asks
 
 
 class Session:

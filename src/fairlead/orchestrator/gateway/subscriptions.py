@@ -25,9 +25,8 @@ from fairlead.mcp.errors import (
     McpError,
 )
 from fairlead.mcp.messages import decode_any, encode_json, notification, result
-from fairlead.model.fleet import Sharing
 from fairlead.orchestrator.gateway.handshake import capabilities_of
-from fairlead.orchestrator.gateway.hearers import Hearer, Hearers, Subject
+from fairlead.orchestrator.gateway.hearers import Hearer, Hearers, Subject, place_of
 from fairlead.orchestrator.gateway.params import text_member
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
 from fairlead.orchestrator.gateway.views import View
@@ -72,6 +71,10 @@ class Listener:
     def stream(self) -> Exchange | None:
         return self.exchange if self.acknowledged else None
 
+    @property
+    def key(self) -> str:
+        return self.exchange.head.key
+
 
 class Subscriptions:
     """Of one gateway."""
@@ -95,6 +98,10 @@ class Subscriptions:
     def set_pools(self, pools: Mapping[str, ServerPool]) -> None:
         """The servers that are there now."""
         self._hearers.set_pools(pools)
+
+    def follow(self) -> None:
+        """Servers may have new versions."""
+        self._hearers.follow()
 
     # -- modern ------------------------------------------------------------------------------------------
 
@@ -191,21 +198,24 @@ class Subscriptions:
             raise McpError(INVALID_PARAMS, what)
         fresh = self._hearers.add(session, subject, uri, session.profile)
         self._metrics.subscriptions = len(self._hearers)
-        self._wait(exchange, self._subscribe(exchange, session, pool, subject, fresh=fresh))
+        self._wait(exchange, self._subscribe(exchange, session, pool, subject))
+        if fresh and exchange.waiting is not None:
+            exchange.waiting.add_done_callback(
+                lambda waited: self._remove(session, subject) if waited.cancelled() else None
+            )
+
+    def _remove(self, hearer: Hearer, subject: Subject) -> None:
+        self._hearers.remove(hearer, subject)
+        self._metrics.subscriptions = len(self._hearers)
 
     async def _subscribe(
-        self, exchange: Exchange, session: Session, pool: ServerPool, subject: Subject, *, fresh: bool
+        self, exchange: Exchange, session: Session, pool: ServerPool, subject: Subject
     ) -> None:
         try:
             await pool.watch.kept(subject.uri, subject.key)
         except McpError as refused:
-            self._hearers.remove(session, subject)
-            self._metrics.subscriptions = len(self._hearers)
+            self._remove(session, subject)
             exchange.fail(refused)
-        except asyncio.CancelledError:
-            if fresh:
-                self._hearers.remove(session, subject)
-            raise
         else:
             exchange.finish(200, result(exchange.id, b"{}"))
 
@@ -214,8 +224,7 @@ class Subscriptions:
         session = exchange.head.session
         assert session is not None
         _, subject = _subject(exchange, text_member(members, "uri"))
-        self._hearers.remove(session, subject)
-        self._metrics.subscriptions = len(self._hearers)
+        self._remove(session, subject)
         exchange.finish(200, result(exchange.id, b"{}"))
 
     def forget(self, session: Session) -> None:
@@ -308,8 +317,7 @@ def _subject(exchange: Exchange, uri: str) -> tuple[ServerPool, Subject]:
     if not pool.watch.offers:
         what = f"server {pool.spec.id!r} does not tell of updates of its resources"
         raise McpError(METHOD_NOT_FOUND, f"{what}, so nobody can subscribe to them")
-    key = exchange.head.key if pool.spec.sharing is Sharing.SESSION else None
-    return pool, Subject(pool.spec.id, key, own)
+    return pool, Subject(pool.spec.id, place_of(pool, exchange.head.key), own)
 
 
 def _tell_changed(hearer: Hearer, methods: Iterable[str]) -> None:

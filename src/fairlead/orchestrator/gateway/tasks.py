@@ -36,6 +36,7 @@ METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")
 NOTIFICATION: Final = "notifications/tasks"
 MAX_LISTENED: Final = 256  # tasks of one `subscriptions/listen`
 _OVER: Final = (b'"completed"', b'"failed"', b'"cancelled"')
+_SWEEP: Final = 1024  # tasks of an instance
 _LONGEST: Final = 3600.0  # s for which an instance is kept for a task that says nothing of its time
 
 
@@ -100,6 +101,8 @@ class TaskRelay:
 
     def relay(self, exchange: Exchange, raw: bytes) -> bytes:
         """A result with the ids of tasks as the client knows them."""
+        if exchange.method not in (*METHODS, "tools/call"):
+            return raw  # it only has a member of that name
         try:
             members: dict[str, Raw | bytes] = dict(decode_members(raw))
             created = bytes(members.get("resultType", b"")) == b'"task"'
@@ -116,6 +119,8 @@ class TaskRelay:
         task = text_member(members, "taskId")  # type: ignore[arg-type] # still Raw here
         anywhere = instance.remote
         if not anywhere:
+            if not len(instance.tasks) % _SWEEP:
+                instance.has_tasks(monotonic())  # those that are over go: not everybody fetches a result
             instance.tasks[task] = monotonic() + _seconds_to_live(members)
         handle = TaskHandle(
             principal=exchange.head.principal,
@@ -193,7 +198,10 @@ class TaskEar:
 
     def told(self, method: str, members: dict[str, Raw]) -> None:
         """A notification of the server on this subscription."""
-        known = self.known.get(text_member(members, "taskId")) if method == NOTIFICATION else None
+        try:
+            known = self.known.get(text_member(members, "taskId")) if method == NOTIFICATION else None
+        except McpError:  # it does not say of which
+            return
         if known is None:
             return
         mine: dict[str, Raw | bytes] = dict(members)

@@ -76,19 +76,22 @@ TWO_TOOLS: Final = b'"tools":' + encode_json([_SEARCH, _CALL])
 
 
 class Finder:
-    """Searches some tools, in a thread: 20,000 take a second to index, and 50 ms to search."""
+    """Searches some tools, in a thread: 20,000 take a second to index, and 50 ms to search.
+
+    One search at a time: more would go no faster, and only take the processor from everything else.
+    """
 
     def __init__(self, tools: Sequence[Shown]) -> None:
         self._tools = tools
         self._index: ToolIndex | None = None
-        self._making = asyncio.Lock()
+        self._searching = asyncio.Lock()
 
     async def best(self, query: str, limit: int) -> list[bytes]:
         """The best matches as they are listed, best first."""
-        async with self._making:
+        async with self._searching:
             if self._index is None:
                 self._index = await asyncio.to_thread(_index_of, self._tools)
-        places = await asyncio.to_thread(self._index.best, query, limit)
+            places = await asyncio.to_thread(self._index.best, query, limit)
         return [self._tools[place][1] for place in places]
 
     def __len__(self) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.lane import Exchange
 
 CONTEXT: Final = ("traceparent", "tracestate")
+MAX_TEXT: Final = 500  # characters of what others say: thousands of spans may wait for their collector
 _TARGETS: Final = {
     "tools/call": "gen_ai.tool.name",
     "prompts/get": "gen_ai.prompt.name",
@@ -54,7 +55,7 @@ class TracedCall:
     def end(self, outcome: Outcome) -> None:
         error = self._error
         if error is not None:
-            self._span.end(str(error.code), error.message, code=error.code)
+            self._span.end(str(error.code), error.message[:MAX_TEXT], code=error.code)
         else:
             self._span.end(_ERRORS.get(outcome))
 
@@ -64,7 +65,7 @@ def trace(tracer: Tracer, exchange: Exchange) -> None:
     meta = exchange.meta
     members: dict[str, Raw | bytes] = dict(decode_members(b"{%b}" % meta.others))
     parent = {name: text for name in CONTEXT if (text := _text(members.pop(name, None))) is not None}
-    target = exchange.exposed if exchange.method in ("tools/call", "prompts/get") else ""
+    target = exchange.exposed[:MAX_TEXT] if exchange.method in ("tools/call", "prompts/get") else ""
     span = tracer.start(f"{exchange.method} {target}".rstrip(), _attributes(exchange), parent)
     members |= {name: encode_json(text) for name, text in span.context().items()}
     exchange.meta = replace(meta, others=join_members(members)[1:-1])
@@ -88,7 +89,7 @@ def _attributes(exchange: Exchange) -> dict[str, str]:
     if method == "tools/call":
         found["gen_ai.operation.name"] = "execute_tool"
     if (name := _TARGETS.get(method)) is not None:
-        found[name] = exchange.exposed
+        found[name] = exchange.exposed[:MAX_TEXT]
     return found
 
 

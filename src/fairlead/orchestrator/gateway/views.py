@@ -56,9 +56,10 @@ class View:
     def set_pools(self, pools: Iterable[ServerPool]) -> None:
         """The servers that the view shows, in their order."""
         self.pools = {pool.spec.id: pool for pool in pools}
+        parts = {server: self._part(pool) for server, pool in self.pools.items()}  # those of before live yet
         self._parts = {}
         self.tools, self.prompts = {}, {}
-        self._take({server: self._part(pool) for server, pool in self.pools.items()})
+        self._take(parts)
 
     def refresh(self, pool: ServerPool) -> None:
         """One server's catalogue has changed: its own items and routes are made anew, the others' stay."""

@@ -233,7 +233,7 @@ async def test_a_url_that_must_be_visited_is_no_error_of_the_modern_era():
 @virtually
 async def test_who_does_not_come_back_is_given_up():
     async with a_world() as world:
-        _, call, server, work = await begun(world, modern=True)
+        _, _, server, work = await begun(world, modern=True)
         server.ask(work, ["sampling"])
         await looked(world, ANSWER + 3)
         assert server.working == server.asked == {}

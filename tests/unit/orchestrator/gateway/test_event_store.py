@@ -72,3 +72,15 @@ def test_the_main_stream_stays_when_it_is_ended_and_cleared():
     store.clear(main)
     assert store.main(shelf) is main
     assert store.add(main, b"{}").startswith(b"id: 0-2\n")
+
+
+def test_nothing_is_kept_of_a_stream_whose_session_has_ended_though_it_goes_on():
+    store, shelf = EventStore(Bounds(events=3)), Shelf()
+    stream = store.begin(shelf)
+    store.add(stream, b"{}")
+    store.forget(shelf)
+    for number in range(2, 9):
+        assert store.add(stream, b"{}").startswith(b"id: 1-%d\n" % number)
+    store.end(stream, 0.0)
+    assert (store.bytes, shelf.events, len(shelf.streams)) == (0, 0, 0)
+    store.expire(1e9)

@@ -1,8 +1,10 @@
 """The index in which updates of resources are looked up."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 from fairlead.mcp.profiles import NOBODY
+from fairlead.model.fleet import Sharing
 from fairlead.orchestrator.gateway.hearers import Hearers, Subject
 
 
@@ -21,10 +23,16 @@ class Watch:
 class Pool:
     def __init__(self):
         self.watch = Watch()
+        self.spec = SimpleNamespace(sharing=Sharing.SHARED)
 
     @property
     def wanted(self):
         return {subject: count for subject, count in self.watch.wanted.items() if count}
+
+
+class Client:
+    def __init__(self, key):
+        self.key = key
 
 
 A, B = "first client", "second client"
@@ -93,3 +101,22 @@ def test_servers_that_go_and_come_back():
     hearers.remove_all(A)
     hearers.set_pools({"s": first})
     assert first.wanted == {}
+
+
+def test_a_server_that_gives_each_its_own_instance_from_now_on_and_no_more():
+    ann, bob = Client("session:1"), Client("principal:bob")
+    pool = Pool()
+    hearers = made(pool)
+    hearers.add(ann, USERS, "w/db://users", NOBODY)
+    hearers.add(bob, USERS, "db://users", NOBODY)
+    hearers.follow()
+    assert pool.wanted == {("db://users", None): 2}
+    pool.spec.sharing = Sharing.SESSION
+    hearers.follow()
+    assert pool.wanted == {("db://users", "session:1"): 1, ("db://users", "principal:bob"): 1}
+    own = USERS._replace(key="session:1")
+    assert hearers.concerned(own) == {ann: {"w/db://users": "w/db://users"}}
+    assert (hearers.concerned(USERS), len(hearers)) == ({}, 2)
+    pool.spec.sharing = Sharing.SHARED
+    hearers.follow()
+    assert (pool.wanted, len(hearers)) == ({("db://users", None): 2}, 2)

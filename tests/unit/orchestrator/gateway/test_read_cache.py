@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from fairlead.mcp.eras import Era
 from fairlead.model.fleet import Sharing
+from fairlead.model.status import ServerState
 from fairlead.orchestrator.gateway.read_cache import MAX_ITEM, ReadCache, _Key
 from fairlead.orchestrator.metrics import MetricsCollector
 
@@ -29,10 +30,11 @@ def read(text="a", **members):
     return json.dumps({name: value for name, value in found.items() if value is not None}).encode()
 
 
-def pool(*, era=Era.MODERN, sharing=Sharing.SHARED, instance="s-1"):
+def pool(*, era=Era.MODERN, sharing=Sharing.SHARED, instance="s-1", state=ServerState.READY):
     last = SimpleNamespace(id=instance, era=era)
     return SimpleNamespace(
         spec=SimpleNamespace(id="s", sharing=sharing),
+        state=state,
         members=SimpleNamespace(last=last if instance else None),
     )
 
@@ -124,6 +126,24 @@ def test_a_read_is_answered_once_by_the_server_and_then_from_here():
     assert ask(kept, pool())[0]["contents"] == [{"uri": "x://one", "text": "a"}]
     assert kept._metrics.read_cache == {"hit": 1, "miss": 1}
     assert ask(kept, pool(instance="s-2")) == [], "another instance is another version"
+
+
+@pytest.mark.parametrize("state", [ServerState.STOPPED, ServerState.BLOCKED, ServerState.FAILED])
+def test_a_server_whose_calls_are_refused_is_not_read_from_here_either(state):
+    kept = cache()
+    ask(kept, pool(), read())
+    assert ask(kept, pool(state=state)) == []
+    assert ask(kept, pool(state=ServerState.STARTING)) != []
+
+
+def test_an_update_costs_little_however_much_is_kept(monkeypatch):
+    kept = cache()
+    for number in range(1000):
+        kept.put(ONE._replace(uri=f"x://{number}"), read(), 0.0)
+    looked_at = []
+    monkeypatch.setattr(kept, "_remove", looked_at.append)
+    kept.forget("s", "x://5/a/b")
+    assert len(looked_at) < 20
 
 
 @pytest.mark.parametrize(

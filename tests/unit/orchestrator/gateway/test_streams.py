@@ -3,10 +3,12 @@
 import asyncio
 import json
 
+from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION
 from fairlead.model.fleet import ClientRequest
 from fairlead.orchestrator.gateway.lane import MAX_HELD
 from support.lane_rig import PORT, TOKEN, lane_rig, request
 from support.scripted import answer, legacy
+from support.watched import knows, watched
 
 SAMPLE = {"messages": [{"role": "user", "content": {"type": "text", "text": "tea"}}], "maxTokens": 9}
 QUIET = legacy(["echo"])
@@ -157,3 +159,63 @@ async def test_an_idle_session_has_nothing_of_this():
     async with lane_rig(script) as rig:
         await rig.session()
         assert [session.shelf for session in rig.gateway.sessions] == [None]
+
+
+async def test_a_call_that_outlives_its_session_harms_nobody():
+    """Two calls went by one id, so that the session's end reached only the second."""
+    async with lane_rig(script) as rig:
+        headers = await rig.session()
+        wires = []
+        for _ in range(2):
+            lane, wire = rig.connect()
+            lane.data_received(call(1, headers, progressToken="t"))
+            wires.append(wire)
+        first, second = sent_calls(rig)
+        progress(rig, first, 1)
+        progress(rig, second, 1)
+        [session] = rig.gateway.sessions
+        rig.gateway.close_session(session)
+        for step in range(2, 1000):
+            progress(rig, first, step)
+        rig.link.say(answer(first, content=[]))
+        assert len(told(wires[0])) == 999 + 1
+        assert wires[0].out.endswith(b"0\r\n\r\n")
+        assert (rig.gateway.in_flight, rig.gateway.streams.store.bytes) == (0, 0)
+
+
+async def test_a_modern_request_has_no_session_whatever_it_says():
+    async with lane_rig(script, s={"client_requests": tuple(ClientRequest)}) as rig:
+        legacy_headers = await rig.session(capabilities={"sampling": {}})
+        headers = {
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": "tools/call",
+            "Mcp-Name": "s__echo",
+            "Mcp-Session-Id": legacy_headers["Mcp-Session-Id"],
+        }
+        meta = {META_VERSION: "2026-07-28", META_CAPABILITIES: {}}
+        lane, wire = rig.connect()
+        lane.data_received(call(5, headers, **meta))
+        await rig.settle()
+        [session] = rig.gateway.sessions
+        assert not session.calls
+        assert len(rig.driver.links) == 1, "none that may ask"
+        rig.gateway.close_session(session)
+        rig.link.say(answer(sent_calls(rig)[0], content=[]))
+        assert b'"id":5' in wire.out
+
+
+async def test_a_subscription_that_is_cancelled_at_once_is_none():
+    async with lane_rig(watched("legacy")) as rig:
+        headers = await rig.session("/servers/s/mcp")
+        subscribe = {"id": 1, "method": "resources/subscribe", "params": {"uri": "x://a"}}
+        cancel = {"method": "notifications/cancelled", "params": {"requestId": 1}}
+        lane, wire = rig.connect()
+        for message in (subscribe, cancel):
+            body = json.dumps({"jsonrpc": "2.0"} | message).encode()
+            lane.data_received(request(body, headers, "/servers/s/mcp"))
+        assert b"-32800" in wire.out
+        await rig.settle()
+        assert rig.gateway.metrics.subscriptions == 0
+        async with asyncio.timeout(20):
+            while knows(rig.link):
+                await asyncio.sleep(0)

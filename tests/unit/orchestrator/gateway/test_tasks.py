@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from support.lane_rig import lane_rig
+from fairlead.orchestrator.gateway import tasks
+from support.lane_rig import lane_rig, request
 from support.scripted import answer, refuse
 
 TASKS = "io.modelcontextprotocol/tasks"
@@ -116,3 +118,54 @@ async def test_the_extension_is_taken_from_servers_that_say_it_well():
         assert "extensions" not in about["capabilities"]
         refused = await rig.ask("modern", "tasks/get", {"taskId": "x", **META})
         assert refused["error"]["code"] == -32601
+
+
+async def test_only_tools_and_tasks_have_task_ids():
+    server = Tasks()
+
+    def script(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        if message["method"] == "completion/complete":
+            more = {"taskId": "its own", "status": "completed", "resultType": "complete"}
+            return [answer(message, completion={"values": []}, **more)]
+        return server(message)
+
+    async with lane_rig(script, far=FAR) as rig:
+        params = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": ""}, **META}
+        params["ref"] = {"type": "ref/resource", "uri": "fairlead://far/x://1"}
+        answered = await rig.ask("modern", "completion/complete", params)
+        assert answered["result"]["taskId"] == "its own"
+
+
+async def test_what_a_server_tells_badly_of_tasks_harms_nothing():
+    server = Tasks()
+
+    def script(message: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        return [] if message["method"] == "subscriptions/listen" else server(message)
+
+    async with lane_rig(script, far={}) as rig:
+        task_id = (await begin(rig))["taskId"]
+        lane, wire = rig.connect()
+        headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"}
+        meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"} | META["_meta"]
+        params = {"notifications": {"taskIds": [task_id]}, "_meta": meta}
+        asked = {"jsonrpc": "2.0", "id": 9, "method": "subscriptions/listen", "params": params}
+        lane.data_received(request(json.dumps(asked).encode(), headers))
+        await rig.settle()
+        about = {"io.modelcontextprotocol/subscriptionId": rig.link.sent[-1]["id"]}
+        for told in ({}, {"taskId": 5}, {"taskId": "x"}, {"taskId": "t/1 ü", "status": "working"}):
+            params = {**told, "_meta": about}
+            rig.link.say({"jsonrpc": "2.0", "method": "notifications/tasks", "params": params})
+        lines = [line[6:] for line in wire.out.splitlines() if line.startswith(b"data: ")]
+        said = [json.loads(line)["params"] for line in lines[1:]]  # the first one acknowledges
+        assert [(each["taskId"], each["status"]) for each in said] == [(task_id, "working")]
+
+
+async def test_tasks_that_nobody_fetches_are_forgotten(monkeypatch):
+    monkeypatch.setattr(tasks, "_SWEEP", 4)
+    server = Tasks(ttlMs=0)
+    async with lane_rig(server, far={}) as rig:
+        for number in range(20):
+            server.made["taskId"] = f"t{number}"
+            await begin(rig)
+        (instance,) = rig.gateway.view_of(b"/mcp").pools["far"].members
+        assert len(instance.tasks) <= 4

@@ -13,11 +13,12 @@ from fairlead.model.fleet import LoadBalancing, ServerSpec
 from fairlead.model.toolset import Toolset
 from fairlead.orchestrator.catalogue import Catalogue, Item
 from fairlead.orchestrator.gateway.exposure import Prefixed
-from fairlead.orchestrator.gateway.tool_search import unwrap_call
+from fairlead.orchestrator.gateway.tool_search import Finder, unwrap_call
 from fairlead.orchestrator.gateway.toolsets import ToolsetView
 from fairlead.orchestrator.gateway.views import View
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.orchestrator.pool import ServerPool
+from support.lane_rig import lane_rig
 
 SAMPLER = read_profile(b'{"sampling":{}}')
 
@@ -294,3 +295,27 @@ def test_a_call_that_wraps_nothing_is_refused(arguments):
     with pytest.raises(McpError, match="call_tool: its arguments must be") as refused:
         unwrap_call(decode_members(b'{"name":"call_tool","arguments":%b}' % arguments.encode()))
     assert refused.value.code == -32602
+
+
+async def test_a_part_stays_the_same_when_the_fleet_changes(prefixed):
+    there = pool("a", "one", "two")
+    made = view(prefixed, [there], a={"hide": ["two"]})
+    route = made.tools[b'"a__one"']
+    made.set_pools([there, pool("b", "x")])
+    assert made.tools[b'"a__one"'] is route, "nothing of it was made anew"
+
+
+async def test_a_fault_of_ours_while_a_request_waits_is_told_to_its_client(monkeypatch):
+    async def broken(*_, **__):
+        raise ValueError("a fault of ours")
+
+    async with lane_rig() as rig:
+        rig.gateway.set_toolsets({"t": Toolset(servers="*", mode="search")})
+        monkeypatch.setattr(Finder, "best", broken)
+        monkeypatch.setattr(ServerPool, "pick", lambda *_: None)
+        monkeypatch.setattr(ServerPool, "acquire", broken)
+        for name in ("search_tools", "s__echo"):
+            asked = {"name": name, "arguments": {"query": "x"}}
+            answer = await rig.ask("legacy", "tools/call", asked, path="/toolsets/t/mcp")
+            assert answer["error"]["code"] == -32603
+        assert rig.gateway.in_flight == 0
