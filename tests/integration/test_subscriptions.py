@@ -197,13 +197,13 @@ async def test_one_that_is_switched_off_and_on_again_is_asked_anew(tmp_path, ser
 
 
 @pytest.mark.parametrize("server", ["old", "new"])
-async def test_a_server_that_gives_each_its_own_instance_from_now_on_and_no_more(tmp_path, server):
-    async with running(tmp_path, {"it": SERVERS[server]}) as stack:
+async def test_a_server_that_shares_its_instances_from_now_on_and_no_more(tmp_path, server):
+    own = SERVERS[server] | {"sharing": "session", "scaling": {"minInstances": 1}}
+    async with running(tmp_path, {"it": own}) as stack:
         uri = wrapped("it")
         async with subscribed(stack, "legacy", uri) as (client, heard):
-            for generation, sharing in enumerate(("session", "shared"), 2):
-                spec = SERVERS[server] | {"sharing": sharing, "scaling": {"minInstances": 1}}
-                stack.fleet_file.write_text(fleet({"it": spec}))
+            for generation, sharing in enumerate(("shared", "session"), 2):
+                stack.fleet_file.write_text(fleet({"it": own | {"sharing": sharing}}))
                 await until(lambda g=generation: stack.system.fleet.generation == g)
                 await until_watched(client, [ONE], "it__watched")
                 heard.messages.clear()

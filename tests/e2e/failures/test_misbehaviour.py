@@ -34,11 +34,12 @@ INSTEAD = {  # of its answers
 
 async def misbehave(it: Trial, kind: str, times: int, done: Path) -> str:
     """Have one instance misbehave until it is through with that, or gone; its id."""
+    names = {one.pid: one.id for one in it.status().instances}  # it may be gone before we look
     async with it.caller() as caller:
         pid = (await caller.call("pool__misbehave", kind=kind, times=times, done=str(done)))[
             "structuredContent"
         ]["pid"]
-    name = next(one.id for one in it.status().instances if one.pid == pid)
+    name = names.get(pid) or next(one.id for one in it.status().instances if one.pid == pid)
     await until(lambda: done.exists() or not psutil.pid_exists(pid), lambda: f"{it.status()}")
     return name
 

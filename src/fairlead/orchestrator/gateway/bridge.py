@@ -53,8 +53,8 @@ from fairlead.orchestrator.metrics import Outcome
 from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.gateway import Gateway
-    from fairlead.orchestrator.gateway.lane import Exchange
     from fairlead.orchestrator.instance import MCPServerInstance
     from fairlead.orchestrator.pool import ServerPool
 

@@ -28,8 +28,8 @@ from fairlead.orchestrator.pool import ServerPool
 from fairlead.orchestrator.replies import Failure, FailureKind
 
 if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.gateway import Gateway
-    from fairlead.orchestrator.gateway.lane import Exchange
 
 
 class Forwarder:

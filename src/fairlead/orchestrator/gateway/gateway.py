@@ -50,12 +50,12 @@ from fairlead.model.reports import ToolsetStatus
 from fairlead.model.toolset import CALL_TOOL, SEARCH_TOOLS, Toolset
 from fairlead.orchestrator.gateway.bridge import Bridge
 from fairlead.orchestrator.gateway.event_store import MAIN
+from fairlead.orchestrator.gateway.exchange import Exchange
 from fairlead.orchestrator.gateway.exposure import Plain, Prefixed, Route
 from fairlead.orchestrator.gateway.forwarding import Forwarder
 from fairlead.orchestrator.gateway.freshness import Freshness
 from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
 from fairlead.orchestrator.gateway.head import Head
-from fairlead.orchestrator.gateway.lane import Exchange
 from fairlead.orchestrator.gateway.legacy_sse import LegacySse
 from fairlead.orchestrator.gateway.params import mirrored_name
 from fairlead.orchestrator.gateway.read_cache import ReadCache

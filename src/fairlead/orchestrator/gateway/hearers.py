@@ -13,7 +13,7 @@ from fairlead.mcp.profiles import Profile
 from fairlead.model.fleet import Sharing
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.pool import ServerPool
 
 

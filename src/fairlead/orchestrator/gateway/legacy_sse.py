@@ -20,8 +20,8 @@ from fairlead.mcp.errors import INVALID_REQUEST, OVERLOADED, McpError
 from fairlead.mcp.messages import decode_incoming
 from fairlead.mcp.profiles import Profile
 from fairlead.model.errors import Problem, ProblemError
+from fairlead.orchestrator.gateway.exchange import Exchange
 from fairlead.orchestrator.gateway.head import MESSAGES, BadHeadError, Head
-from fairlead.orchestrator.gateway.lane import Exchange
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway

@@ -21,7 +21,7 @@ from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
     from fairlead.mcp.request_state import Caller
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.instance import MCPServerInstance
     from fairlead.orchestrator.pool import ServerPool
 

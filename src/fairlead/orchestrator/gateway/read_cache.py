@@ -25,7 +25,7 @@ from fairlead.orchestrator.carrier import AWAY
 from fairlead.orchestrator.metrics import MetricsCollector
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.pool import ServerPool
 
 MAX_BYTES: Final = 16 * 2**20  # in all

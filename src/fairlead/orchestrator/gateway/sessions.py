@@ -20,7 +20,7 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.event_store import Shelf
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
 
 LONGEST_LIFE: Final = 7 * 24 * 3600.0  # s
 

@@ -21,7 +21,7 @@ from fairlead.mcp.messages import encode_json, notification
 from fairlead.orchestrator.gateway.event_store import MAIN, EventStore, Shelf, Stream, read_event_id
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.sessions import Session
 
 PRIMED: Final = "2025-11-25"  # the first version whose clients know an event without data

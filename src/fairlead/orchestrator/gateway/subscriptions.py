@@ -35,7 +35,7 @@ from fairlead.orchestrator.metrics import MetricsCollector
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.tasks import TaskRelay
     from fairlead.orchestrator.pool import ServerPool
 

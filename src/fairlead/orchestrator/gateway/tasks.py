@@ -28,8 +28,8 @@ from fairlead.orchestrator.gateway.params import text_member
 from fairlead.orchestrator.instance import MCPServerInstance
 
 if TYPE_CHECKING:
+    from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.gateway import Gateway
-    from fairlead.orchestrator.gateway.lane import Exchange
     from fairlead.orchestrator.pool import ServerPool
 
 METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")

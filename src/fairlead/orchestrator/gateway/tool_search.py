@@ -22,7 +22,7 @@ from fairlead.orchestrator.gateway.exposure import Shown
 from fairlead.orchestrator.gateway.params import text_member
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
 
 FOUND: Final = 10  # tools that a search gives, unless it says otherwise
 MOST_FOUND: Final = 50

@@ -20,7 +20,7 @@ from fairlead.orchestrator.metrics import Outcome
 from fairlead.ports import CallSpan, Tracer
 
 if TYPE_CHECKING:
-    from fairlead.orchestrator.gateway.lane import Exchange
+    from fairlead.orchestrator.gateway.exchange import Exchange
 
 CONTEXT: Final = ("traceparent", "tracestate")
 MAX_TEXT: Final = 500  # characters of what others say: thousands of spans may wait for their collector

@@ -5,7 +5,7 @@ import json
 
 from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION
 from fairlead.model.fleet import ClientRequest
-from fairlead.orchestrator.gateway.lane import MAX_HELD
+from fairlead.orchestrator.gateway.exchange import MAX_HELD
 from support.lane_rig import PORT, TOKEN, lane_rig, request
 from support.scripted import answer, legacy
 from support.watched import knows, watched
