@@ -227,6 +227,14 @@ def complete_result(method: str, raw: bytes) -> bytes:
     return _object(members if method != "resources/read" else {**CACHE_MEMBERS, **members})
 
 
+def as_private(raw: bytes) -> bytes:
+    """A result of a server that holds state for each session: whatever it says, nobody else may have it."""
+    members = _members(raw) if b'"public"' in raw else None
+    if members is None or "cacheScope" not in members:
+        return raw
+    return _object({**members, "cacheScope": b'"private"'})
+
+
 def strip_result_type(raw: bytes) -> bytes:
     """A modern server's result as a legacy client knows it: without `resultType`, `ttlMs`, `cacheScope`."""
     members = _members(raw) if b'"resultType"' in raw else None

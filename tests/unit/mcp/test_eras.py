@@ -151,3 +151,10 @@ def test_a_modern_result_becomes_a_legacy_one():
     raw = b'{"resultType":"complete","ttlMs":1,"cacheScope":"public","content":[{"a":1.0}]}'
     assert eras.strip_result_type(raw) == b'{"content":[{"a":1.0}]}'
     assert eras.strip_result_type(b'{"a":1}') == b'{"a":1}'
+
+
+def test_what_one_session_reads_is_nobody_elses():
+    public = b'{"contents":[],"ttlMs":5,"cacheScope":"public"}'
+    assert json.loads(eras.as_private(public)) == {"contents": [], "ttlMs": 5, "cacheScope": "private"}
+    for other in (b'{"contents":["\\"public\\""]}', b'{"contents":[],"cacheScope":"private"}', b"[]"):
+        assert eras.as_private(other) == other

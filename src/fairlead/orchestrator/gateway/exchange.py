@@ -30,6 +30,7 @@ from fairlead.mcp.param_headers import Pairs
 from fairlead.mcp.profiles import CAPABILITY_OF, Profile
 from fairlead.mcp.rewrite import wrap_uris
 from fairlead.model.errors import Problem
+from fairlead.model.fleet import Sharing
 from fairlead.orchestrator.gateway.bridge import URL_ELICITATION_REQUIRED
 from fairlead.orchestrator.gateway.event_store import Stream
 from fairlead.orchestrator.gateway.head import (
@@ -164,7 +165,14 @@ class Exchange:
             raw = wrap_uris(self.method, raw, self.server)
         modern = head.era is Era.MODERN
         raw = eras.complete_result(self.method, raw) if modern else eras.strip_result_type(raw)
+        if modern and self.method == "resources/read" and self._of_one_session:
+            raw = eras.as_private(raw)
         self.finish(200, result(self.id, raw))
+
+    @property
+    def _of_one_session(self) -> bool:
+        """The server holds state for each session."""
+        return self.pool is not None and self.pool.spec.sharing is Sharing.SESSION
 
     def failed(self, failure: Failure) -> None:
         if not self._ended and not self._runs():
