@@ -68,6 +68,7 @@ _STRUCTURE: Final = frozenset(
         *("minContains", "maxContains", "unevaluatedProperties", "unevaluatedItems"),
     }
 )
+LONGEST_NAME: Final = 128  # characters of what is not prose
 _NO_TEXTS: Final = frozenset({"type", "format", "pattern", "required", "$ref", "$schema", "$id"})
 _TYPES: Final = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
 
@@ -122,7 +123,7 @@ class _Comparison:
         name, was, is_, place, _ = step
         if name in _TEXTS:
             yield Difference(place, Impact.REVIEW, _verb(was, is_), shown(was), shown(is_))
-        elif name in _HARMLESS:
+        elif name in _HARMLESS and not _is_prose(is_):
             yield Difference(place, Impact.SAFE, _verb(was, is_), shown(was), shown(is_))
         elif name == "properties" or name in _DEFINITIONS:
             yield from self._named(step)
@@ -159,6 +160,8 @@ class _Comparison:
                 yield Difference(where, gone, "removed", shown(old[each]))
             elif each not in old:
                 yield Difference(where, Impact.SAFE, "added", after=shown(new[each]))
+                if _is_prose(each):
+                    yield Difference(place, Impact.REVIEW, "new text", after=each)
                 yield from _new_texts(new[each], where)
             else:
                 yield from self.schemas(old[each], new[each], where, depth + 1)
@@ -294,8 +297,17 @@ def _texts_in(value: Any, name: str) -> Iterator[str]:
             yield from _texts_in(item, name)
     elif isinstance(value, dict):
         for key in sorted(value):
-            if key not in _NO_TEXTS or isinstance(value[key], dict):
+            if _is_prose(key):
+                yield key
+            if key not in _NO_TEXTS or isinstance(value[key], dict) or _is_prose(value[key]):
                 yield from _texts_in(value[key], key)
+
+
+def _is_prose(value: Any) -> bool:
+    """Whether what should be a name, a pattern or an address could tell a reader something else."""
+    if isinstance(value, list):
+        return any(map(_is_prose, value))
+    return isinstance(value, str) and (len(value) > LONGEST_NAME or len(value.split()) > 1)
 
 
 def _texts(value: Any) -> set[str] | None:
