@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fairlead.mcp.param_headers import Pairs
+from fairlead.model.access import ApiKey, Principal
+from fairlead.model.audit import AuditFilter, AuditRecord
+from fairlead.model.events import Event, EventType, StoredEvent
 from fairlead.model.launch import Launch
 
 
@@ -160,3 +163,171 @@ class PackageInstaller(Protocol):
         `npx`, `uvx` or shell in it. Raises `ProblemError` that says what failed and how to mend it.
         """
         ...
+
+
+class StoreAwayError(Exception):
+    """The database cannot be reached or used just now. The message says why, for a person.
+
+    Whether the transaction was carried out may be unknown: every write can be repeated without harm.
+    """
+
+
+class EventLog(Protocol):
+    """The events of one service, numbered 1, 2, 3 in the order in which they were committed, without a gap.
+
+    Every method raises StoreAwayError.
+    """
+
+    async def append(self, events: Sequence[Event]) -> list[StoredEvent]:
+        """Keep them, all or none, under the next numbers. One that is kept already (by id) keeps its own."""
+        ...
+
+    async def read(self, after: int, limit: int) -> list[StoredEvent]:
+        """Those with a number over `after`, in order, at most `limit`."""
+        ...
+
+    async def bounds(self) -> tuple[int, int]:
+        """The number of the oldest event that is still kept, and the latest ever given (0: none yet).
+
+        Where none is kept the first is one more than the second.
+        """
+        ...
+
+    async def prune(self, before: float) -> int:
+        """Forget those from before a time (Unix, s); how many. The sequence goes on where it was."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The audit. Every method raises StoreAwayError."""
+
+    async def append(self, records: Sequence[AuditRecord]) -> None:
+        """Keep a batch, all or none, in the order of their times."""
+        ...
+
+    async def search(self, wanted: AuditFilter) -> list[AuditRecord]:
+        """The latest that fit, newest first."""
+        ...
+
+    async def prune(self, before: float) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSpec:
+    """An accepted fleet spec and the live edits on top of it, as JSON. `at` is Unix time, s.
+
+    `accepted` is in the words of its owner (`file`, `gitops`); None where the fleet file has it.
+    """
+
+    generation: int
+    at: float
+    by: str
+    owner: str
+    accepted: Mapping[str, Any] | None
+    overrides: Sequence[Mapping[str, Any]]
+
+
+class SpecConflictError(Exception):
+    """Another process has saved a spec meanwhile."""
+
+
+class SpecStore(Protocol):
+    """The fleet specs that were accepted. Every method raises StoreAwayError."""
+
+    async def latest(self) -> SavedSpec | None: ...
+
+    async def save(self, spec: SavedSpec) -> None:
+        """Keep `spec`, whose generation is the latest's and one. Raises SpecConflictError if it is not."""
+        ...
+
+    async def history(self, limit: int) -> list[SavedSpec]:
+        """Newest first."""
+        ...
+
+    async def prune(self, before: float) -> int:
+        """Forget older ones; the latest stays whatever its age."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """All that is known of who may come in, at one moment. `revision` grows with each change."""
+
+    revision: int
+    principals: tuple[Principal, ...]
+    keys: tuple[ApiKey, ...]
+    web_sessions: tuple[WebSession, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WebSession:
+    """A browser that has logged in. `digest` is keyed, as a key's; times are Unix time, s."""
+
+    id: str
+    principal: str
+    digest: bytes
+    created: float
+    expires: float
+
+
+class IdentityStore(Protocol):
+    """Principals and what they come with. Every method raises StoreAwayError; a change raises `revision`."""
+
+    async def revision(self) -> int:
+        """Cheap: asked about once a second, for changes that the bus did not tell of."""
+        ...
+
+    async def read(self) -> Identities: ...
+
+    async def put_principal(self, principal: Principal) -> None: ...
+
+    async def remove_principal(self, name: str) -> bool:
+        """With all keys, sessions and credentials. False: there was none."""
+        ...
+
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    async def revoke_key(self, key_id: str, at: float) -> bool: ...
+
+    async def add_login_code(self, session: WebSession) -> None:
+        """`session.digest` is the code's; it is good for one `use_login_code`."""
+        ...
+
+    async def use_login_code(self, digest: bytes, session: WebSession, now: float) -> str | None:
+        """Turn a code into `session`, whose principal becomes the code's: its name. None: no such code."""
+        ...
+
+    async def end_web_session(self, session_id: str) -> bool: ...
+
+    async def put_credential(self, principal: str, server: str, sealed: bytes, at: float) -> None: ...
+
+    async def credential(self, principal: str, server: str) -> bytes | None: ...
+
+    async def credentials(self, principal: str) -> list[tuple[str, float]]:
+        """Servers and when they were set; no values."""
+        ...
+
+    async def remove_credential(self, principal: str, server: str) -> bool: ...
+
+
+class Bus(Protocol):
+    """Tells other processes of the same service. What matters is in the store: a message may be lost."""
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def publish(self, topic: str, payload: bytes) -> bool:
+        """False: the bus is away, nobody was told. Never raises, never waits for long (1 s)."""
+        ...
+
+    def subscribe(self, topic: str) -> AsyncIterator[bytes]:
+        """What is published from now on, by this process too; b"" after an outage: look for yourself."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Recorder(Protocol):
+    """Where the services say what happened. Called from the event loop; never blocks, never raises."""
+
+    def note(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> None: ...

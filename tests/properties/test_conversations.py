@@ -9,6 +9,7 @@ instances than allowed. Once everybody is let go on, every call ends and nothing
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from fairlead.core.access import KnownTokens
+from fairlead.model.access import Caller, Role
 from support.conversations import (
     ABLE,
     ANSWER,
@@ -205,8 +208,12 @@ def token_is_revoked(world: World, a: int, b: int, c: int) -> None:
     """And given again."""
     principal = one_of(list(PRINCIPALS.values()), a)
     gateway, policy = world.rig.gateway, world.rig.gateway.policy
-    others = {digest: owner for digest, owner in policy.tokens.items() if owner != principal}
-    gateway.set_policy(replace(policy, tokens=others))
+    callers = {
+        hashlib.sha256(token.encode()).digest(): Caller(owner, Role.ADMIN)
+        for token, owner in PRINCIPALS.items()
+        if owner != principal
+    }
+    gateway.set_policy(replace(policy, identities=KnownTokens(callers)))
     gateway.set_policy(policy)
     for client in world.clients:
         client.ended |= client.principal == principal and not client.modern

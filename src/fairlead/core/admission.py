@@ -28,7 +28,6 @@ behind makes of it. All that can be computed beforehand is in the `AdmissionPoli
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +35,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Final, NamedTuple
 
 from fairlead.core import refusals
+from fairlead.core.access import Identities, KnownTokens
+from fairlead.model.access import Caller, Role
 from fairlead.model.errors import Problem
 from fairlead.model.fleet_values import ORIGIN
 
@@ -107,9 +108,9 @@ class RequestHead(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """Go on. `principal` is None on public paths; `cors` goes into the answer."""
+    """Go on. `caller` is None on public paths; `cors` goes into the answer."""
 
-    principal: str | None
+    caller: Caller | None
     cors: Headers
 
 
@@ -144,7 +145,7 @@ class Limits:
 class AdmissionPolicy:
     """Everything that `admit` needs to know, made ready by `compile`."""
 
-    tokens: Mapping[bytes, str] = field(repr=False)  # SHA-256 digest -> principal
+    identities: Identities = field(repr=False)
     hosts: frozenset[bytes]
     origins: Mapping[bytes, Headers]  # -> the CORS headers for its answers
     denied: tuple[Network, ...]
@@ -153,7 +154,7 @@ class AdmissionPolicy:
     @classmethod
     def compile(
         cls,
-        tokens: Mapping[bytes, str],
+        identities: Identities | Mapping[bytes, str],
         port: int,
         *,
         hosts: Iterable[str] = (),
@@ -163,14 +164,14 @@ class AdmissionPolicy:
     ) -> AdmissionPolicy:
         """A policy for a service on `port`. Raises ValueError that names the entry which is wrong.
 
-        `tokens`: SHA-256 digest to principal. `hosts`: names and addresses beside loopback, where 0.0.0.0 and
-        :: count for nothing. Without a port they stand for the served one, a name also for none at all, as
+        `identities` may be given as SHA-256 digests of tokens to names, all administrators. `hosts`: names
+        and addresses beside loopback, where 0.0.0.0 and :: count for nothing. Without a port they stand for the served one, a name also for none at all, as
         behind a TLS proxy. `origins`: allowed beside the service's own. `denied`: addresses and networks.
         """
         authorities = set[str]().union(*(_authorities(host, port) for host in (*_LOOPBACK, *hosts)))
         own = {origin for authority in authorities for origin in _own_origins(authority)}
         return cls(
-            tokens=dict(tokens),
+            identities=_administrators(identities) if isinstance(identities, Mapping) else identities,
             hosts=frozenset(authority.encode() for authority in authorities),
             origins={
                 o.encode(): _cors(o.encode()) for o in own | {parse_origin(origin) for origin in origins}
@@ -178,6 +179,10 @@ class AdmissionPolicy:
             denied=tuple(map(parse_network, denied)),
             limits=limits or Limits(),
         )
+
+
+def _administrators(tokens: Mapping[bytes, str]) -> Identities:
+    return KnownTokens({digest: Caller(name, Role.ADMIN) for digest, name in tokens.items()})
 
 
 def _authorities(host: str, port: int) -> set[str]:
@@ -265,18 +270,20 @@ def admit(head: RequestHead, policy: AdmissionPolicy) -> Verdict:
         if method == b"OPTIONS" and b"access-control-request-method" in single:
             return _preflight(origin, single.get(b"access-control-request-headers", b""))
         cors = allowed
-    principal, limit = None, 0
+    caller, limit = None, 0
     if (method, path) not in PUBLIC:
         token = _bearer(single.get(b"authorization", b""))
         if not token:
             return Refused(refusals.MISSING_TOKEN, _CHALLENGE + cors)
-        if (principal := policy.tokens.get(hashlib.sha256(token).digest())) is None:
-            return Refused(refusals.INVALID_TOKEN, _CHALLENGE_INVALID + cors)
+        found = policy.identities.identify(token)
+        if isinstance(found, Problem):
+            return Refused(found, (_CHALLENGE_INVALID if found.status == 401 else ()) + cors)
+        caller = found
         limit = limits.body_bytes
     length = single.get(b"content-length")
     if length is not None and int(length) > limit:
         return Refused(refusals.body_too_large(limit), cors)
-    return Admitted(principal, cors)
+    return Admitted(caller, cors)
 
 
 def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

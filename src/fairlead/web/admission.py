@@ -51,8 +51,9 @@ class AdmissionMiddleware:
                 await body.answer_before(_bare(204, headers), scope, send)
             case Refused(problem, headers):
                 await body.answer_before(self._refusal(problem, headers, scope), scope, send)
-            case Admitted(principal, cors):
-                scope["state"].update(principal=principal, cors=cors)
+            case Admitted(caller, cors):
+                principal = caller.name if caller else None
+                scope["state"].update(caller=caller, principal=principal, cors=cors)
                 try:
                     self._spend(principal)
                     await body.read(policy.limits.body_bytes if principal else 0, policy.limits.body_seconds)

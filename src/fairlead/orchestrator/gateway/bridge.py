@@ -202,7 +202,7 @@ class Bridge:
         pool = exchange.pool
         assert pool is not None  # it is in flight
         timeouts, caller = pool.spec.timeouts, caller_of(exchange)
-        if caller.principal not in self._gateway.policy.tokens.values():
+        if not self._gateway.policy.identities.knows(caller.principal):
             request.refuse_unheard("its client may not call any more")
             return
         expires = monotonic() + timeouts.answer
@@ -416,10 +416,10 @@ class Bridge:
             if session.asked:
                 _withdraw(session)
 
-    def forget_others(self, principals: set[str]) -> None:
-        """Give up the parked calls of all but these principals."""
+    def forget_others(self, knows: Callable[[str], bool]) -> None:
+        """Give up the parked calls of principals that are not known any more."""
         for parked in list(self._parked.values()):
-            if parked.caller.principal not in principals:
+            if not knows(parked.caller.principal):
                 self._forget(parked, "its client may not call any more")
 
     def forget_gone(self, pools: Collection[ServerPool]) -> None:

@@ -219,12 +219,12 @@ class Gateway:
         """New tokens, hosts or origins, in force from now on: streams of revoked tokens end, too."""
         self.policy = policy
         self.known_heads.clear()
-        principals = set(policy.tokens.values())
+        knows = policy.identities.knows
         for session in self.sessions:
-            if session.principal not in principals:
+            if not knows(session.principal):
                 self.close_session(session)
-        self.subscriptions.end_of_others(principals)
-        self.bridge.forget_others(principals)
+        self.subscriptions.end_of_others(policy.identities.is_valid)
+        self.bridge.forget_others(knows)
 
     def set_limits(self, limits: ResourceLimits) -> None:
         """New limits; buckets that are not changed stay as full as they are."""

@@ -10,6 +10,7 @@ from fairlead.core.ratelimit import Gcra
 from fairlead.mcp.eras import Era, RoutingHeaders, era_of_header
 from fairlead.mcp.headers import decode_header_value
 from fairlead.mcp.param_headers import PREFIX, Pairs
+from fairlead.model.access import Caller
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.sessions import Session
@@ -51,7 +52,8 @@ class Head:
 
     view: View
     method: bytes
-    principal: str
+    caller: Caller
+    principal: str  # the caller's name
     limiter: Gcra
     era: Era
     routing: RoutingHeaders

@@ -359,8 +359,9 @@ class Lane(HttpToolsProtocol):
             self._closing = True
             self._advance()
             return None
-        principal, cors = verdict.principal, verdict.cors
-        assert principal is not None
+        caller, cors = verdict.caller, verdict.cors
+        assert caller is not None
+        principal = caller.name
         if isinstance(view, Problem):
             self._refuse(view)
             return None
@@ -382,8 +383,8 @@ class Lane(HttpToolsProtocol):
         if self.expect_100_continue and http11 and not self._slots:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         admitted = Head(
-            view=view, method=method, principal=principal, limiter=gateway.limiter(principal), era=era,
-            routing=routing, session_id=session_id, session=session,
+            view=view, method=method, caller=caller, principal=principal,
+            limiter=gateway.limiter(principal), era=era, routing=routing, session_id=session_id, session=session,
             key=session.key if session is not None else f"principal:{principal}",
             length=length, keep_alive=keep_alive, chunked_answers=http11, accepts_json=accepts_json,
             accepts_stream=accepts_stream, tails=tails,

@@ -25,6 +25,7 @@ from fairlead.mcp.errors import (
     McpError,
 )
 from fairlead.mcp.messages import decode_any, encode_json, notification, result
+from fairlead.model.access import Caller
 from fairlead.orchestrator.gateway.handshake import capabilities_of
 from fairlead.orchestrator.gateway.hearers import Hearer, Hearers, Subject, place_of
 from fairlead.orchestrator.gateway.params import text_member
@@ -33,8 +34,6 @@ from fairlead.orchestrator.gateway.views import View
 from fairlead.orchestrator.metrics import MetricsCollector
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.tasks import TaskRelay
     from fairlead.orchestrator.pool import ServerPool
@@ -283,10 +282,10 @@ class Subscriptions:
             )
             exchange.finish(200, result(exchange.id, body))
 
-    def end_of_others(self, principals: Collection[str]) -> None:
-        """End the subscriptions of all but these principals."""
+    def end_of_others(self, is_valid: Callable[[Caller], bool]) -> None:
+        """End the subscriptions of callers that may not listen any more."""
         for exchange in list(self._listeners):
-            if exchange.head.principal not in principals:
+            if not is_valid(exchange.head.caller):
                 self.end(exchange)
 
     def end_of_view(self, view: View) -> None:

@@ -1,0 +1,1 @@
+"""Who did what: collected without waiting, written in batches."""

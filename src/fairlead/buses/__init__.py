@@ -1,0 +1,1 @@
+"""How processes of one service tell each other what is new."""

@@ -1,0 +1,1 @@
+"""What happened: written down first, then told to whoever follows."""
