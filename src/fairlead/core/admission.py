@@ -165,8 +165,9 @@ class AdmissionPolicy:
         """A policy for a service on `port`. Raises ValueError that names the entry which is wrong.
 
         `identities` may be given as SHA-256 digests of tokens to names, all administrators. `hosts`: names
-        and addresses beside loopback, where 0.0.0.0 and :: count for nothing. Without a port they stand for the served one, a name also for none at all, as
-        behind a TLS proxy. `origins`: allowed beside the service's own. `denied`: addresses and networks.
+        and addresses beside loopback, where 0.0.0.0 and :: count for nothing. Without a port they stand for
+        the served one, a name also for none at all, as behind a TLS proxy. `origins`: allowed beside the
+        service's own. `denied`: addresses and networks.
         """
         authorities = set[str]().union(*(_authorities(host, port) for host in (*_LOOPBACK, *hosts)))
         own = {origin for authority in authorities for origin in _own_origins(authority)}

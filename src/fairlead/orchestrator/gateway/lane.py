@@ -384,7 +384,8 @@ class Lane(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         admitted = Head(
             view=view, method=method, caller=caller, principal=principal,
-            limiter=gateway.limiter(principal), era=era, routing=routing, session_id=session_id, session=session,
+            limiter=gateway.limiter(principal), era=era, routing=routing, session_id=session_id,
+            session=session,
             key=session.key if session is not None else f"principal:{principal}",
             length=length, keep_alive=keep_alive, chunked_answers=http11, accepts_json=accepts_json,
             accepts_stream=accepts_stream, tails=tails,
