@@ -29,6 +29,9 @@ from fairlead.orchestrator.orchestrator import MCPOrchestrator
 from fairlead.packages.installer import Installer
 from fairlead.packages.lock import LockFiles
 from fairlead.secrets.environment import EnvironmentSecrets
+from fairlead.secrets.files import FileSecrets
+from fairlead.secrets.sources import Secrets
+from fairlead.secrets.vault import VaultSecrets
 from fairlead.stores.overrides import OverrideStore
 from fairlead.stores.state import StateFolder
 from fairlead.stores.tokens import TokenStore
@@ -88,7 +91,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
     )
     launcher = SpecLauncher(
         installer,
-        EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}, on_read=register_secret),
+        secrets_of(settings),
         drivers,
         Folders(state.root / "homes", state.server_logs),
     )
@@ -114,6 +117,15 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
     app = create_app(services)
     tool_lock = ToolLock(lock_files, fleet)
     return System(settings, state, tokens, gateway, fleet, config, tool_lock, drivers, app, port, tracer)
+
+
+def secrets_of(settings: Settings) -> Secrets:
+    """Where the fleet's placeholders are filled in from."""
+    return Secrets(
+        EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}, on_read=register_secret),
+        files=FileSecrets(on_read=register_secret),
+        vault=VaultSecrets(settings.secrets_file, settings.identities, on_read=register_secret),
+    )
 
 
 def make_policy(

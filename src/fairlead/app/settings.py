@@ -113,6 +113,22 @@ class SessionSettings(Section):
     )
 
 
+class SecretSettings(Section):
+    """The encrypted file that `${secret:NAME}` in a fleet file is read from."""
+
+    file: AbsolutePath | None = _setting(
+        "The encrypted file, which may be kept in Git.",
+        shown="secrets.age beside the fleet file",
+        default=None,
+    )
+    identity_file: AbsolutePath | None = _setting(
+        "The file with the age secret key that can read it.",
+        shown="secrets-identity in `state_dir`",
+        default=None,
+    )
+    identity: Token | None = _setting("The age secret key itself. Only as a variable.", default=None)
+
+
 class Settings(Section):
     """Everything that can be set, defaults filled in. Paths are absolute."""
 
@@ -150,11 +166,31 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     edge: EdgeSettings = EdgeSettings()
     sessions: SessionSettings = SessionSettings()
+    secrets: SecretSettings = SecretSettings()
 
     @property
     def lock_file(self) -> Path:
         """Where the fleet's packages are pinned: beside the fleet file, committed with it."""
         return self.config.with_suffix(".lock")
+
+    @property
+    def secrets_file(self) -> Path:
+        """The encrypted file of secrets, whether it is there or not."""
+        return self.secrets.file or self.config.with_name("secrets.age")
+
+    @property
+    def identity_file(self) -> Path:
+        """Where the key that reads it is, on this machine."""
+        return self.secrets.identity_file or self.state_dir / "secrets-identity"
+
+    def identities(self) -> list[str]:
+        """The age secret keys that this machine has, as they are now."""
+        given = [self.secrets.identity.get_secret_value()] if self.secrets.identity else []
+        try:
+            kept = self.identity_file.read_text(encoding="ascii", errors="replace").splitlines()
+        except OSError:
+            kept = []
+        return given + [line.strip() for line in kept if line.strip() and not line.startswith("#")]
 
     def require_config(self) -> Path:
         """The fleet file's path. Raises `ProblemError` when there is no such file."""

@@ -18,7 +18,7 @@ FILE_VARIABLE = "FAIRLEAD_SETTINGS"
 DEFAULT = "default"
 # Not settings, but ours: the settings file's name, and the mark that the process driver leaves on servers.
 OTHER_VARIABLES = (FILE_VARIABLE, "FAIRLEAD_INSTANCE")
-PATHS = ("config", "state_dir", "workspace")
+PATHS = ("config", "state_dir", "workspace", "secrets.file", "secrets.identity_file")
 
 _BY_PATH = {key.path: key for key in KEYS}
 _BY_VARIABLE = {key.variable: key for key in KEYS}
@@ -104,9 +104,9 @@ def _take_file(merge: _Merge, file: Path | None) -> None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise bad_settings("cannot read the settings file", f"{file}: {error}") from error
     for path, value in _leaves(document, ""):
-        if path == "token":
-            merge.errors.append(f"{file}: token: a secret does not belong here; set FAIRLEAD_TOKEN")
-        elif path in _BY_PATH:
+        if (key := _BY_PATH.get(path)) is not None and key.secret:
+            merge.errors.append(f"{file}: {path}: a secret does not belong here; set {key.variable}")
+        elif key is not None:
             merge.put(path, _rooted(path, value, file.parent), str(file))
         elif inner := [known for known in _BY_PATH if known.startswith(f"{path}.")]:
             merge.errors.append(f"{file}: {path}: this is a table; its keys are {', '.join(inner)}")

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fairlead.app.logs import configure, register_secret
+from fairlead.app.compose import secrets_of
+from fairlead.app.logs import configure
 from fairlead.app.settings import Settings
 from fairlead.core.contracts import Contract, Contracts
 from fairlead.drivers.process import ProcessDriver
@@ -33,7 +34,6 @@ from fairlead.orchestrator.revision import pool_key
 from fairlead.orchestrator.server_requests import ServerRequest
 from fairlead.packages.installer import Installer
 from fairlead.ports import LinkLost
-from fairlead.secrets.environment import EnvironmentSecrets
 from fairlead.stores.state import StateFolder
 
 AT_A_TIME: Final = 4  # servers that are looked at
@@ -67,7 +67,7 @@ async def read_tools(
         drivers = Drivers(ProcessDriver(state.id(), state.instances_file), RemoteDriver())
         launcher = SpecLauncher(
             installer,
-            EnvironmentSecrets({"FAIRLEAD_WORKSPACE": str(settings.workspace)}, on_read=register_secret),
+            secrets_of(settings),
             drivers,
             Folders(state.root / "homes", state.server_logs),
         )

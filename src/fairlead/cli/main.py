@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "toolsets": ("toolsets", "List the named views that show a choice of tools."),
     "connect": ("connect", "Show how a client is connected."),
     "token": ("token", "Make, list and revoke bearer tokens."),
+    "secrets": ("secrets", "Keep secrets in an encrypted file that may be in Git."),
     "validate": ("fleet", "Check a fleet file and show all that is wrong in it."),
     "config": ("config", "Show the settings; upgrade and describe fleet files."),
     "lock": ("lock", "Pin the fleet's packages and, with --update, its tools."),

@@ -27,6 +27,7 @@ from fairlead.model.fleet_values import (
     Percent,
     Port,
     ServerId,
+    ShownTemplate,
     Template,
     ToolsetName,
     Url,
@@ -205,10 +206,11 @@ class ServerDefaults(SpecModel):
     transport: Literal["streamable-http", "sse"] = "streamable-http"
     """How a `url` is spoken to."""
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, repr=False)
-    """Sent to a `url`; may hold ${NAME}."""
+    """Sent to a `url`; may hold ${NAME}, ${file:/path} and ${secret:NAME}."""
     environment: dict[VariableName, Template] = Field(default_factory=dict, repr=False)
-    """All that a process gets of the environment; may hold ${NAME}. What comes out empty is left out."""
-    working_directory: Template | None = None
+    """All that a process gets of the environment; may hold ${NAME}, ${file:/path} and ${secret:NAME}. What
+    comes out empty is left out."""
+    working_directory: ShownTemplate | None = None
     """Of a process; may hold ${NAME}. Without it, a private folder below the state folder."""
     capabilities: tuple[Word, ...] = ()
     """What the server is good for; a request may be routed by capability."""
@@ -255,12 +257,12 @@ class ServerEntry(ServerDefaults):
     port: Port | None = None
     package: Package | None = None
     """`npm:@scope/name@version` or `pypi:name==version`, pinned."""
-    command: Annotated[Template, Field(min_length=1)] | None = None
+    command: Annotated[ShownTemplate, Field(min_length=1)] | None = None
     """A program that is there already: a path, or a name that is looked up in PATH."""
     url: Url | None = None
     """A server that runs elsewhere."""
-    args: tuple[Template, ...] = ()
-    """What the program is called with; may hold ${NAME}."""
+    args: tuple[ShownTemplate, ...] = ()
+    """What the program is called with; may hold ${NAME}, but no ${file:...} or ${secret:...}."""
     entry: Annotated[Word | None, Field(validate_default=True)] = None
     """Which of the package's commands; without it, the only one or that of the package's own name."""
 

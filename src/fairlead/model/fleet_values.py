@@ -113,6 +113,7 @@ Package = Annotated[
     str, AfterValidator(_check_package), Field(json_schema_extra={"pattern": PACKAGE_PATTERN})
 ]
 Template = Annotated[str, AfterValidator(placeholders.check)]  # may hold ${NAME}
+ShownTemplate = Annotated[str, AfterValidator(placeholders.check_shown)]  # the same, but no secrets
 Url = Annotated[str, AfterValidator(_check_url)]
 Pattern = Annotated[str, Field(max_length=1000), AfterValidator(_check_pattern)]
 Origin = Annotated[str, AfterValidator(_check_origin)]

@@ -1,4 +1,11 @@
-"""Placeholders in a fleet file: `${NAME}` (or `${env:NAME}`), `${NAME:-default}`, and `$$` for a plain `$`.
+"""Placeholders in a fleet file, filled in when a server is started. `$$` stands for a plain `$`.
+
+    ${NAME}, ${env:NAME}     a variable of the environment
+    ${file:/run/secrets/x}   what a file holds, without its last line break
+    ${secret:NAME}           a secret of the encrypted file (`fairlead secrets`)
+
+Each may have a default: `${NAME:-default}`. A name is handed to the lookup as it stands here, with `file:` or
+`secret:` in front and without `env:`.
 
 An empty value counts as unset, as the shell's `:-` has it: Compose and CI systems set what they lack to "".
 A `$` before anything but `{` or `$` stands for itself.
@@ -9,13 +16,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from fairlead.model.errors import SpecError
 
 Lookup = Callable[[str], str | None]
 
+IN_FILE: Final = "file:"
+IN_VAULT: Final = "secret:"
+VAULT_NAME: Final = "[A-Za-z_][A-Za-z0-9_.-]{0,127}"
+
 _TOKEN = re.compile(
-    r"(?P<escape>\$\$)|\$\{(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\$\{)"
+    r"(?P<escape>\$\$)"
+    r"|\$\{(?:(?:env:)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    rf"|(?P<kept>file:/(?:[^}}:\0]|:(?!-))+|secret:{VAULT_NAME}))(?::-(?P<default>[^}}]*))?\}}"
+    r"|(?P<bad>\$\{)"
 )
 
 
@@ -32,7 +47,7 @@ def check(text: str) -> str:
         if token["bad"]:
             raise SpecError(
                 f"the placeholder at character {token.start() + 1} is malformed",
-                "write ${NAME} or ${NAME:-default}, and $${ for a plain ${",
+                "write ${NAME} or ${NAME:-default}, ${file:/path}, ${secret:NAME}, and $${ for a plain ${",
             )
     if "\0" in text:
         raise SpecError("a NUL character cannot be passed on", "remove it")
@@ -41,7 +56,18 @@ def check(text: str) -> str:
 
 def names(text: str) -> Iterator[str]:
     """The names that the text mentions, those with a default too."""
-    return (token["name"] for token in _TOKEN.finditer(text) if token["name"])
+    return (name for token in _TOKEN.finditer(text) if (name := token["name"] or token["kept"]))
+
+
+def check_shown(text: str) -> str:
+    """`check` for what others can see, as the arguments of a process: secrets are refused there."""
+    for name in names(check(text)):
+        if name.startswith((IN_FILE, IN_VAULT)):
+            raise SpecError(
+                f"${{{name}}} would be seen by every user of the machine in the list of processes",
+                "hand it over in `environment`",
+            )
+    return text
 
 
 def has_placeholder(text: str) -> bool:
@@ -53,7 +79,7 @@ def resolve(text: str, lookup: Lookup) -> str | MissingNames:
     missing: list[str] = []
 
     def value(token: re.Match[str]) -> str:
-        name = token["name"]
+        name = token["name"] or token["kept"]
         if name is None:
             return "$" if token["escape"] else token[0]
         found = lookup(name) or token["default"]

@@ -84,17 +84,23 @@ def test_a_file_that_is_no_toml_is_told_with_its_place(tmp_path: Path, content: 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     file = tmp_path / "fairlead.toml"
-    file.write_text('prt = 1\ntoken = "x"\nlog = 3\n[edge]\nbody_timeot = 4\n[sessions]\nmax_sessions = 0\n')
+    file.write_text(
+        'prt = 1\ntoken = "x"\nlog = 3\n[edge]\nbody_timeot = 4\n[sessions]\nmax_sessions = 0\n'
+        '[secrets]\nidentity = "AGE-SECRET-KEY-1"\n'
+    )
     environment = {"FAIRLEAD_PORT": "many", "FAIRLEAD_LOG_LEVEL": "loud"}
     lines = refusal(tmp_path, environment=environment)
     assert f"{file}: prt: unknown key; did you mean port?" in lines
     assert f"{file}: token: a secret does not belong here; set FAIRLEAD_TOKEN" in lines
+    assert (
+        f"{file}: secrets.identity: a secret does not belong here; set FAIRLEAD_SECRETS_IDENTITY" in lines
+    )
     assert f"{file}: log: this is a table; its keys are log.level, log.format" in lines
     assert f"{file}: edge.body_timeot: unknown key; did you mean edge.body_timeout?" in lines
     assert f"{file}: sessions.max_sessions: should be greater than or equal to 1" in lines
     assert any(line.startswith("FAIRLEAD_PORT: should be a valid integer") for line in lines)
     assert any(line.startswith("FAIRLEAD_LOG_LEVEL: should be 'debug', 'info'") for line in lines)
-    assert len(lines) == 7
+    assert len(lines) == 8
 
 
 def test_an_error_of_a_path_brings_no_further_ones(tmp_path: Path):

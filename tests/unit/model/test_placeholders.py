@@ -3,9 +3,16 @@ from __future__ import annotations
 import pytest
 
 from fairlead.model.errors import SpecError
-from fairlead.model.placeholders import MissingNames, check, has_placeholder, names, resolve
+from fairlead.model.placeholders import MissingNames, check, check_shown, has_placeholder, names, resolve
 
-KNOWN = {"A": "alpha", "B_2": "${A}", "EMPTY": ""}
+KNOWN = {
+    "A": "alpha",
+    "B_2": "${A}",
+    "EMPTY": "",
+    "file:/run/secrets/a key": "from a file",
+    "file:/c:/x": "odd",
+    "secret:db.main-1": "from the vault",
+}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,11 @@ KNOWN = {"A": "alpha", "B_2": "${A}", "EMPTY": ""}
         ("${EMPTY:-fallback}", "fallback"),
         ("${NONE:-a:-b $x}", "a:-b $x"),
         ("${B_2}", "${A}"),  # a value is not looked at again
+        ("<${file:/run/secrets/a key}>", "<from a file>"),
+        ("${file:/c:/x}", "odd"),
+        ("${file:/none:-fallback}", "fallback"),
+        ("${secret:db.main-1}", "from the vault"),
+        ("${secret:none:-}", ""),
         ("$$", "$"),
         ("$${A}", "${A}"),
         ("$$${A}", "$alpha"),
@@ -49,6 +61,11 @@ def test_all_missing_names_are_told_once_and_in_order() -> None:
         "${A B}",
         "${env:}",
         "${input:key}",
+        "${file:relative}",
+        "${file:}",
+        "${secret:}",
+        "${secret:1a}",
+        "${secret:a b}",
         "${ A}",
         "${É}",
         "a$$${",
@@ -75,3 +92,13 @@ def test_the_names_in_a_text() -> None:
     assert list(names("${A} $${B} ${env:C:-c}")) == ["A", "C"]
     assert has_placeholder("x${A:-}")
     assert not has_placeholder("$${A} $A")
+
+
+@pytest.mark.parametrize("text", ["${file:/a}", "--key=${secret:a}", "${secret:a:-x}"])
+def test_a_secret_is_refused_where_others_can_see_it(text: str) -> None:
+    with pytest.raises(SpecError, match="list of processes"):
+        check_shown(text)
+
+
+def test_a_plain_variable_may_stand_where_others_can_see_it() -> None:
+    assert check_shown("${A} $${secret:a}") == "${A} $${secret:a}"
