@@ -16,8 +16,9 @@ import httpx
 from pydantic import SecretStr
 
 from fairlead.app.compose import System
-from fairlead.app.run import listen, serving
-from fairlead.app.settings import Settings, base_url
+from fairlead.app.listening import addresses, listening
+from fairlead.app.run import serving
+from fairlead.app.settings import Settings
 from fairlead.mcp.eras import NAME_MEMBER
 from fairlead.model.status import ServerState
 from fairlead.stores.state import StateFolder
@@ -56,7 +57,7 @@ class Stack:
 
     @property
     def port(self) -> int:
-        return self.system.port
+        return self.system.ports[0]
 
     async def ready(self, *servers: str) -> None:
         await until(
@@ -201,12 +202,12 @@ async def running(
         **(settings or {}),
     )
     state.prepare()
-    with listen(chosen) as listener:
+    with listening(chosen) as listeners:
         async with (
-            serving(chosen, state, listener) as system,
+            serving(chosen, state, listeners) as system,
             httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as http,
         ):
-            stack = Stack(system, base_url(chosen.host, system.port), http, fleet_file)
+            stack = Stack(system, addresses(listeners)["mcp"], http, fleet_file)
             enabled = tuple(name for name, spec in servers.items() if spec.get("enabled", True))
             await stack.ready(*(enabled if wait is None else wait))
             yield stack

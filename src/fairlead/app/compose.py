@@ -12,8 +12,9 @@ from fastapi import FastAPI
 
 from fairlead import __version__
 from fairlead.app.fleet_config import FleetConfig
+from fairlead.app.listening import Listener, addresses
 from fairlead.app.logs import register_secret
-from fairlead.app.settings import Settings, base_url
+from fairlead.app.settings import Settings
 from fairlead.app.tool_lock import ToolLock
 from fairlead.app.tracing import open_tracer
 from fairlead.core.admission import AdmissionPolicy, Limits
@@ -55,16 +56,17 @@ class System:
     tool_lock: ToolLock
     drivers: Drivers
     app: FastAPI
-    port: int
+    ports: tuple[int, ...]  # MCP's first
     tracer: OtlpTracer | None
 
     def policy(self) -> AdmissionPolicy:
         """Who may come in now: read from the tokens on disk and the fleet spec in force."""
-        return make_policy(self.settings, self.tokens.digests(), self.fleet.spec, self.port)
+        return make_policy(self.settings, self.tokens.digests(), self.fleet.spec, self.ports)
 
 
-def compose(settings: Settings, state: StateFolder, port: int) -> System:
-    """Everything for a service on `port`. The state folder is prepared and locked by the caller."""
+def compose(settings: Settings, state: StateFolder, listeners: tuple[Listener, ...]) -> System:
+    """Everything for a service that listens there. The state folder is prepared and locked by the caller."""
+    ports = tuple(listener.port for listener in listeners)
     tokens = TokenStore(
         state, environment_token=settings.token.get_secret_value() if settings.token else None
     )
@@ -79,7 +81,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         sealer,
         sessions,
         metrics,
-        make_policy(settings, tokens.digests(), FleetSpec(), port),
+        make_policy(settings, tokens.digests(), FleetSpec(), ports),
         EdgeTimeouts(edge.header_timeout, edge.body_timeout, edge.keep_alive_timeout),
     )
     drivers = Drivers(process=ProcessDriver(state.id(), state.instances_file), remote=RemoteDriver())
@@ -100,7 +102,7 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         settings.config,
         fleet,
         OverrideStore(state),
-        check=lambda spec: make_policy(settings, {}, spec, port),
+        check=lambda spec: make_policy(settings, {}, spec, ports),
     )
     fleet.on_state = config.states_changed
     services = Services(
@@ -108,15 +110,13 @@ def compose(settings: Settings, state: StateFolder, port: int) -> System:
         config=config,
         metrics=metrics,
         policy=lambda: gateway.policy,
-        info=SystemInfo(
-            __version__, time.time(), os.getpid(), state.id(), {"orchestrator": base_url(settings.host, port)}
-        ),
+        info=SystemInfo(__version__, time.time(), os.getpid(), state.id(), addresses(listeners)),
         limiter=gateway.limiter,
     )
     tracer = gateway.tracer = open_tracer(os.environ, "fairlead-orchestrator")
     app = create_app(services)
     tool_lock = ToolLock(lock_files, fleet)
-    return System(settings, state, tokens, gateway, fleet, config, tool_lock, drivers, app, port, tracer)
+    return System(settings, state, tokens, gateway, fleet, config, tool_lock, drivers, app, ports, tracer)
 
 
 def secrets_of(settings: Settings) -> Secrets:
@@ -129,14 +129,14 @@ def secrets_of(settings: Settings) -> Secrets:
 
 
 def make_policy(
-    settings: Settings, tokens: Mapping[bytes, str], spec: FleetSpec, port: int
+    settings: Settings, tokens: Mapping[bytes, str], spec: FleetSpec, ports: int | tuple[int, ...]
 ) -> AdmissionPolicy:
     """Raises ValueError that names what of the spec or the settings cannot be."""
     network = spec.security.network_policies
     return AdmissionPolicy.compile(
         tokens,
-        port,
-        hosts=(*settings.allowed_hosts, settings.host),
+        ports,
+        hosts=(*settings.allowed_hosts, settings.host, settings.admin.host or settings.host),
         origins=[each for each in network.allowed_origins if "*" not in each],  # the loader warns of it
         denied=network.denied_ips,
         limits=Limits(

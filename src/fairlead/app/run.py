@@ -9,36 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Final
 
 import structlog
-import uvicorn
 import uvloop
 
 from fairlead import __version__
 from fairlead.app.compose import System, compose
-from fairlead.app.settings import Settings, base_url
+from fairlead.app.listening import Front, Listener, addresses, listening
+from fairlead.app.settings import Settings
 from fairlead.kit.tasks import Tasks
-from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.orchestrator.gateway.lane import make_lane
+from fairlead.model.errors import ProblemError
 from fairlead.stores.state import StateFolder
 
 LOG = structlog.get_logger("fairlead.run")
 TICK: Final = 1.0  # s
-BACKLOG: Final = 2048
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: `run` has its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def run_orchestrator(settings: Settings, *, stop_when_stdin_closes: bool = False) -> int:
@@ -47,12 +35,12 @@ def run_orchestrator(settings: Settings, *, stop_when_stdin_closes: bool = False
     for line in state.prepare():
         LOG.warning("state folder", note=line)
     settings.workspace.mkdir(parents=True, exist_ok=True)
-    with state.lock(), listen(settings) as listener:
-        return uvloop.run(_until_told(settings, state, listener, stop_when_stdin_closes))
+    with state.lock(), listening(settings) as listeners:
+        return uvloop.run(_until_told(settings, state, listeners, stop_when_stdin_closes))
 
 
 async def _until_told(
-    settings: Settings, state: StateFolder, listener: socket.socket, stop_when_stdin_closes: bool
+    settings: Settings, state: StateFolder, listeners: tuple[Listener, ...], stop_when_stdin_closes: bool
 ) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -60,46 +48,29 @@ async def _until_told(
         loop.add_signal_handler(number, stop.set)
     if stop_when_stdin_closes:
         await _watch_stdin(stop)
-    async with serving(settings, state, listener) as system:
-        address = base_url(settings.host, system.port)
-        state.write_run({"orchestrator": address}, __version__)
-        LOG.info("ready for clients", address=address, version=__version__)
+    async with serving(settings, state, listeners):
+        state.write_run(addresses(listeners), __version__)
+        LOG.info("ready for clients", **addresses(listeners), version=__version__)
         await stop.wait()
         state.clear_run()
         LOG.info("stopping")
     return 0
 
 
-def listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises ProblemError when the port is taken."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        detail = (
-            f"{settings.host}:{settings.port}: {error.strerror}. End what holds the port, or take another "
-            "one with --port N, FAIRLEAD_PORT=N, or --port 0 for any free one"
-        )
-        raise ProblemError(Problem("port-taken", "Cannot listen", detail, 500, Fault.CLIENT)) from None
-    return listener
-
-
 @contextlib.asynccontextmanager
-async def serving(settings: Settings, state: StateFolder, listener: socket.socket) -> AsyncIterator[System]:
-    """The whole service on `listener`, until the block ends. Raises ProblemError when it cannot start."""
-    system = compose(settings, state, listener.getsockname()[1])
+async def serving(
+    settings: Settings, state: StateFolder, listeners: tuple[Listener, ...]
+) -> AsyncIterator[System]:
+    """The whole service on `listeners`, until the block ends. Raises ProblemError when it cannot start."""
+    system = compose(settings, state, listeners)
     system.tokens.ensure_local()
     for line in await system.drivers.process.sweep():
         LOG.warning("ended what an earlier orchestrator left", process=line)
     system.config.on_applied = lambda: system.gateway.set_policy(system.policy())
-    server = _server(system)
+    front = Front(system, listeners)
     tasks = Tasks(_task_failed)
-    served = tasks.spawn(server.serve(sockets=[listener]), "serve")
-    ticking = tasks.spawn(_tick(system, server), "tick")
+    served = tasks.spawn(front.serve(), "serve")
+    ticking = tasks.spawn(_tick(system, front), "tick")
     try:
         await system.tool_lock.read()
         await system.config.start()
@@ -111,7 +82,7 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
         yield system
         for task in following:
             task.cancel()
-        server.should_exit = True
+        front.stop()
         await served  # calls in flight finish, bounded by edge.shutdown_timeout
     finally:
         ticking.cancel()
@@ -124,27 +95,11 @@ async def serving(settings: Settings, state: StateFolder, listener: socket.socke
         LOG.info("stopped")
 
 
-def _server(system: System) -> _Server:
-    edge = system.settings.edge
-    return _Server(
-        uvicorn.Config(
-            system.app,
-            http=make_lane(system.gateway),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            limit_concurrency=edge.max_connections,
-            timeout_graceful_shutdown=math.ceil(edge.shutdown_timeout),
-        )
-    )
-
-
 def _task_failed(name: str, error: BaseException) -> None:
     LOG.error("task failed", task=name, exc_info=error)
 
 
-async def _tick(system: System, server: uvicorn.Server) -> None:
+async def _tick(system: System, front: Front) -> None:
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(TICK)
@@ -152,10 +107,7 @@ async def _tick(system: System, server: uvicorn.Server) -> None:
         await system.fleet.tick()
         system.config.tick()
         system.gateway.tick(now)
-        for connection in list(server.server_state.connections):
-            tick = getattr(connection, "tick", None)  # WebSocket connections have none
-            if tick is not None:
-                tick(now)
+        front.tick(now)
 
 
 async def _follow_tokens(system: System) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 
 from fairlead.model.errors import Fault, Problem, ProblemError
@@ -129,6 +129,32 @@ class SecretSettings(Section):
     identity: Token | None = _setting("The age secret key itself. Only as a variable.", default=None)
 
 
+class TlsSettings(Section):
+    """TLS on every address that is listened on. The files are read at the start."""
+
+    certificate: AbsolutePath | None = _setting(
+        "The certificate (PEM), with those between it and its root; without it, plain HTTP is spoken.",
+        default=None,
+    )
+    key: AbsolutePath | None = _setting("The certificate's private key (PEM).", default=None)
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            msg = "give both tls.certificate and tls.key, or neither"
+            raise ValueError(msg)
+        return self
+
+
+class AdminSettings(Section):
+    """An address of its own for REST, events and pages; `host` and `port` then serve MCP alone."""
+
+    host: Host | None = _setting("The address.", shown="as `host`", default=None)
+    port: Port | None = _setting(
+        "The port; 0 takes any free one.", shown="none: everything is served at `port`", default=None
+    )
+
+
 class Settings(Section):
     """Everything that can be set, defaults filled in. Paths are absolute."""
 
@@ -167,6 +193,12 @@ class Settings(Section):
     edge: EdgeSettings = EdgeSettings()
     sessions: SessionSettings = SessionSettings()
     secrets: SecretSettings = SecretSettings()
+    tls: TlsSettings = TlsSettings()
+    admin: AdminSettings = AdminSettings()
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls.certificate else "http"
 
     @property
     def lock_file(self) -> Path:
@@ -204,10 +236,10 @@ class Settings(Section):
         )
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, scheme: str = "http") -> str:
     """The URL under which a client on this machine reaches a service that listens there."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound, only read
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
 def bad_settings(title: str, detail: str) -> ProblemError:

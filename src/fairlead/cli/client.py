@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from fairlead.app.settings import Settings
 from fairlead.cli.output import problem
 from fairlead.model.errors import ProblemError
-from fairlead.stores.state import StateFolder
+from fairlead.stores.state import Run, StateFolder
 from fairlead.stores.tokens import TokenStore
 
 PATIENCE = 330.0  # s: longer than any call that a server may take by default
@@ -19,10 +21,14 @@ PATIENCE = 330.0  # s: longer than any call that a server may take by default
 class Client:
     """Speaks to one running service. Every failure is a `ProblemError`."""
 
-    def __init__(self, address: str, token: str, *, timeout: float = PATIENCE) -> None:
+    def __init__(
+        self, address: str, token: str, *, timeout: float = PATIENCE, certificate: Path | None = None
+    ) -> None:
+        """Over TLS only `certificate`, the service's own, is trusted, whatever name it is for."""
         self.address = address
         self._token = token
         self._timeout = timeout
+        self._certificate = certificate
 
     def __repr__(self) -> str:
         return f"Client({self.address!r})"
@@ -48,8 +54,7 @@ class Client:
     def _send(
         self, method: str, path: str, body: Any = None, *, if_match: str | None = None
     ) -> tuple[Any, http.client.HTTPMessage]:
-        parts = urlsplit(self.address)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self._timeout)
+        connection = self._connection()
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
         if if_match is not None:
             headers["If-Match"] = if_match
@@ -66,6 +71,25 @@ class Client:
         finally:
             connection.close()
 
+    def _connection(self) -> http.client.HTTPConnection:
+        parts = urlsplit(self.address)
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme != "https":
+            return http.client.HTTPConnection(host, port, timeout=self._timeout)
+        try:
+            context = _pinned(self._certificate)
+        except OSError as error:
+            raise _unreachable(self.address, error) from error
+        return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
+
+
+def _pinned(certificate: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=certificate)
+    if certificate is not None:
+        context.check_hostname = False  # it is this very certificate, by whatever name we come
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
 
 def connect(settings: Settings, *, timeout: float = PATIENCE) -> Client:
     """A client for the system that runs with these settings' state folder."""
@@ -73,7 +97,13 @@ def connect(settings: Settings, *, timeout: float = PATIENCE) -> Client:
     run = state.read_run()
     if run is None:
         raise not_running(state)
-    return Client(run.addresses["orchestrator"], cli_token(settings), timeout=timeout)
+    return client_of(settings, run, timeout=timeout)
+
+
+def client_of(settings: Settings, run: Run, *, timeout: float = PATIENCE) -> Client:
+    """A client for a running system."""
+    address = run.addresses["orchestrator"]
+    return Client(address, cli_token(settings), timeout=timeout, certificate=settings.tls.certificate)
 
 
 def cli_token(settings: Settings) -> str:

@@ -60,10 +60,10 @@ def service_address(settings: Settings) -> str:
     state = StateFolder(settings.state_dir)
     run = state.read_run()
     if run is not None:
-        return run.addresses["orchestrator"]
+        return run.mcp_address
     if settings.port == 0:
         raise not_running(state)
-    return base_url(settings.host, settings.port)
+    return base_url(settings.host, settings.port, settings.scheme)
 
 
 def local_token(settings: Settings) -> str:

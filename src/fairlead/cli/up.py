@@ -12,7 +12,7 @@ import click
 
 from fairlead.app.settings import Settings
 from fairlead.cli.board import SETTLED, Board, Server, board
-from fairlead.cli.client import Client, cli_token
+from fairlead.cli.client import Client, client_of
 from fairlead.cli.connect import NAME, claude_command, claude_line, local_token, mcp_url
 from fairlead.cli.down import stop_patience
 from fairlead.cli.options import json_option, load, service_options
@@ -187,17 +187,17 @@ class _Session:
 
 
 def _client(settings: Settings, run: Run) -> Client:
-    return Client(run.addresses["orchestrator"], cli_token(settings), timeout=POLL_TIMEOUT)
+    return client_of(settings, run, timeout=POLL_TIMEOUT)
 
 
 def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) -> None:
     address = run.addresses["orchestrator"]
-    line = claude_line(claude_command(NAME, mcp_url(address), local_token(settings)))
+    line = claude_line(claude_command(NAME, mcp_url(run.mcp_address), local_token(settings)))
     if manner.as_json:
         print_json(
             {
                 "address": address,
-                "mcp": mcp_url(address),
+                "mcp": mcp_url(run.mcp_address),
                 "pid": run.pid,
                 "alreadyRunning": already,
                 "stateDir": str(settings.state_dir),

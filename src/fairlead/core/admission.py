@@ -64,6 +64,16 @@ SECURITY_HEADERS: Final[Headers] = (
 )
 """Sent with every answer of both lanes, unless the answer brings its own."""
 
+_HSTS: Final[Headers] = ((b"strict-transport-security", b"max-age=31536000"),)
+
+
+def transport_security(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """HSTS for an answer over TLS; not to `localhost`, whose other ports speak plain HTTP to browsers."""
+    if scheme != "https":
+        return ()
+    host = next((value.strip().lower() for name, value in headers if name == b"host"), b"")
+    return () if host.partition(b":")[0] == b"localhost" else _HSTS
+
 _SINGLE: Final = frozenset(
     {
         b"host",
@@ -155,21 +165,23 @@ class AdmissionPolicy:
     def compile(
         cls,
         identities: Identities | Mapping[bytes, str],
-        port: int,
+        port: int | Sequence[int],
         *,
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
         denied: Iterable[str] = (),
         limits: Limits | None = None,
     ) -> AdmissionPolicy:
-        """A policy for a service on `port`. Raises ValueError that names the entry which is wrong.
+        """A policy for a service on a port or several. Raises ValueError that names what is wrong.
 
         `identities` may be given as SHA-256 digests of tokens to names, all administrators. `hosts`: names
         and addresses beside loopback, where 0.0.0.0 and :: count for nothing. Without a port they stand for
         the served one, a name also for none at all, as behind a TLS proxy. `origins`: allowed beside the
         service's own. `denied`: addresses and networks.
         """
-        authorities = set[str]().union(*(_authorities(host, port) for host in (*_LOOPBACK, *hosts)))
+        ports = (port,) if isinstance(port, int) else port
+        every = [_authorities(host, each) for host in (*_LOOPBACK, *hosts) for each in ports]
+        authorities = set[str]().union(*every)
         own = {origin for authority in authorities for origin in _own_origins(authority)}
         return cls(
             identities=_administrators(identities) if isinstance(identities, Mapping) else identities,

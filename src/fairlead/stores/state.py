@@ -66,6 +66,10 @@ class Run:
     version: str
     since: float
 
+    @property
+    def mcp_address(self) -> str:
+        return self.addresses.get("mcp", self.addresses["orchestrator"])
+
 
 class StateFolder:
     """Paths and small files of the state folder. Making one touches nothing; `prepare` does."""

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fairlead.core.admission import SECURITY_HEADERS
+from fairlead.core.admission import SECURITY_HEADERS, transport_security
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.web.problems import INTERNAL, problem_response
 
@@ -48,6 +48,7 @@ class RequestContext:
                 headers = list(message.get("headers", ()))
                 brought = {name.lower() for name, _ in headers}
                 headers += [header for header in SECURITY_HEADERS if header[0] not in brought]
+                headers += transport_security(scope.get("scheme", ""), scope["headers"])
                 headers += [*state["cors"], (b"x-request-id", request_id.encode())]
                 message = {**message, "headers": headers}
             await send(message)

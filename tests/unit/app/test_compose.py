@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from fairlead.app.compose import compose, make_policy
+from fairlead.app.listening import listening
 from fairlead.app.settings import Settings
 from fairlead.model.fleet import FleetSpec, NetworkPolicies, Security
 from fairlead.model.fleet_values import Origin
@@ -39,7 +40,8 @@ def test_an_origin_with_a_wildcard_allows_nothing_and_is_in_nobodys_way(settings
 def test_a_spec_that_no_policy_can_be_made_of_is_found_before_it_is_applied(settings: Settings) -> None:
     state = StateFolder(settings.state_dir / "state")
     state.prepare()
-    system = compose(settings, state, 3000)
+    with listening(settings) as listeners:
+        system = compose(settings, state, listeners)
     with pytest.raises(ValueError, match="is not an origin"):
         system.config._check(with_origins("http://ü.x"))
     system.config._check(with_origins("https://dash.example"))
@@ -48,7 +50,8 @@ def test_a_spec_that_no_policy_can_be_made_of_is_found_before_it_is_applied(sett
 def test_the_state_of_a_server_reaches_the_config(settings: Settings) -> None:
     state = StateFolder(settings.state_dir / "state")
     state.prepare()
-    system = compose(settings, state, 3000)
+    with listening(settings) as listeners:
+        system = compose(settings, state, listeners)
     assert system.fleet.on_state == system.config.states_changed
 
 

@@ -92,9 +92,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path):
     lines = refusal(tmp_path, environment=environment)
     assert f"{file}: prt: unknown key; did you mean port?" in lines
     assert f"{file}: token: a secret does not belong here; set FAIRLEAD_TOKEN" in lines
-    assert (
-        f"{file}: secrets.identity: a secret does not belong here; set FAIRLEAD_SECRETS_IDENTITY" in lines
-    )
+    assert f"{file}: secrets.identity: a secret does not belong here; set FAIRLEAD_SECRETS_IDENTITY" in lines
     assert f"{file}: log: this is a table; its keys are log.level, log.format" in lines
     assert f"{file}: edge.body_timeot: unknown key; did you mean edge.body_timeout?" in lines
     assert f"{file}: sessions.max_sessions: should be greater than or equal to 1" in lines

@@ -37,7 +37,15 @@ from msgspec import UNSET
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fairlead.core import refusals
-from fairlead.core.admission import AdmissionPolicy, Preflight, Refused, RequestHead, admit, is_denied
+from fairlead.core.admission import (
+    AdmissionPolicy,
+    Preflight,
+    Refused,
+    RequestHead,
+    admit,
+    is_denied,
+    transport_security,
+)
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era
 from fairlead.mcp.errors import McpError
@@ -50,6 +58,7 @@ from fairlead.mcp.messages import (
     request_id,
 )
 from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.orchestrator.gateway.doors import NOT_HERE, Door
 from fairlead.orchestrator.gateway.exchange import MAX_HELD, Exchange
 from fairlead.orchestrator.gateway.head import (
     BadHeadError,
@@ -107,9 +116,10 @@ class Refusal:
 class Lane(HttpToolsProtocol):
     """One connection. See the top of this file."""
 
-    def __init__(self, *, gateway: Gateway, **uvicorn: Any) -> None:
+    def __init__(self, *, gateway: Gateway, door: Door = Door.BOTH, **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self.gateway = gateway
+        self._door = door
         self._slots: deque[Exchange | AppTurn | Refusal] = deque()
         self._head: Head | None = None  # of the request that comes in, if it is the lane's
         self._body: list[bytes] = []
@@ -174,7 +184,7 @@ class Lane(HttpToolsProtocol):
         gateway = self.gateway
         self._policy = gateway.policy
         denied = gateway.policy.denied and self.client and is_denied(self.client[0], gateway.policy.denied)
-        self._known = {} if denied else gateway.known_heads
+        self._known = {} if denied or Door.MCP not in self._door else gateway.known_heads
 
     def _await_body(self, head: Head, body: bytes, missing: int) -> None:
         """A body that came in part: the rest is taken as it comes, past the parser."""
@@ -272,7 +282,11 @@ class Lane(HttpToolsProtocol):
             return
         try:
             self.url = _origin_form(self.url, self.headers)
-            view = self.gateway.view_of(twin_of(self.url.partition(b"?")[0]))
+            path = self.url.partition(b"?")[0]
+            view = self.gateway.view_of(twin_of(path))
+            if not self._door.leads_to(path, mcp=view is not None):
+                self._refuse(NOT_HERE)
+                return
             if view is None:
                 self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
                 super().on_headers_complete()
@@ -378,7 +392,9 @@ class Lane(HttpToolsProtocol):
             raise BadHeadError(
                 406, "Accept must have application/json or text/event-stream", encode_headers(cors)
             )
-        tails = answer_tails(cors, keep_alive=keep_alive, chunked=http11)
+        tails = answer_tails(
+            cors + transport_security(self.scheme or "", headers), keep_alive=keep_alive, chunked=http11
+        )
         length = next((int(value) for name, value in headers if name == b"content-length"), None)
         if self.expect_100_continue and http11 and not self._slots:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -519,6 +535,7 @@ class Lane(HttpToolsProtocol):
         self.gateway.metrics.refused(problem.code)
         if problem.retry_after is not None:
             headers += b"retry-after: %d\r\n" % max(1, round(problem.retry_after))
+        headers += encode_headers(transport_security(self.scheme or "", self.headers))
         body = encode_json(problem.document(""))
         self._closing = True
         self._head = None
@@ -663,10 +680,10 @@ def _origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
     return b"/" + path if slash else b"/"
 
 
-def make_lane(gateway: Gateway) -> type[asyncio.Protocol]:
-    """The protocol class that uvicorn wants, bound to one gateway."""
+def make_lane(gateway: Gateway, door: Door = Door.BOTH) -> type[asyncio.Protocol]:
+    """The protocol class that uvicorn wants, bound to one gateway and what is served at one address."""
 
     def init(self: Lane, **uvicorn: Any) -> None:
-        Lane.__init__(self, gateway=gateway, **uvicorn)
+        Lane.__init__(self, gateway=gateway, door=door, **uvicorn)
 
     return type("BoundLane", (Lane,), {"__init__": init})
