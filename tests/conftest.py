@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+pytest_plugins = ["support.servers"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_implicit_event_loop() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from fairlead.mcp.param_headers import Pairs
-from fairlead.model.access import ApiKey, Principal
-from fairlead.model.audit import AuditFilter, AuditRecord
+from fairlead.model.access import ApiKey, Caller, Principal
+from fairlead.model.audit import AuditBatch, AuditFilter, AuditRecord
 from fairlead.model.events import Event, EventType, StoredEvent
 from fairlead.model.launch import Launch
 
@@ -29,6 +29,14 @@ class LinkLost:
 
 
 @dataclass(frozen=True, slots=True)
+class Confinement:
+    """How an instance is held: `by` what, and what is `missing` of it, both for a person."""
+
+    by: str
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LinkStatistics:
     """What a link can say of itself, from memory alone (no system calls)."""
 
@@ -36,6 +44,7 @@ class LinkStatistics:
     queued_bytes: int  # accepted by `send`, not yet taken by the other side
     memory_bytes: int | None = None  # resident, whole tree, as last sampled
     cpu_seconds: float | None = None  # whole tree, as last sampled
+    confinement: Confinement | None = None  # None: there is no sandbox
 
 
 class LinkListener(Protocol):
@@ -201,8 +210,8 @@ class EventLog(Protocol):
 class AuditLog(Protocol):
     """The audit. Every method raises StoreAwayError."""
 
-    async def append(self, records: Sequence[AuditRecord]) -> None:
-        """Keep a batch, all or none, in the order of their times."""
+    async def append(self, batches: Sequence[AuditBatch]) -> None:
+        """Keep them, all or none. One that is kept already (by id) stays as it is."""
         ...
 
     async def search(self, wanted: AuditFilter) -> list[AuditRecord]:
@@ -216,7 +225,7 @@ class AuditLog(Protocol):
 class SavedSpec:
     """An accepted fleet spec and the live edits on top of it, as JSON. `at` is Unix time, s.
 
-    `accepted` is in the words of its owner (`file`, `gitops`); None where the fleet file has it.
+    `accepted` is in the words of its owner (`file`, `gitops`), read from the file `source` if it was one.
     """
 
     generation: int
@@ -225,6 +234,7 @@ class SavedSpec:
     owner: str
     accepted: Mapping[str, Any] | None
     overrides: Sequence[Mapping[str, Any]]
+    source: str = ""
 
 
 class SpecConflictError(Exception):
@@ -234,10 +244,17 @@ class SpecConflictError(Exception):
 class SpecStore(Protocol):
     """The fleet specs that were accepted. Every method raises StoreAwayError."""
 
+    async def generation(self) -> int:
+        """The latest one's, 0 for none yet. Cheap: asked once a second."""
+        ...
+
     async def latest(self) -> SavedSpec | None: ...
 
-    async def save(self, spec: SavedSpec) -> None:
-        """Keep `spec`, whose generation is the latest's and one. Raises SpecConflictError if it is not."""
+    async def save(self, spec: SavedSpec, *, expected: int) -> None:
+        """Keep `spec`, whose generation is over the latest one, `expected` (0: there is none yet).
+
+        Raises SpecConflictError when the latest is another one by now.
+        """
         ...
 
     async def history(self, limit: int) -> list[SavedSpec]:
@@ -270,6 +287,34 @@ class WebSession:
     expires: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Metrics of one node in the `seconds` from `at` (Unix time, s) on, rolled up.
+
+    `server` is empty for the service itself; `values` are numbers by name.
+    """
+
+    at: float
+    seconds: int
+    node: str
+    server: str
+    values: Mapping[str, float]
+
+
+class TrendStore(Protocol):
+    """Metric roll-ups, for looking back. Every method raises StoreAwayError."""
+
+    async def add(self, trends: Sequence[Trend]) -> None:
+        """Keep them, all or none. One of the same interval, node and server takes the earlier one's place."""
+        ...
+
+    async def read(self, server: str, *, since: float, until: float, seconds: int) -> list[Trend]:
+        """Those of this length that began from `since` to before `until`, by time and node."""
+        ...
+
+    async def prune(self, before: float) -> int: ...
+
+
 class IdentityStore(Protocol):
     """Principals and what they come with. Every method raises StoreAwayError; a change raises `revision`."""
 
@@ -285,7 +330,9 @@ class IdentityStore(Protocol):
         """With all keys, sessions and credentials. False: there was none."""
         ...
 
-    async def add_key(self, key: ApiKey) -> None: ...
+    async def add_key(self, key: ApiKey) -> bool:
+        """False: there is no such principal."""
+        ...
 
     async def revoke_key(self, key_id: str, at: float) -> bool: ...
 
@@ -310,18 +357,54 @@ class IdentityStore(Protocol):
     async def remove_credential(self, principal: str, server: str) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamCredential:
+    """What a principal's requests to a server carry. `expires` is Unix time, s, None for never.
+
+    `version`: see `CredentialSource.version`.
+    """
+
+    headers: Mapping[str, str] = field(repr=False)
+    version: float
+    expires: float | None = None
+
+
+class CredentialSource(Protocol):
+    """Where the credentials of principals for upstream servers come from."""
+
+    async def get(self, principal: str, server: str, *, renew: bool = False) -> UpstreamCredential:
+        """`renew`: what was got last was refused. Raises ProblemError that says what is to be done.
+
+        Its code is `missing-credential` where there is none.
+        """
+        ...
+
+    async def version(self, principal: str, server: str) -> float | None:
+        """Another one with each change by its owner; None where there is none. Raises StoreAwayError."""
+        ...
+
+
 class Bus(Protocol):
     """Tells other processes of the same service. What matters is in the store: a message may be lost."""
 
     @property
     def connected(self) -> bool: ...
 
+    @property
+    def reason(self) -> str:
+        """Why it is not connected, for a person; empty while it is."""
+        ...
+
     async def publish(self, topic: str, payload: bytes) -> bool:
         """False: the bus is away, nobody was told. Never raises, never waits for long (1 s)."""
         ...
 
     def subscribe(self, topic: str) -> AsyncIterator[bytes]:
-        """What is published from now on, by this process too; b"" after an outage: look for yourself."""
+        """What is published from now on, by this process too.
+
+        First, and after an outage, b"": look for yourself; all that is new from then on is told. Never
+        raises; ends when the bus is closed.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -331,3 +414,46 @@ class Recorder(Protocol):
     """Where the services say what happened. Called from the event loop; never blocks, never raises."""
 
     def note(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> None: ...
+
+
+CallEnd = tuple[float, float, Caller, str, str, str, str, str, bytes, int]
+"""A call that is over: when (monotonic, s), how long (s), whose, method, server, instance, the server's own
+name of the tool, outcome, the params without `_meta`, and how many bytes the result has.
+"""
+
+
+class Auditor(Protocol):
+    """Takes what is to stand in the audit. Called from the event loop; never blocks, never raises."""
+
+    def called(self, call: CallEnd) -> None:
+        """Of the hot path: a fraction of a microsecond."""
+        ...
+
+    def note(self, record: AuditRecord) -> None:
+        """A change, or something about the service itself."""
+        ...
+
+    def refused(self, record: AuditRecord) -> None:
+        """A refusal; many of the same kind may become one record that says how many."""
+        ...
+
+
+class Unaudited:
+    """An `Auditor` where nothing is kept."""
+
+    def called(self, call: CallEnd) -> None:
+        pass
+
+    def note(self, record: AuditRecord) -> None:
+        pass
+
+    def refused(self, record: AuditRecord) -> None:
+        pass
+
+
+class _NoRecorder:
+    def note(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> None:
+        """Nobody is interested."""
+
+
+NO_RECORDER: Final[Recorder] = _NoRecorder()

@@ -205,14 +205,12 @@ async def test_a_known_head_is_still_looked_at(tmp_path):
     """The second request of a head skips the parser; what can change in between must not be skipped."""
     async with service(tmp_path) as stack:
         session = await stack.session()
-        token = stack.system.tokens.add("guest")
-        stack.system.gateway.set_policy(stack.system.policy())
+        token = await stack.key("guest")
         guest = await stack.session(token=token)
         for _ in range(3):
             assert await guest.text("old__echo", text="x") == "x"
         assert len(stack.system.gateway.known_heads) > 0
-        stack.system.tokens.revoke("guest")
-        stack.system.gateway.set_policy(stack.system.policy())
+        await stack.remove("guest")
         assert (await guest.post(guest.message("ping"))).status_code == 401
         for _ in range(3):
             assert await session.text("old__echo", text="x") == "x"
@@ -498,13 +496,12 @@ async def test_answers_that_nobody_reads_do_not_pile_up(tmp_path):
 
 async def test_the_streams_of_a_revoked_token_end(tmp_path):
     async with service(tmp_path) as stack:
-        token = stack.system.tokens.add("guest")
-        stack.system.gateway.set_policy(stack.system.policy())
+        token = await stack.key("guest")
         guest = await stack.session(token=token)
         async with httpx.AsyncClient(timeout=60) as http:
             stream = asyncio.create_task(http.get(guest.url, headers=guest.headers))
             await until(lambda: stack.system.gateway.metrics.streams == 1)
-            stack.system.tokens.revoke("guest")
+            await stack.remove("guest")
             assert (await stream).status_code == 200, "ended, not cut"
         assert stack.system.gateway.metrics.streams == 0
 

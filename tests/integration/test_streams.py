@@ -404,8 +404,7 @@ async def test_a_session_that_is_gone_is_not_found_and_one_that_is_missing_is_as
 async def test_a_session_of_another_principal_is_not_found(tmp_path, method):
     async with service(tmp_path) as stack:
         session = await stack.session()
-        guest = stack.system.tokens.add("guest")
-        stack.system.gateway.set_policy(stack.system.policy())
+        guest = await stack.key("guest")
         headers = session.headers | {"Authorization": f"Bearer {guest}"}
         ping = session.message("ping") if method == "POST" else None
         answer = await stack.http.request(method, session.url, headers=headers, json=ping)

@@ -242,7 +242,7 @@ async def test_servers_that_change_at_once_are_one_notification(tmp_path):
     async with running(tmp_path, servers) as stack:
         session = await stack.session()
         async with hearing(stack.modern(), {"toolsListChanged": True}) as modern, hearing(session) as legacy:
-            pools = [stack.system.gateway._merged.pools[name] for name in servers]
+            pools = [stack.system.gateway.endpoints.merged.pools[name] for name in servers]
             for pool in pools:
                 stack.system.gateway.catalogue_changed(pool, frozenset({"tools", "prompts"}))
             for heard, methods in ((modern, ["tools"]), (legacy, ["prompts", "tools"])):

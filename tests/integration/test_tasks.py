@@ -112,8 +112,7 @@ async def test_links_in_the_result_of_a_task_are_wrapped(tmp_path):
 
 async def test_nobody_else_finds_a_task(tmp_path):
     async with running(tmp_path, {"jobs": jobs()}) as stack:
-        eve = client(stack, token=stack.system.tokens.add("eve"))
-        stack.system.gateway.set_policy(stack.system.policy())
+        eve = client(stack, token=await stack.key("eve"))
         task_id = (await begin(client(stack), "jobs__slow_compute", seconds=0))["taskId"]
         mine = (await begin(eve, "jobs__slow_compute", seconds=0))["taskId"]
         assert (await result_of(eve, mine))["status"] == "completed"
@@ -194,7 +193,7 @@ async def test_a_task_parameter_of_the_legacy_era_is_not_heeded(tmp_path):
 async def test_follow_ups_reach_the_instance_that_has_the_task(tmp_path):
     scaling = {"minInstances": 3, "maxInstances": 3}
     async with running(tmp_path, {"jobs": jobs(scaling=scaling, strategy="round-robin")}) as stack:
-        pool = stack.system.gateway.view_of(b"/mcp").pools["jobs"]
+        pool = stack.system.gateway.endpoints.at(b"/mcp").pools["jobs"]
         await until(lambda: len(pool.members.ready()) == 3)
         ada = client(stack)
         tasks = [await begin(ada, "jobs__slow_compute", seconds=0, label=str(n)) for n in range(12)]
@@ -207,7 +206,7 @@ async def test_follow_ups_reach_the_instance_that_has_the_task(tmp_path):
 async def test_an_instance_stays_for_its_tasks_when_another_version_takes_over(tmp_path):
     async with running(tmp_path, {"jobs": jobs()}) as stack:
         ada = client(stack)
-        pool = stack.system.gateway.view_of(b"/mcp").pools["jobs"]
+        pool = stack.system.gateway.endpoints.at(b"/mcp").pools["jobs"]
         (old,) = pool.members
         task_id = (await begin(ada, "jobs__confirm_delete"))["taskId"]
         changed = jobs(environment={"NEW": "1"})
@@ -228,7 +227,7 @@ async def test_an_instance_stays_for_its_tasks_when_another_version_takes_over(t
 async def test_a_task_is_gone_with_its_process(tmp_path):
     async with running(tmp_path, {"jobs": jobs()}) as stack:
         ada = client(stack)
-        pool = stack.system.gateway.view_of(b"/mcp").pools["jobs"]
+        pool = stack.system.gateway.endpoints.at(b"/mcp").pools["jobs"]
         (instance,) = pool.members
         task_id = (await begin(ada, "jobs__slow_compute", seconds=60))["taskId"]
         await instance.stop()

@@ -145,7 +145,7 @@ def test_whatever_a_client_posts_gets_one_answer(data, upstream, downstream, pat
                 if told and isinstance(tree, dict) and "id" in tree and told[0]["id"] is not None:
                     assert told[0]["id"] == tree["id"]
             assert rig.gateway.in_flight == 0
-            assert all(pool.calls_held == 0 for pool in rig.gateway._merged.pools.values())
+            assert all(pool.calls_held == 0 for pool in rig.gateway.endpoints.merged.pools.values())
 
     with capture_logs() as logs:
         run_virtually(run())
@@ -250,7 +250,7 @@ def test_whatever_a_server_says_its_client_gets_one_answer(data, upstream, downs
             assert last.get("error", {}).get("code") != -32603
             await asyncio.sleep(700)
             rig.gateway.tick(asyncio.get_running_loop().time())
-            for pool in rig.gateway._merged.pools.values():
+            for pool in rig.gateway.endpoints.merged.pools.values():
                 assert pool.calls_held == rig.gateway.in_flight == 0
 
     with capture_logs() as logs:

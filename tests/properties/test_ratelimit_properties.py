@@ -7,7 +7,7 @@ from itertools import accumulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.core.ratelimit import Gcra
+from fairlead.core.ratelimit import Gcra, Rate
 
 RATES = st.floats(1, 60_000)  # a minute
 BURSTS = st.integers(1, 50)
@@ -18,7 +18,7 @@ ROUNDING = 1e-5  # s
 
 @given(RATES, BURSTS, STARTS, PAUSES)
 def test_never_more_than_the_burst_and_the_rate_in_any_window(rate, burst, start, pauses):
-    bucket = Gcra(rate, burst)
+    bucket = Gcra(Rate(rate, burst))
     times = [start + offset for offset in accumulate(pauses)]
     admitted = [now for now in times if bucket.admit(now) == 0.0]
     for first in range(len(admitted)):
@@ -29,7 +29,7 @@ def test_never_more_than_the_burst_and_the_rate_in_any_window(rate, burst, start
 
 @given(RATES, BURSTS, STARTS, PAUSES)
 def test_who_waits_as_long_as_told_is_admitted(rate, burst, start, pauses):
-    bucket = Gcra(rate, burst)
+    bucket = Gcra(Rate(rate, burst))
     now = start
     for pause in pauses:
         now += pause
@@ -41,7 +41,7 @@ def test_who_waits_as_long_as_told_is_admitted(rate, burst, start, pauses):
 
 @given(RATES, BURSTS, STARTS, st.floats(0, 10), st.floats(0, 10))
 def test_the_wait_only_shrinks_with_time(rate, burst, start, earlier, later):
-    bucket = Gcra(rate, burst)
+    bucket = Gcra(Rate(rate, burst))
     while bucket.admit(start) == 0.0:
         pass
     earlier, later = sorted((earlier, later))
@@ -52,5 +52,5 @@ def test_the_wait_only_shrinks_with_time(rate, burst, start, earlier, later):
 
 @given(RATES, BURSTS, STARTS)
 def test_a_caller_at_the_even_rate_is_never_refused(rate, burst, start):
-    bucket = Gcra(rate, burst)
+    bucket = Gcra(Rate(rate, burst))
     assert all(bucket.admit(start + number * 60 / rate) == 0.0 for number in range(200))

@@ -494,10 +494,10 @@ class World:
 
     def look(self) -> None:
         """After every step."""
-        self.pools += [pool for pool in self.rig.gateway._merged.pools.values() if pool not in self.pools]
+        self.pools += [pool for pool in self.rig.gateway.endpoints.merged.pools.values() if pool not in self.pools]
         for client in self.clients:
             client.listen()
-        for pool in self.rig.gateway._merged.pools.values():
+        for pool in self.rig.gateway.endpoints.merged.pools.values():
             self._look_at(pool)
         held = sum(pool.calls_held for pool in self.pools)
         if held != self.rig.gateway.in_flight or held < 0:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 
 from fairlead.app.fleet_config import FleetConfig
+from fairlead.app.spec_keeper import SpecKeeper
 from fairlead.core.plan import plan
 from fairlead.model.errors import ProblemError
 from fairlead.model.fleet import FleetSpec, ServerSpec
-from fairlead.model.reports import Change, Origin
+from fairlead.model.reports import Change, Origin, Override, Owner
 from fairlead.model.status import Condition, ServerState, ServerStatus
 from fairlead.orchestrator.orchestrator import Applied
-from fairlead.stores.overrides import OverrideStore
+from fairlead.stores.overrides import Kept, OverrideStore
 from fairlead.stores.state import StateFolder
+from support.spec_stores import MemorySpecStore
 from support.web_services import problem, server
 
 FILE = {
@@ -81,6 +83,7 @@ class Bench:
     """The config under test, its parts, and short ways to what they say."""
 
     folder: Path
+    store: MemorySpecStore = field(default_factory=MemorySpecStore)
     fleet: RememberingFleet = field(default_factory=RememberingFleet)
 
     def __post_init__(self) -> None:
@@ -89,11 +92,11 @@ class Bench:
         if not self.state.root.exists():
             self.write(FILE)
         self.state.prepare()
-        self.store = OverrideStore(self.state)
         self.applied = 0
         self.now = time.time()
         self.unfit: ValueError | None = None  # what the check has against any spec
-        self.config = FleetConfig(self.file, self.fleet, self.store, check=self._judge, now=lambda: self.now)
+        keeper = SpecKeeper(self.store, OverrideStore(self.state), now=lambda: self.now)
+        self.config = FleetConfig(self.file, self.fleet, keeper, check=self._judge, now=lambda: self.now)
         self.fleet.on_state = self.config.states_changed
         self.config.on_applied = self._on_applied
 
@@ -111,8 +114,8 @@ class Bench:
         fresh.replace(self.file)
 
     async def restarted(self) -> Bench:
-        """Another process with the same files."""
-        again = Bench(self.folder)
+        """Another process with the same file and database."""
+        again = Bench(self.folder, self.store)
         await again.config.start()
         return again
 
@@ -121,6 +124,17 @@ class Bench:
         chosen: dict[str, Any] = {"dry_run": False, "origin": Origin.LIVE, "by": "ada"} | how
         content = document if isinstance(document, bytes) else json.dumps(document).encode()
         return await self.config.replace(content, expected=expected, **chosen)
+
+    @property
+    def kept(self) -> Kept:
+        """What the database has."""
+        row = self.store.rows[-1]
+        return Kept(owner=Owner(row.owner), overrides=row.overrides, accepted=row.accepted, source=row.source)
+
+    def kept_of_file(self, *overrides: Override) -> Kept:
+        """What it has while the file owns the spec, with these live edits."""
+        said = json.loads(self.file.read_text())
+        return Kept(overrides=overrides, accepted=said, source=str(self.file))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -137,25 +151,36 @@ class Bench:
 
     def everything(self) -> tuple[Any, ...]:
         """All that a refused change must leave alone."""
-        kept = self.state.overrides_file
         return (
             self.fleet.spec,
             self.fleet.generation,
             self.config.status().owner,
             self.overrides,
             self.applied,
-            kept.read_bytes() if kept.exists() else None,
+            list(self.store.rows),
         )
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """The file is watched inside."""
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(self.config.follow())
-            try:
-                yield
-            finally:
-                task.cancel()
+        async with _beside(self.config.follow()):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def following_others(self) -> AsyncIterator[None]:
+        """What other processes keep is followed inside."""
+        async with _beside(self.config.follow_others()):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def _beside(forever: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(forever)
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 async def refused(change: Awaitable[Any], status: int, code: str) -> ProblemError:

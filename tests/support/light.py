@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from fairlead.drivers.process import ProcessDriver
-from fairlead.model.launch import ProcessLaunch
+from fairlead.model.launch import ProcessLaunch, Sandbox
 from fairlead.ports import Link
 from support.recorder import Recorder, call
 from support.until import until
@@ -96,16 +96,22 @@ async def nothing_more_than(before: Resources) -> None:
 
 
 class Processes:
-    """A process driver, and links to light servers through it."""
+    """A process driver, and links to light servers through it: in a sandbox that may write to `folder`, or not."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, *, sandboxed: bool = False, **options: Any) -> None:
         self.folder = folder
+        self.sandboxed = sandboxed
         self.registry = folder / "instances.json"
         self.driver = ProcessDriver(OWNER, self.registry, **options)
 
     async def open(self, *flags: str, **launch: Any) -> tuple[Link, Recorder]:
         heard = Recorder()
-        return await self.driver.open(launch_light(self.folder, *flags, **launch), heard), heard
+        return await self.driver.open(self.launch(*flags, **launch), heard), heard
+
+    def launch(self, *flags: str, **launch: Any) -> ProcessLaunch:
+        if self.sandboxed:
+            launch = {"sandbox": Sandbox(writable=(self.folder,)), "process_limit": 200} | launch
+        return launch_light(self.folder, *flags, **launch)
 
     async def ready(self, *flags: str, **launch: Any) -> tuple[Link, Recorder]:
         """Open, and wait until the server answers."""

@@ -127,9 +127,13 @@ class Ears:
 
     def __init__(self):
         self.changed, self.ended, self.failures, self.slow, self.answers = [], [], [], [], 0
+        self.started = 0
 
     def list_changed(self, instance, kind):
         self.changed.append(kind)
+
+    def instance_started(self, instance):
+        self.started += 1
 
     def instance_ended(self, instance, lost):
         self.ended.append(lost)

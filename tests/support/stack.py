@@ -20,6 +20,7 @@ from fairlead.app.listening import addresses, listening
 from fairlead.app.run import serving
 from fairlead.app.settings import Settings
 from fairlead.mcp.eras import NAME_MEMBER
+from fairlead.model.access import Grant, Principal, Role
 from fairlead.model.status import ServerState
 from fairlead.stores.state import StateFolder
 
@@ -67,6 +68,16 @@ class Stack:
 
     def calls_in_flight(self, server: str) -> int:
         return sum(instance.calls_in_flight for instance in self.system.fleet.server(server).instances)
+
+    async def key(self, name: str, role: Role = Role.ADMIN, *grants: Grant) -> str:
+        """A new key of a principal, which is made or changed to be so."""
+        roster = self.system.access.roster
+        await roster.put_principal(Principal(name, role, grants), by="test")
+        return (await roster.add_key(name, by="test")).value
+
+    async def remove(self, name: str) -> None:
+        """A principal, with all of its keys."""
+        await self.system.access.roster.remove_principal(name, by="test")
 
     async def session(self, path: str = "/mcp", token: str = TOKEN) -> LegacySession:
         session = LegacySession(self, path, token)

@@ -13,9 +13,12 @@ from typing import Any
 
 import httpx
 
+from fairlead.audit.recorder import AuditTrail
+from fairlead.buses.memory import MemoryBus
 from fairlead.core.admission import AdmissionPolicy, Limits
 from fairlead.core.overrides import REMOVED, Edit, apply, key_text
 from fairlead.core.ratelimit import Gcra
+from fairlead.events.feed import Feed
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
 from fairlead.model.fleet import Strategy
 from fairlead.model.reports import (
@@ -35,8 +38,14 @@ from fairlead.model.reports import (
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import BreakerState, InstanceStatus, ServerState, ServerStatus
 from fairlead.orchestrator.metrics import MetricsCollector
+from fairlead.orchestrator.trends import Trends
 from fairlead.web.app import create_app
-from fairlead.web.services import Services, SystemInfo
+from fairlead.web.live import Door, Live, LiveLimits
+from fairlead.web.live_fleet import fleet_table
+from fairlead.web.services import BrowserLogins, Services, SystemInfo
+from support.audit_logs import MemoryAuditLog
+from support.event_logs import MemoryEventLog
+from support.trend_stores import MemoryTrendStore
 
 TOKEN = "a-token-of-the-tests"
 HOST = "127.0.0.1:3002"
@@ -315,20 +324,44 @@ def services(
     admits: AdmissionPolicy | None = None,
     limiter: Callable[[str], Gcra | None] = lambda _: None,
     config: MemoryConfig | None = None,
+    live: Live | None = None,
+    browsers: BrowserLogins | None = None,
+    audit: AuditTrail | None = None,
+    away: Callable[[], Mapping[str, str]] = dict,
 ) -> Services:
     fleet = fleet or MemoryFleet(
         server("filesystem", capabilities=["file-operations"]),
         server("magic", ServerState.BLOCKED, message="needs TWENTYFIRST_API_KEY"),
     )
     admits = admits or policy()
+    metrics = MetricsCollector(fleet.servers, fleet.breakers)
     return Services(
         fleet=fleet,
         config=config or MemoryConfig(fleet),
-        metrics=MetricsCollector(fleet.servers, fleet.breakers),
+        metrics=metrics,
         policy=lambda: admits,
         info=SystemInfo("1.2.3", 1_700_000_000.0, os.getpid(), "node-1", {"orchestrator": f"http://{HOST}"}),
         limiter=limiter,
+        live=live or a_live(fleet, lambda: admits, limiter),
+        browsers=browsers,
+        audit=audit or AuditTrail(MemoryAuditLog()),
+        trends=Trends(metrics, fleet.servers, MemoryTrendStore(), "node-1"),
+        away=away,
     )
+
+
+def a_live(
+    fleet: MemoryFleet,
+    policy: Callable[[], AdmissionPolicy],
+    limiter: Callable[[str], Gcra | None] = lambda _: None,
+    *,
+    limits: LiveLimits | None = None,
+) -> Live:
+    """Live readers over a feed whose events are in memory: `live.feed` has them."""
+    table = fleet_table(fleet, MemoryConfig(fleet), MetricsCollector(fleet.servers, fleet.breakers))
+    feed = Feed(MemoryEventLog(), MemoryBus())
+    door = Door(policy, limiter, AuditTrail(MemoryAuditLog()), dict)
+    return Live(feed, table, door, node="node-1", limits=limits or LiveLimits())
 
 
 def client(of: Services, **headers: str) -> httpx.AsyncClient:

@@ -70,7 +70,7 @@ def _stalled(stuck: list[str], troubles: Troubles) -> Fact:
     """What waits for a person: all of it, by the name of the worst."""
     causes: list[tuple[str, str]] = []
     if troubles.lost:
-        mend = "put the file back and start again, or change the fleet to go on without"
+        mend = "mend it and start again, or change the fleet to go on without"
         lost = f"live edits, or the spec from GitOps, are lost: {troubles.lost}; {mend}"
         causes.append(("StateLost", lost))
     if stuck:

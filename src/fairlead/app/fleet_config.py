@@ -1,10 +1,13 @@
 """The fleet spec in force: whose it is, what it is made of, and the one way by which it changes.
 
-The accepted spec has one owner: the fleet file, which is watched, or GitOps, whose last document is kept in
-the state folder. Live edits lie on top, by key (`fleet_layers`). Whatever asks for a change (the file, REST,
-GitOps) waits for one lock, so that each sees the outcome of the one before. Under it: compose the wanted spec
-from the layers, check that all of it can be put in force, have the fleet apply it, and only when that has
-accepted it, take the layers over and keep them on the disk. What is refused on the way changes nothing.
+The accepted spec has one owner: the fleet file, which is watched, or GitOps. Live edits lie on top, by key
+(`fleet_layers`). Whatever asks for a change (the file, REST, GitOps) waits for one lock, so that each sees
+the outcome of the one before. Under it: compose the wanted spec from the layers, check that all of it can be
+put in force, have the fleet apply it, and only when that has accepted it, take the layers over and keep them
+(`SpecKeeper`). What is refused on the way changes nothing.
+
+Several processes may keep their spec in one database. Each follows what the others keep, and looks before a
+change of its own; of two that change it in the same moment, one is told to try again.
 """
 
 from __future__ import annotations
@@ -31,22 +34,29 @@ from fairlead.app.fleet_reading import (
     spec_of_edit,
     spec_of_file,
 )
+from fairlead.app.spec_keeper import UNAVAILABLE, SpecKeeper, without_spec
 from fairlead.core.overrides import Edit
 from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.event_data import ConfigChanged
+from fairlead.model.events import EventType
 from fairlead.model.fleet import FleetSpec
 from fairlead.model.reports import Change, FleetStatus, Origin, Override, Owner, ServerChange
 from fairlead.model.status import Condition, ServerStatus
 from fairlead.orchestrator.orchestrator import Applied
+from fairlead.ports import NO_RECORDER, Recorder, SpecConflictError
 from fairlead.stores.fleet_file import load, load_document
 from fairlead.stores.fleet_messages import some
 from fairlead.stores.fleet_watch import watch
-from fairlead.stores.overrides import Found, Kept, OverrideStore
+from fairlead.stores.overrides import Found, Kept
 from fairlead.web.preconditions import changed_meanwhile
 
 LOG = structlog.get_logger("fairlead.config")
 FILE: Final = "the fleet file"  # who changed something, where it was no person
 UNREADABLE: Final = "fleet-file-unreadable"
+ELSEWHERE: Final = "another process"
 AGAIN: Final = 1.0  # s until the file is followed again after a fault of ours
+LOOK: Final = 1.0  # s between looks at what other processes have kept
+REFUSED_AGAIN: Final = 30.0  # s until what they have kept, and this one cannot run, is tried again
 STARTING: Final = Problem(
     code="starting",
     title="Fairlead is starting",
@@ -63,8 +73,7 @@ class Fleet(Protocol):
     @property
     def spec(self) -> FleetSpec: ...
 
-    @property
-    def generation(self) -> int: ...
+    generation: int
 
     async def apply(self, spec: FleetSpec, *, dry_run: bool = False) -> Applied: ...
 
@@ -78,7 +87,7 @@ class FleetConfig:
         self,
         path: Path,
         fleet: Fleet,
-        store: OverrideStore,
+        keeper: SpecKeeper,
         *,
         check: Callable[[FleetSpec], object] = lambda _: None,
         now: Callable[[], float] = time.time,
@@ -86,16 +95,17 @@ class FleetConfig:
         """`check` raises ValueError for a spec that cannot be put in force, although the file may say so."""
         self._path = path
         self._fleet = fleet
-        self._store = store
+        self._keeper = keeper
         self._check = check
         self._now = now
         self._started = False
+        self._read = False  # what is kept
         self._lock = asyncio.Lock()
         self._owner = Owner.FILE
         self._in_force = Composed(Layers(), FleetSpec())
         self._edition = 0
         self._run = secrets.token_hex(4)  # no tag of another run is one of this
-        self._kept = Kept()  # what stands on the disk
+        self._kept = Kept()  # what stands in the database
         self._seen: bytes | None = None  # the file's content that was looked at last, by whomever
         self._changing = False
         self._troubles = Troubles()
@@ -104,6 +114,7 @@ class FleetConfig:
         self._observed = 0
         self._unobserved = True
         self.on_applied: Callable[[], None] = lambda: None
+        self.recorder: Recorder = NO_RECORDER
 
     def __repr__(self) -> str:
         overrides = [each.key for each in self._overrides]
@@ -161,18 +172,46 @@ class FleetConfig:
     async def start(self) -> None:
         """Put in force what held before the last stop, with what the file's owner changed meanwhile.
 
-        Raises ProblemError when the file owns the spec and cannot be read or is wrong, and when what is kept
-        cannot be read now.
+        When the file cannot be read or is wrong, the last spec that was accepted from it holds; without one,
+        ProblemError is raised. While the database is away, the file alone holds until it is back.
         """
         async with self._lock:
-            found, accepted = await asyncio.to_thread(self._remembered_state)
-            self._kept, self._troubles = found.kept, Troubles(lost=found.lost)
-            self._in_force = Composed(Layers(overrides=found.kept.overrides), FleetSpec())
-            if accepted is None:
+            try:
+                await self._begin()
+            except ProblemError as away:
+                if away.problem.code != UNAVAILABLE:
+                    raise
                 await self._accept(Owner.FILE, await self._file_spec(), by=FILE)
-            else:
-                await self._accept(Owner.GITOPS, accepted, by="GitOps, before the restart")
+                why = f"live edits, and GitOps' spec, are not known yet: {away.problem.detail}"
+                self._set_troubles(unsaved=why)
+                LOG.warning("the fleet file alone is in force until the database is back", why=why)
             self._started = True
+
+    async def _begin(self) -> None:
+        found, accepted = await self._remembered_state()
+        self._read = True
+        self._kept, self._troubles = found.kept, Troubles(lost=found.lost)
+        self._in_force = Composed(Layers(overrides=found.kept.overrides), FleetSpec())
+        self._fleet.generation = max(0, self._keeper.generation - 1)  # the next one is in force
+        if found.kept.owner is Owner.GITOPS and accepted is not None:
+            await self._accept(Owner.GITOPS, accepted, by="GitOps, before the restart")
+        else:
+            await self._start_from_file(accepted)
+
+    async def _start_from_file(self, last: Stated | None) -> None:
+        """`last`: what was accepted from this file before."""
+        try:
+            await self._accept(Owner.FILE, await self._file_spec(), by=FILE)
+        except ProblemError as refused:
+            if last is None:
+                raise
+            detail = refused.problem.detail
+            LOG.error("the fleet file is refused, the last accepted one is in force", detail=detail)
+            self._refuse(FILE, detail)
+            said = self._last
+            await self._accept(Owner.FILE, last, by=f"{FILE}, as it was accepted last")
+            self._last = said
+            self._set_troubles(refused_file=detail)
 
     async def follow(self) -> None:
         """Apply each good content that the file takes, for ever; none while GitOps owns the spec."""
@@ -186,6 +225,41 @@ class FleetConfig:
                 self._set_troubles(refused_file=what)
                 LOG.error("following the fleet file failed", exc_info=error)
                 await asyncio.sleep(AGAIN)
+
+    async def follow_others(self) -> None:
+        """Put in force what other processes keep, and keep what could not be kept yet; for ever."""
+        while True:
+            pause = LOOK
+            try:
+                async with self._lock:
+                    if not self._read:
+                        await self._begin()
+                    if self._troubles.unsaved:
+                        await self._keep("the database's return")
+                    await self._catch_up()
+            except ProblemError as refused:
+                if refused.problem.code != UNAVAILABLE:  # of which others tell
+                    pause = REFUSED_AGAIN
+                    LOG.error("cannot put in force what another process has", detail=refused.problem.detail)
+            except Exception as error:  # the next spec must be taken all the same
+                LOG.error("following the kept fleet spec failed", exc_info=error)
+            await asyncio.sleep(pause)
+
+    async def _catch_up(self) -> None:
+        """Put in force what another process has kept since we looked last. Raises ProblemError."""
+        before = self._keeper.generation
+        found = await self._keeper.newer()
+        if found is None or found.kept == self._kept:
+            return
+        try:
+            with self._remembered(ELSEWHERE):
+                stated = await asyncio.to_thread(_stated, found)
+                wanted = await asyncio.to_thread(accept, stated, found.kept.overrides)
+                await self._put(found.kept.owner, wanted, by=ELSEWHERE, keep=False)
+                self._kept = found.kept
+        except ProblemError:
+            self._keeper.generation = before  # it is still to be done
+            raise
 
     async def _take_saved(self, content: bytes) -> None:
         async with self._lock:
@@ -277,6 +351,10 @@ class FleetConfig:
         if not self._started:
             raise ProblemError(STARTING)
         async with self._lock:
+            if not self._read:
+                await self._begin()
+            with suppress(ProblemError):  # the database is away, or what is there cannot run here
+                await self._catch_up()
             yield
 
     async def _accept(self, owner: Owner, stated: Stated, *, by: str, dry_run: bool = False) -> Change:
@@ -284,12 +362,15 @@ class FleetConfig:
         wanted = await asyncio.to_thread(accept, stated, self._overrides)
         return await self._put(owner, wanted, by=by, dry_run=dry_run)
 
-    async def _put(self, owner: Owner, wanted: Composed, *, by: str, dry_run: bool = False) -> Change:
+    async def _put(
+        self, owner: Owner, wanted: Composed, *, by: str, dry_run: bool = False, keep: bool = True
+    ) -> Change:
         """Apply, then take over and keep."""
         try:
             self._check(wanted.spec)
         except ValueError as wrong:
             raise problem("spec-refused", "Spec refused", str(wrong), 422, problems=[str(wrong)]) from None
+        known = self._keeper.generation
         self._changing = not dry_run
         self._unobserved = True
         try:
@@ -308,8 +389,30 @@ class FleetConfig:
             self.on_applied()
         except ProblemError as failed:
             LOG.error("the fleet spec is in force, but not for who may call", detail=failed.problem.detail)
-        await self._keep(by)
-        return change.model_copy(update={"saved": not self._troubles.unsaved})
+        if not keep:
+            self._fleet.generation = max(self._keeper.generation, self._fleet.generation)
+            return change
+        try:
+            await self._keep(by)
+        except SpecConflictError:
+            await self._catch_up()
+            detail = "another process has changed the fleet spec in the same moment, and its change holds"
+            raise problem("changed-meanwhile", "Changed meanwhile", f"{detail}; try again", 409) from None
+        change = change.model_copy(
+            update={"saved": not self._troubles.unsaved, "generation": self._fleet.generation}
+        )
+        if change.generation != known:
+            data = ConfigChanged(
+                generation=change.generation,
+                by=by,
+                owner=owner.value,
+                started=list(change.started),
+                replaced=list(change.replaced),
+                adjusted=list(change.adjusted),
+                stopped=list(change.stopped),
+            )
+            self.recorder.note(EventType.CONFIG_CHANGED, "fleet", data)
+        return change
 
     def _take_over(self, owner: Owner, wanted: Composed) -> None:
         before = (self._owner, self._overrides, self._in_force.document)
@@ -318,20 +421,33 @@ class FleetConfig:
         self._owner, self._in_force = owner, wanted
 
     async def _keep(self, by: str) -> None:
-        """Bring the disk up to date. The change is in force: a disk that fails does not take it back."""
-        accepted = self._in_force.layers.accepted.said if self._owner is Owner.GITOPS else None
-        kept = Kept(owner=self._owner, overrides=self._overrides, accepted=accepted)
+        """Bring the database up to date. The change is in force: one that is away does not take it back.
+
+        Raises SpecConflictError when another process was first.
+        """
+        if not self._read:
+            return  # it would take the place of what is not known yet
+        accepted, source = self._in_force.layers.accepted.said, str(self._path)
+        kept = Kept(
+            owner=self._owner,
+            overrides=self._overrides,
+            accepted=accepted,
+            source=source if self._owner is Owner.FILE else "",
+        )
         acted = by != FILE  # a person, or GitOps: what was lost is made good, or given up
-        if kept == self._kept and not self._troubles.unsaved and not (acted and self._troubles.lost):
+        if self._troubles.lost and not acted:
+            return  # it would take the place of what a person is to look at
+        if kept == self._kept and not self._troubles.unsaved and not self._troubles.lost:
             return
         try:
-            await asyncio.to_thread(self._store.write, kept)
+            generation = await self._keeper.write(kept, by=by, generation=self._fleet.generation)
         except ProblemError as failed:
             why = f"a restart forgets what is in force: {failed.problem.title}: {failed.problem.detail}"
             self._set_troubles(unsaved=why)
             LOG.error("the fleet spec in force is not kept", detail=why)
         else:
             self._kept = kept
+            self._fleet.generation = max(generation, self._fleet.generation)
             self._set_troubles(unsaved="", lost="")
 
     def _set_troubles(self, **troubles: str) -> None:
@@ -378,16 +494,25 @@ class FleetConfig:
             )
         return stated
 
-    def _remembered_state(self) -> tuple[Found, Stated | None]:
-        """What is kept, and the accepted spec in it if GitOps owns it. One that is invalid today is lost."""
-        found = self._store.read()
-        if found.kept.accepted is None:
+    async def _remembered_state(self) -> tuple[Found, Stated | None]:
+        """What is kept, and the accepted spec in it: GitOps', or this file's. None if it is invalid today."""
+        found = await self._keeper.read()
+        kept = found.kept
+        if kept.accepted is None or (kept.owner is Owner.FILE and kept.source != str(self._path)):
             return found, None
-        loaded = load_document(found.kept.accepted, "GitOps")
-        if loaded.spec is None:
-            why = f"the spec from GitOps is not valid: {complaint(loaded.errors[0])}"
-            return self._store.set_aside(why), None
-        return found, Stated(loaded.spec, loaded.said)
+        try:
+            return found, await asyncio.to_thread(_stated, found)
+        except ProblemError as invalid:
+            why = invalid.problem.detail
+            return (without_spec(found, why) if kept.owner is Owner.GITOPS else found), None
+
+
+def _stated(found: Found) -> Stated:
+    """The accepted spec that is kept. Raises ProblemError (422)."""
+    loaded = load_document(found.kept.accepted or {}, str(found.kept.owner))
+    if loaded.spec is None:
+        raise problem("spec-invalid", "Kept spec invalid", complaint(loaded.errors[0]), 422)
+    return Stated(loaded.spec, loaded.said)
 
 
 def _change(generation: int, applied: Applied, wanted: Composed, dry_run: bool) -> Change:

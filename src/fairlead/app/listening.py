@@ -17,6 +17,7 @@ from fairlead.app.settings import Settings, base_url
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.doors import Door
 from fairlead.orchestrator.gateway.lane import make_lane
+from fairlead.web.live_socket import UVICORN, LiveSocket
 
 if TYPE_CHECKING:
     from fairlead.app.compose import System
@@ -141,6 +142,8 @@ def _server(system: System, door: Door, context: ssl.SSLContext | None) -> _Serv
         uvicorn.Config(
             system.app,
             http=make_lane(system.gateway, door),
+            ws=LiveSocket,
+            **UVICORN,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -38,6 +38,13 @@ def register_secret(value: str) -> None:
             _secrets.update((form, json.dumps(form, ensure_ascii=False)[1:-1]))
 
 
+def conceal(text: str) -> str:
+    """The text without the registered values."""
+    for secret in _secrets:
+        text = text.replace(secret, REDACTED)
+    return text
+
+
 def configure(level: str, format: Literal["auto", "json", "console"], *, file: Path | None = None) -> None:  # noqa: A002 - the setting's own name
     """Set logging up for this process: to stdout, or to `file`, which is rotated.
 
@@ -85,9 +92,7 @@ class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
     """Takes registered values out of the finished line, tracebacks and reprs included."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        for secret in _secrets:
-            line = line.replace(secret, REDACTED)
+        line = conceal(super().format(record))
         return line.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair cannot be written
 
 

@@ -15,9 +15,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 
+from fairlead.access.fetch import check_url
 from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.fleet_values import ORIGIN
 
 PREFIX = "FAIRLEAD_"
+DAY = 86400.0  # s
 MIN_TOKEN = 16  # characters; `fairlead token add` makes 47
 
 
@@ -46,6 +49,33 @@ def _strong(value: SecretStr) -> SecretStr:
     return value
 
 
+def _public_url(value: str) -> str:
+    origin = value.lower().removesuffix("/")
+    if not ORIGIN.fullmatch(origin) or not origin.startswith(("http://", "https://")):
+        msg = "give scheme, host and perhaps port alone, like https://fairlead.example.com"
+        raise ValueError(msg)
+    return origin
+
+
+def _fetchable(value: str) -> str:
+    check_url(value)
+    return value
+
+
+def _database(value: SecretStr) -> SecretStr:
+    """As libpq has it. What is wrong is said without any part of it: a password may stand anywhere."""
+    host = r"(\[[0-9A-Fa-f:.]+\]|[^:@/?#\[\],]*)(:[0-9]+)?"
+    if not re.fullmatch(
+        rf"postgres(ql)?://([^@/?#]*@)?{host}(,{host})*(/[^@/?#]*)?(\?[^@#]*)?", value.get_secret_value()
+    ):
+        msg = (
+            "give a URL such as postgresql://user:password@host:5432/name; write `@ : / ? # %` in a password "
+            "as %40 %3A %2F %3F %23 %25"
+        )
+        raise ValueError(msg)
+    return value
+
+
 def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -56,6 +86,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Token = Annotated[SecretStr, AfterValidator(_strong)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Url = Annotated[str, AfterValidator(_fetchable)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+Age = Annotated[float, Field(ge=3600, le=100 * 366 * 86400, allow_inf_nan=False)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Hosts = Annotated[tuple[Host, ...], BeforeValidator(_listed)]
 
 
@@ -109,7 +144,10 @@ class SessionSettings(Section):
     max_sessions: Count = _setting(
         "Live sessions at a time; further clients are asked to come again later.",
         unit="sessions",
-        default=10_000,
+        default=20_000,
+    )
+    max_per_principal: Count = _setting(
+        "Of these, live ones of one principal.", unit="sessions", default=10_000
     )
 
 
@@ -127,6 +165,46 @@ class SecretSettings(Section):
         default=None,
     )
     identity: Token | None = _setting("The age secret key itself. Only as a variable.", default=None)
+
+
+class LiveSettings(Section):
+    """Bounds of live readers: WebSockets, and event streams over HTTP."""
+
+    max_connections: Count = _setting(
+        "Live readers at a time, of which one principal may have a quarter; further ones are refused.",
+        unit="readers",
+        default=1000,
+    )
+    queue: Count = _setting(
+        "How many events a reader may lag behind before it is sent away, with the number to resume from.",
+        unit="events",
+        default=1000,
+    )
+
+
+class OAuthSettings(Section):
+    """Access tokens (JWT) of an OAuth 2.1 authorization server; without `issuer` none are taken."""
+
+    issuer: Url | None = _setting("The authorization server, exactly as its tokens name it.", default=None)
+    jwks: Url | None = _setting(
+        "Where its signing keys are.", shown="as the issuer's own metadata says", default=None
+    )
+    audience: Words = _setting(
+        "Audiences that tokens may be for, beside `public_url` and the URLs of the MCP endpoints below it "
+        "(with commas between them in the variable).",
+        default=(),
+    )
+    principal_claim: str = _setting(
+        "The claim that names who it is; with dots, one inside of another.", default="sub"
+    )
+    role_claim: str | None = _setting(
+        "The claim with the role: viewer, developer, operator or admin, or a list with such a word.",
+        shown="none: the scopes fairlead:viewer to fairlead:admin say it",
+        default=None,
+    )
+    default_role: Literal["viewer", "developer", "operator", "admin"] | None = _setting(
+        "The role where a token gives none.", shown="none: such a token is refused", default=None
+    )
 
 
 class TlsSettings(Section):
@@ -153,6 +231,27 @@ class AdminSettings(Section):
     port: Port | None = _setting(
         "The port; 0 takes any free one.", shown="none: everything is served at `port`", default=None
     )
+
+
+class AuditSettings(Section):
+    """What the audit keeps."""
+
+    arguments: Literal["digest", "redacted", "none"] = _setting(
+        "Of a call's arguments: `digest`, the SHA-256 of their bytes; `redacted`, the arguments without what "
+        "looks like a secret; `none`.",
+        default="digest",
+    )
+
+
+class RetentionSettings(Section):
+    """How long what happened is kept; what is older is removed within the hour."""
+
+    events: Age = _setting("Events, which clients can catch up on.", unit="s", default=30 * DAY)
+    audit: Age = _setting("The audit.", unit="s", default=90 * DAY)
+    specs: Age = _setting(
+        "Accepted fleet specs; the latest stays whatever its age.", unit="s", default=90 * DAY
+    )
+    metrics: Age = _setting("Metric roll-ups, of which trends are made.", unit="s", default=90 * DAY)
 
 
 class Settings(Section):
@@ -184,17 +283,48 @@ class Settings(Section):
         "A bearer token that is valid beside the stored ones, under the name `env`. Only as a variable.",
         default=None,
     )
+    key: Token | None = _setting(
+        "The secret of which keys for digests and for encryption are made; all processes on one database "
+        "need the same. Only as a variable.",
+        shown="the file `key` in `state_dir`",
+        default=None,
+    )
     allowed_hosts: Hosts = _setting(
         "Host names that requests may be addressed to, beside loopback and `host` (with commas between them "
         "in the variable).",
         default=(),
     )
+    public_url: PublicUrl | None = _setting(
+        "How clients reach the service, where that is another URL than `host` and `port`, as behind a proxy.",
+        default=None,
+    )
+    database: DatabaseUrl | None = _setting(
+        "The PostgreSQL where the services keep their state, each in its own schema. Only as a variable.",
+        shown="SQLite files in `state_dir`",
+        default=None,
+    )
+    bus: SecretStr | None = _setting(
+        "A Redis or Valkey by which several processes on one database tell each other what is new: "
+        "`redis://[user:password@]host[:port][/number]`. Only as a variable.",
+        shown="none: one process",
+        default=None,
+    )
     log: LogSettings = LogSettings()
     edge: EdgeSettings = EdgeSettings()
     sessions: SessionSettings = SessionSettings()
     secrets: SecretSettings = SecretSettings()
+    live: LiveSettings = LiveSettings()
+    oauth: OAuthSettings = OAuthSettings()
+    audit: AuditSettings = AuditSettings()
     tls: TlsSettings = TlsSettings()
     admin: AdminSettings = AdminSettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """What a request's Host may say, beside loopback."""
+        public = [self.public_url.partition("://")[2]] if self.public_url else []
+        return (*self.allowed_hosts, self.host, *public)
 
     @property
     def scheme(self) -> str:

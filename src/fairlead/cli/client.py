@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -51,6 +52,30 @@ class Client:
     def delete(self, path: str) -> Any:
         return self._send("DELETE", path)[0]
 
+    def stream(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Server-sent events as they come: their names and data, which is JSON. It ends when they do."""
+        connection = self._connection()
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "text/event-stream"}
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            if response.status >= 300:
+                _answer(response.status, response.read())
+            name, data = "", ""
+            for line in map(_text, response):
+                field, _, value = line.partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    data = value
+                elif not line and data:
+                    yield name, json.loads(data)
+                    name, data = "", ""
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise _unreachable(self.address, error) from error
+        finally:
+            connection.close()
+
     def _send(
         self, method: str, path: str, body: Any = None, *, if_match: str | None = None
     ) -> tuple[Any, http.client.HTTPMessage]:
@@ -81,6 +106,10 @@ class Client:
         except OSError as error:
             raise _unreachable(self.address, error) from error
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
+
+
+def _text(line: bytes) -> str:
+    return line.decode().rstrip("\r\n")
 
 
 def _pinned(certificate: Path | None) -> ssl.SSLContext:
@@ -116,7 +145,7 @@ def cli_token(settings: Settings) -> str:
     raise problem(
         "no-token",
         "there is no token for the command line",
-        f"{state.local_token_file} is missing: run `fairlead token add local`, or set FAIRLEAD_TOKEN",
+        f"{state.local_token_file} is missing: run `fairlead up` or `fairlead token add local`, or set FAIRLEAD_TOKEN",
     )
 
 
@@ -146,7 +175,7 @@ def _answer(status: int, content: bytes) -> Any:
     if status == 401:
         detail = f"{detail}\nthe token of this command is not valid there: see `fairlead token list`".strip()
     code = str(document.get("type", "")).rpartition(":")[2] or f"http-{status}"
-    raise problem(code, title, detail, status=status)
+    raise problem(code, title, detail, status=status, extra=document)
 
 
 def _unreachable(address: str, error: Exception) -> ProblemError:

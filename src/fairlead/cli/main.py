@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("servers", "Show the servers, or one of them in detail."),
     "top": ("top", "Show live what the servers do."),
     "logs": ("logs", "Show what a server wrote to its stderr."),
+    "events": ("events", "Show what happened, and what happens."),
+    "audit": ("audit", "Show who did what: calls, changes, refusals."),
     "call": ("call", "Call a tool of a server."),
     "start": ("servers", "Start a server that was stopped."),
     "stop": ("servers", "Stop a server; the others go on."),
@@ -39,11 +41,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "overrides": ("overrides", "List the live edits, or take them back."),
     "toolsets": ("toolsets", "List the named views that show a choice of tools."),
     "connect": ("connect", "Show how a client is connected."),
+    "login": ("login", "Show a link that lets one browser in."),
     "token": ("token", "Make, list and revoke bearer tokens."),
     "secrets": ("secrets", "Keep secrets in an encrypted file that may be in Git."),
     "validate": ("fleet", "Check a fleet file and show all that is wrong in it."),
     "config": ("config", "Show the settings; upgrade and describe fleet files."),
     "lock": ("lock", "Pin the fleet's packages and, with --update, its tools."),
+    "backup": ("backup", "Write all that the services keep to a file."),
+    "restore": ("backup", "Put such a file in the place of what is kept."),
     "orchestrator": ("orchestrator", "Run the orchestrator in the foreground, logs to stdout."),
 }
 

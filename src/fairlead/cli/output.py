@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any
 
@@ -68,10 +68,12 @@ class BadInput(Failure):
     exit_code = 2
 
 
-def problem(code: str, title: str, detail: str, *, status: int = 500) -> ProblemError:
+def problem(
+    code: str, title: str, detail: str, *, status: int = 500, extra: Mapping[str, Any] | None = None
+) -> ProblemError:
     """An expected error of a command; with status 400 it is the input's fault (exit code 2)."""
     fault = Fault.CLIENT if status < 500 else Fault.GATEWAY
-    return ProblemError(Problem(code=code, title=title, detail=detail, status=status, fault=fault))
+    return ProblemError(Problem(code, title, detail, status, fault, extra=extra or {}))
 
 
 def plain(text: str) -> str:

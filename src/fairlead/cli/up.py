@@ -15,6 +15,7 @@ from fairlead.cli.board import SETTLED, Board, Server, board
 from fairlead.cli.client import Client, client_of
 from fairlead.cli.connect import NAME, claude_command, claude_line, local_token, mcp_url
 from fairlead.cli.down import stop_patience
+from fairlead.cli.login import make_link
 from fairlead.cli.options import json_option, load, service_options
 from fairlead.cli.output import print_json, problem, say, style, warn
 from fairlead.cli.ports import check_port
@@ -190,6 +191,15 @@ def _client(settings: Settings, run: Run) -> Client:
     return client_of(settings, run, timeout=POLL_TIMEOUT)
 
 
+def _login_link(settings: Settings, run: Run) -> str | None:
+    """None where there can be none just now; `fairlead login` then says why."""
+    try:
+        link: str = make_link(_client(settings, run))["url"]
+    except ProblemError:
+        return None
+    return link
+
+
 def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) -> None:
     address = run.addresses["orchestrator"]
     line = claude_line(claude_command(NAME, mcp_url(run.mcp_address), local_token(settings)))
@@ -219,4 +229,6 @@ def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) ->
     click.echo(f"  {line}")
     say()
     say(f"API and its documentation: {address}/docs")
+    if link := _login_link(settings, run):
+        say(f"To log a browser in (once, within ten minutes): {link}")
     say("Stop it with " + ("`fairlead down`" if already or manner.detach else "Ctrl-C, or `fairlead down`"))

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fairlead.core import refusals
+from fairlead.core.toolset import is_named
 from fairlead.model.access import Caller, Effect, Grant, Role
 from fairlead.model.errors import Problem
 
+EVERY: Final = "*"
 CALLS: Final = Role.DEVELOPER
 """From this role on tools may be called, prompts got and resources read; below it lists are all there is."""
+
+
+class Browser(NamedTuple):
+    """A browser that has logged in. `csrf_token` goes with each change that it asks for."""
+
+    caller: Caller
+    csrf_token: bytes
 
 
 class Identities(Protocol):
@@ -24,6 +32,10 @@ class Identities(Protocol):
 
     def identify(self, token: bytes) -> Caller | Problem:
         """Whose a bearer token is. A Problem says why it is refused (401), or to come again (503)."""
+        ...
+
+    def identify_cookie(self, value: bytes) -> Browser | Problem:
+        """Whose the cookie of a browser's session is; a Problem (401) when it is nobody's."""
         ...
 
     def is_valid(self, caller: Caller) -> bool:
@@ -47,6 +59,9 @@ class KnownTokens:
     def identify(self, token: bytes) -> Caller | Problem:
         return self._callers.get(hashlib.sha256(token).digest(), refusals.INVALID_TOKEN)
 
+    def identify_cookie(self, value: bytes) -> Browser | Problem:
+        return refusals.SESSION_OVER
+
     def is_valid(self, caller: Caller) -> bool:
         return caller in self._callers.values()
 
@@ -59,24 +74,30 @@ def may_use(
 ) -> bool:
     """Whether grants let their owner use a server (and of it a tool), by a toolset if one is given.
 
-    With `tool` None: whether there may be anything of the server that it may use.
+    With `tool` None: whether there may be anything of the server that it may use. All names are the fleet's
+    and the server's own, whatever a toolset calls them.
     """
     allowing = [grant for grant in grants if grant.effect is Effect.ALLOW]
     if allowing and not any(_covers(grant, server, tool, toolset) for grant in allowing):
         return False
     denying = (grant for grant in grants if grant.effect is Effect.DENY)
     if tool is None:  # only a denial of everything closes a server
-        return not any("*" in grant.tools and _covers(grant, server, None, toolset) for grant in denying)
+        return not any(EVERY in grant.tools and _covers(grant, server, None, toolset) for grant in denying)
     return not any(_covers(grant, server, tool, toolset) for grant in denying)
+
+
+def may_read(grants: tuple[Grant, ...], server: str, toolset: str | None = None) -> bool:
+    """The same of what is no tool: prompts and resources. Where grants choose tools, those are all."""
+    allowing = [grant for grant in grants if grant.effect is Effect.ALLOW]
+    whole = not allowing or any(
+        EVERY in grant.tools and _covers(grant, server, None, toolset) for grant in allowing
+    )
+    return whole and may_use(grants, server, None, toolset)
 
 
 def _covers(grant: Grant, server: str, tool: str | None, toolset: str | None) -> bool:
     return (
-        _matches(grant.servers, server)
-        and (tool is None or _matches(grant.tools, tool))
-        and ("*" in grant.toolsets or (toolset is not None and _matches(grant.toolsets, toolset)))
+        is_named(server, grant.servers)
+        and (tool is None or is_named(tool, grant.tools))
+        and (EVERY in grant.toolsets or (toolset is not None and is_named(toolset, grant.toolsets)))
     )
-
-
-def _matches(patterns: tuple[str, ...], name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

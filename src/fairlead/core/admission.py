@@ -14,20 +14,30 @@
   9  a Host that is not ours (DNS rebinding)                          421     foreign-host
  10  an Origin that is neither ours nor allowed                       403     foreign-origin
   -  (a CORS preflight of an allowed origin is answered here)         204
- 11  no bearer token, unless the path is public                       401     missing-token
- 12  a token that is not known                                        401     invalid-token
- 13  Content-Length over the limit (0 for public paths)               413     body-too-large
+ 11  no bearer token, nor a browser's session, unless public          401     missing-token
+ 12  a token that is not known, or has ended                          401     invalid-token
+     an access token that gives no role                               403     insufficient-scope
+     an access token that cannot be checked yet                       503     keys-unavailable
+     a browser's session that has ended                               401     session-ended
+     a change by a session without its X-CSRF-Token                   403     csrf
+ 13  Content-Length over the limit (0 for most public paths)          413     body-too-large
 
 The framing comes first, since nothing can be told of a request whose end is in doubt. Host and Origin come
 before the token, so that a foreign page learns nothing about a token, not even that it is right. A foreign
 Host is 421 (RFC 9110, 15.5.20: this server gives no answers for that authority), as in the official MCP SDKs.
 
-Public are only the exact bytes of `PUBLIC`: no other spelling of such a path opens it, whatever the router
-behind makes of it. All that can be computed beforehand is in the `AdmissionPolicy`.
+A browser's session is its cookie, which the browser sends wherever it is told to: so it counts only where
+`cookies` says so (never for MCP), never beside `Authorization`, and for a change only with a token that a
+foreign page cannot know. For a WebSocket the Origin, which browsers always send there, takes its place.
+
+Public are only the exact bytes of `PUBLIC` and of the resource metadata's paths (`challenge.is_metadata`): no
+other spelling of such a path opens it, whatever the router behind makes of it. All that can be computed
+beforehand is in the `AdmissionPolicy`.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +46,7 @@ from typing import Final, NamedTuple
 
 from fairlead.core import refusals
 from fairlead.core.access import Identities, KnownTokens
+from fairlead.core.challenge import challenge, is_metadata
 from fairlead.model.access import Caller, Role
 from fairlead.model.errors import Problem
 from fairlead.model.fleet_values import ORIGIN
@@ -47,8 +58,10 @@ DOCS_ASSETS: Final = ("docs.css", "docs.js", "icon.svg", "swagger-ui-bundle.js",
 PUBLIC: Final = frozenset(
     [(b"GET", b"/health"), (b"HEAD", b"/health"), (b"GET", b"/docs")]
     + [(b"GET", b"/docs/assets/" + name.encode()) for name in DOCS_ASSETS]
+    + [(b"GET", b"/login"), (b"POST", b"/login")]
 )
-"""Method and raw path of everything that needs no token."""
+"""Method and raw path of everything that needs no token, beside the resource metadata."""
+LOGIN_BYTES: Final = 4096  # what POST /login may bring
 
 SECURITY_HEADERS: Final[Headers] = (
     (
@@ -74,6 +87,7 @@ def transport_security(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> H
     host = next((value.strip().lower() for name, value in headers if name == b"host"), b"")
     return () if host.partition(b":")[0] == b"localhost" else _HSTS
 
+
 _SINGLE: Final = frozenset(
     {
         b"host",
@@ -83,6 +97,7 @@ _SINGLE: Final = frozenset(
         b"transfer-encoding",
         b"access-control-request-method",
         b"access-control-request-headers",
+        b"x-csrf-token",
     }
 )
 _EXPOSED: Final = b"Mcp-Session-Id, MCP-Protocol-Version, WWW-Authenticate, Retry-After, ETag, X-Request-Id"
@@ -96,13 +111,7 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:(?P<port>[0-
 _OWS: Final = b" \t"
 _LENGTH_DIGITS: Final = 18
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-_CHALLENGE: Final[Headers] = ((b"www-authenticate", b'Bearer realm="fairlead"'),)
-_CHALLENGE_INVALID: Final[Headers] = (
-    (
-        b"www-authenticate",
-        b'Bearer realm="fairlead", error="invalid_token", error_description="The token is not known"',
-    ),
-)
+_SAFE: Final = (b"GET", b"HEAD")
 
 
 class RequestHead(NamedTuple):
@@ -118,10 +127,11 @@ class RequestHead(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """Go on. `caller` is None on public paths; `cors` goes into the answer."""
+    """Go on. `caller` is None on public paths; `cors` goes into the answer; `body_bytes` may follow."""
 
     caller: Caller | None
     cors: Headers
+    body_bytes: int = 0
 
 
 class Preflight(NamedTuple):
@@ -152,6 +162,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class SignIn:
+    """How people come by what lets them in; each member is empty where there is no such way.
+
+    Access tokens: `resource` is our public URL, `issuer` the authorization server, `scope` what a client of
+    an MCP endpoint should ask it for. Browsers: `cookie` is the name of the cookie that holds a session.
+    """
+
+    resource: str = ""
+    issuer: str = ""
+    scope: str = ""
+    cookie: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AdmissionPolicy:
     """Everything that `admit` needs to know, made ready by `compile`."""
 
@@ -160,6 +184,7 @@ class AdmissionPolicy:
     origins: Mapping[bytes, Headers]  # -> the CORS headers for its answers
     denied: tuple[Network, ...]
     limits: Limits
+    sign_in: SignIn = SignIn()
 
     @classmethod
     def compile(
@@ -171,6 +196,7 @@ class AdmissionPolicy:
         origins: Iterable[str] = (),
         denied: Iterable[str] = (),
         limits: Limits | None = None,
+        sign_in: SignIn | None = None,
     ) -> AdmissionPolicy:
         """A policy for a service on a port or several. Raises ValueError that names what is wrong.
 
@@ -191,6 +217,7 @@ class AdmissionPolicy:
             },
             denied=tuple(map(parse_network, denied)),
             limits=limits or Limits(),
+            sign_in=sign_in or SignIn(),
         )
 
 
@@ -261,7 +288,7 @@ def _cors(origin: bytes) -> Headers:
     )
 
 
-def admit(head: RequestHead, policy: AdmissionPolicy) -> Verdict:
+def admit(head: RequestHead, policy: AdmissionPolicy, *, cookies: bool = False) -> Verdict:
     """Decide about one request; see the table at the top of this module. Never raises."""
     method, path, headers, peer = head
     limits = policy.limits
@@ -283,20 +310,53 @@ def admit(head: RequestHead, policy: AdmissionPolicy) -> Verdict:
         if method == b"OPTIONS" and b"access-control-request-method" in single:
             return _preflight(origin, single.get(b"access-control-request-headers", b""))
         cors = allowed
-    caller, limit = None, 0
-    if (method, path) not in PUBLIC:
-        token = _bearer(single.get(b"authorization", b""))
-        if not token:
-            return Refused(refusals.MISSING_TOKEN, _CHALLENGE + cors)
-        found = policy.identities.identify(token)
+    caller, limit = None, LOGIN_BYTES if path == b"/login" else 0
+    if not is_public(method, path):
+        found = _identify(head, single, policy, cookies=cookies)
         if isinstance(found, Problem):
-            return Refused(found, (_CHALLENGE_INVALID if found.status == 401 else ()) + cors)
-        caller = found
-        limit = limits.body_bytes
+            told = challenge(found, path, policy.sign_in.resource, policy.sign_in.scope)
+            return Refused(found, ((b"www-authenticate", told), *cors) if told else cors)
+        caller, limit = found, limits.body_bytes
     length = single.get(b"content-length")
     if length is not None and int(length) > limit:
         return Refused(refusals.body_too_large(limit), cors)
-    return Admitted(caller, cors)
+    return Admitted(caller, cors, limit)
+
+
+def is_public(method: bytes, path: bytes) -> bool:
+    """Whether a request needs no token; `path` is raw."""
+    return (method, path) in PUBLIC or (method == b"GET" and is_metadata(path))
+
+
+def _identify(
+    head: RequestHead, single: Mapping[bytes, bytes], policy: AdmissionPolicy, *, cookies: bool
+) -> Caller | Problem:
+    authorization = single.get(b"authorization")
+    if authorization is not None:
+        token = _bearer(authorization)
+        return policy.identities.identify(token) if token else refusals.MISSING_TOKEN
+    sessions = cookie_values(head.headers, policy.sign_in.cookie.encode()) if cookies else set()
+    if not sessions:
+        return refusals.MISSING_TOKEN
+    if len(sessions) > 1:
+        return refusals.TWO_SESSIONS  # one of them was put there by somebody else
+    browser = policy.identities.identify_cookie(sessions.pop())
+    if isinstance(browser, Problem):
+        return browser
+    if head.method == b"GET" and any(name == b"upgrade" for name, _ in head.headers):
+        return browser.caller if b"origin" in single else refusals.CSRF
+    told = single.get(b"x-csrf-token", b"")
+    if head.method not in _SAFE and not hmac.compare_digest(told, browser.csrf_token):
+        return refusals.CSRF
+    return browser.caller
+
+
+def cookie_values(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> set[bytes]:
+    """All different values of one cookie."""
+    pairs = (
+        pair.partition(b"=") for name, value in headers if name == b"cookie" for pair in value.split(b";")
+    )
+    return {value.strip(_OWS) for name, _, value in pairs if wanted and name.strip(_OWS) == wanted}
 
 
 def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -68,6 +68,56 @@ INVALID_TOKEN: Final = _refusal(
     "The token is not valid",
     "The bearer token is not known here, or was revoked. `fairlead token add NAME` makes a new one.",
 )
+EXPIRED_KEY: Final = _refusal(
+    401,
+    "invalid-token",
+    "The key has expired",
+    "This API key was good up to a time that is over. `fairlead key add` makes a new one.",
+)
+SESSION_OVER: Final = _refusal(
+    401,
+    "session-ended",
+    "The session has ended",
+    "This browser's session is over or was ended. `fairlead login` shows a link for a new one.",
+)
+TWO_SESSIONS: Final = _refusal(
+    400,
+    "two-sessions",
+    "Two sessions at once",
+    "The browser sends two cookies of the session's name. Delete the cookies of this host and log in anew.",
+)
+CSRF: Final = _refusal(
+    403,
+    "csrf",
+    "The change does not come from our own page",
+    "A change by a browser's session needs the header X-CSRF-Token with `csrfToken` of GET /api/session; a "
+    "WebSocket needs an Origin.",
+)
+
+
+def bad_token(why: str) -> Problem:
+    """An access token (JWT) that is refused; `why` is for a person."""
+    detail = f"The access token is refused: {why}. Get a new one from the authorization server."
+    return _refusal(401, "invalid-token", "The token is not valid", detail)
+
+
+def no_role(where: str, scopes: str) -> Problem:
+    """An access token whose owner may do nothing here. `where`: what of it was looked at."""
+    detail = f"The {where} of the access token gives no role here. It must hold one of: {scopes}."
+    return _refusal(403, "insufficient-scope", "The token gives no role", detail)
+
+
+def keys_away(wait: float) -> Problem:
+    """It cannot be said yet whether an access token is good. `wait`: seconds until it may be."""
+    return Problem(
+        code="keys-unavailable",
+        title="The token cannot be checked just now",
+        detail="The authorization server's signing keys are being read, or cannot be. Send the same token "
+        "again in a moment.",
+        status=503,
+        fault=Fault.GATEWAY,
+        retry_after=wait,
+    )
 
 
 def path_too_long(limit: int) -> Problem:
@@ -112,9 +162,49 @@ def rate_limited(wait: float) -> Problem:
     return Problem(
         code="rate-limited",
         title="Too many requests",
-        detail=f"This token's requests a minute are used up. Try again in {seconds} s, or raise "
-        "security.resourceLimits.rateLimiting.requestsPerMinute of the fleet file.",
+        detail="The requests a minute, of this principal or of all, are used up. Try again in "
+        f"{seconds} s, or raise requestsPerMinute or total in security.resourceLimits.rateLimiting of the "
+        "fleet file.",
         status=429,
         fault=Fault.CLIENT,
         retry_after=seconds,
     )
+
+
+def server_rate_limited(server: str, wait: float) -> Problem:
+    """`wait` as in `rate_limited`."""
+    seconds = max(1, math.ceil(wait))
+    detail = (
+        f"The requests a minute of server {server!r} are used up. Try again in {seconds} s, or raise its "
+        "limits.requestsPerMinute in the fleet file."
+    )
+    return Problem("rate-limited", "Too many requests", detail, 429, Fault.CLIENT, seconds)
+
+
+def too_many_calls(calls: int) -> Problem:
+    """A principal has so many calls in flight, and may have no more."""
+    detail = (
+        f"This principal has {calls} calls in flight here, which is its limit. Wait for one to end, or raise "
+        "security.resourceLimits.callsPerPrincipal of the fleet file."
+    )
+    return Problem("too-many-calls", "Too many calls in flight", detail, 429, Fault.CLIENT, 1.0)
+
+
+def overloaded(calls: int, held: int, server: str, limit: int) -> Problem:
+    """So many calls are in flight in all, `held` of them of one server, which therefore gets no more."""
+    detail = (
+        f"{calls} calls are in flight, {held} of them of server {server!r}; the limit is {limit}. Try again, "
+        "or raise security.resourceLimits.maxConcurrentRequests of the fleet file."
+    )
+    return Problem("overloaded", "Overloaded", detail, 429, Fault.GATEWAY, 1.0)
+
+
+def too_many_sessions(limit: int, principal: str | None = None) -> Problem:
+    """So many sessions are open, of one principal or in all."""
+    whose = "" if principal is None else f" of {principal!r}"
+    setting = "MAX_SESSIONS" if principal is None else "MAX_PER_PRINCIPAL"
+    detail = (
+        f"{limit} sessions{whose} are open, which is the limit. End one (DELETE), wait until an idle one "
+        f"expires, or raise FAIRLEAD_SESSIONS_{setting}."
+    )
+    return Problem("too-many-sessions", "Too many sessions", detail, 429, Fault.CLIENT, 30.0)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from fairlead.drivers.confined import Confined
 from fairlead.drivers.reaper import Reaper, Sample
 from fairlead.drivers.registry import Record, Registry
 from fairlead.kit.tasks import Tasks
@@ -36,6 +37,13 @@ class Host:
 
     async def note(self, record: Record) -> None:
         await self._look(self._reaper.note, record)
+
+    async def terminate(self, record: Record, spared: frozenset[int]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._looks, self._reaper.terminate, record, spared)
+
+    async def release(self, confined: Confined) -> None:
+        """Let go of the bounds of an instance that is gone."""
+        await asyncio.get_running_loop().run_in_executor(self._looks, confined.remove)
 
     async def kill(self, record: Record) -> int:
         return await self._look(self._reaper.kill, record)

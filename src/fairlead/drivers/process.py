@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import Final
 
+from fairlead.drivers.confined import Confined, Confiner, sandbox_failed
 from fairlead.drivers.host import Host
 from fairlead.drivers.process_link import ProcessLink
 from fairlead.drivers.process_table import MARKER, identity_of
 from fairlead.drivers.reaper import become_subreaper
 from fairlead.drivers.registry import Record
-from fairlead.drivers.spawn import spawn
+from fairlead.drivers.spawn import Spawned, explained, find_program, spawn
 from fairlead.mcp.framing import MAX_FRAME
 from fairlead.model.launch import Launch, ProcessLaunch
 from fairlead.ports import Link, LinkListener
@@ -41,6 +42,7 @@ class ProcessDriver:
     ) -> None:
         self._owner = owner
         self._host = Host(owner, registry_file, max_frame)
+        self._confiner = Confiner(owner)
         self._sample_interval = sample_interval
         self._links: dict[str, ProcessLink] = {}  # by marker
         self._sampler: asyncio.Task[None] | None = None
@@ -53,14 +55,15 @@ class ProcessDriver:
         """See `ports.Driver`. The listener hears nothing before this returns.
 
         Raises ProblemError: `command-not-found`, `not-executable`, `bad-working-directory`, `bad-command`,
-        `cannot-start`.
+        `cannot-start`, `sandbox-unavailable`, `sandbox-failed`.
         """
         assert isinstance(launch, ProcessLaunch), "the process driver gets process launches only"
         if self._closed:
             raise RuntimeError("the driver is closed")
         become_subreaper()
         marker = f"{self._owner}:{launch.instance_id}#{secrets.token_hex(4)}"
-        spawned = spawn(launch, (MARKER, marker))
+        confined = await self._confined(launch, marker)
+        spawned = await self._spawned(launch, marker, confined)
         identity = identity_of(spawned.process.pid)
         assert identity is not None, "a child that nobody has reaped is there, alive or not"
         link = ProcessLink(
@@ -87,6 +90,41 @@ class ProcessDriver:
         self._closed = True
         await asyncio.gather(*(link.close() for link in tuple(self._links.values())))
         await self._host.close()
+
+    async def _confined(self, launch: ProcessLaunch, marker: str) -> Confined:
+        if launch.sandbox is None:
+            return Confined()
+        program = find_program(launch)
+        try:
+            return await self._confiner.prepare(launch, marker, program)
+        except OSError as error:
+            raise explained(launch, error) from error
+
+    async def _spawned(self, launch: ProcessLaunch, marker: str, confined: Confined) -> Spawned:
+        """Start it and let it into its bounds. Nothing of it is left if that does not go well."""
+        try:
+            spawned = spawn(launch, (MARKER, marker), confined)
+        except BaseException:
+            confined.remove()
+            raise
+        if confined.confinement is None:
+            return spawned
+        entering = asyncio.get_running_loop().run_in_executor(None, confined.enter, spawned.process.pid)
+        try:
+            if await asyncio.shield(entering) and not self._closed:
+                return spawned
+            reason = "the driver is closed" if self._closed else ""
+        except OSError as error:
+            reason = f"its limits cannot be set: {error.strerror}"
+        except BaseException:
+            spawned.process.kill()  # which ends the waiting, too
+            await asyncio.wait([entering])
+            spawned.abandon()
+            confined.remove()
+            raise
+        said = spawned.abandon()
+        confined.remove()
+        raise sandbox_failed(reason or said)
 
     def _ended(self, link: ProcessLink) -> None:
         del self._links[link.record.marker]

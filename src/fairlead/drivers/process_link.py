@@ -44,6 +44,7 @@ _DRAIN: Final = _MIB  # bytes still read when a child has ended; a pipe holds le
 _LAST_WORDS: Final = 0.5  # s, for a child that closed a pipe to end by itself and tell why
 _KILL_ROUNDS: Final = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.1, 0.1, 0.1)  # s, before each look
 _REAP: Final = 0.3  # s, for a child that was killed to go
+_SIGNALLED: Final = 128
 _NO_SECRETS: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})  # long values that may be shown
 
 
@@ -65,6 +66,8 @@ class ProcessLink:
         self._process = spawned.process
         self._listener = listener
         self._host = host
+        self._confined = spawned.confined
+        self._pid = self._confined.server or spawned.process.pid
         self._on_end = on_end
         self._splitter = LineSplitter(host.max_frame)
         self._writer = FrameWriter(spawned.stdin, listener.writable_changed, self._stdin_broken)
@@ -77,14 +80,14 @@ class ProcessLink:
         self._sample: Sample | None = None
         self._cpu_seconds = 0.0
         self._ending: asyncio.Task[None] | None = None
-        self._log.note(f"started, pid {self._process.pid}: {self._launch.argv[0]}")
+        self._log.note(f"started, pid {self._pid}: {self._launch.argv[0]}")
         self._stdout.resume()
         self._stderr.resume()
         asyncio.get_running_loop().add_reader(self._exit.fileno(), self._exit_seen)
 
     def __repr__(self) -> str:
         state = "open" if self._ending is None else "over" if self._ending.done() else "ending"
-        return f"ProcessLink({self._launch.instance_id}: {state}, pid {self._process.pid})"
+        return f"ProcessLink({self._launch.instance_id}: {state}, pid {self._pid})"
 
     # -- the hot path ------------------------------------------------------------------------------------
 
@@ -133,7 +136,8 @@ class ProcessLink:
     def statistics(self) -> LinkStatistics:
         memory = self._sample.memory_bytes if self._sample else None
         cpu = self._cpu_seconds if self._sample else None
-        return LinkStatistics(self._process.pid, self._writer.queued_bytes, memory, cpu)
+        queued = self._writer.queued_bytes
+        return LinkStatistics(self._pid, queued, memory, cpu, self._confined.confinement)
 
     # -- what the host tells -----------------------------------------------------------------------------
 
@@ -145,6 +149,9 @@ class ProcessLink:
         if limit is not None and sample.memory_bytes > limit and self._ending is None:
             used = f"{sample.memory_bytes / _MIB:.0f} MiB over the limit of {limit / _MIB:.0f} MiB"
             self._end(f"memory {used}", gently=False)
+        most = self._launch.process_limit
+        if most is not None and sample.processes > most and self._ending is None:
+            self._end(f"{sample.processes} processes, over the limit of {most}", gently=False)
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -174,12 +181,15 @@ class ProcessLink:
         await self._kill_tree()
         code = self._drain_and_reap()
         how = _exit_text(code)
+        if code == -signal.SIGKILL and cause is None and self._confined.memory_ran_out():
+            cause = f"memory over the limit of {(self._launch.memory_limit or 0) / _MIB:.0f} MiB"
         self._log.note(how)
         reason = f"stopped ({how})" if expected else cause or how
         try:
             self._listener.link_lost(LinkLost(reason, self._log.tail(), expected, code))
         finally:
             self._host.registry.remove(self.record)
+            await self._host.release(self._confined)
             await self._log.written()
             await self._host.registry.save()
             self._on_end(self)
@@ -191,15 +201,21 @@ class ProcessLink:
             pipe.close()
         asyncio.get_running_loop().remove_reader(self._exit.fileno())
         self._exit.close()
-        return self._process.poll()
+        code = self._process.poll()
+        if self._confined.frame and code is not None and _SIGNALLED < code <= _SIGNALLED + signal.NSIG:
+            return _SIGNALLED - code  # as bwrap tells the signal that ended the server
+        return code
 
     async def _stop_gently(self) -> None:
         """Close stdin, then TERM, each with its grace. Who belongs to the tree is noted while it stands."""
         await self._host.note(self.record)
         self._writer.close()
         if not await self._exits_within(self._launch.stop_grace):
-            self._signal_group(signal.SIGTERM)
-            self._signal_group(signal.SIGCONT)  # a stopped process hears nothing else
+            if self._confined.frame:
+                await self._host.terminate(self.record, self._confined.frame)
+            else:
+                self._signal_group(signal.SIGTERM)
+                self._signal_group(signal.SIGCONT)  # a stopped process hears nothing else
             await self._exits_within(self._launch.stop_grace)
 
     async def _kill_tree(self) -> None:

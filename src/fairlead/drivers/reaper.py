@@ -54,6 +54,7 @@ class Sample:
 
     memory_bytes: int
     cpu_seconds: float
+    processes: int
 
 
 class Reaper:
@@ -73,7 +74,8 @@ class Reaper:
         for record in records:
             members = _note(table, record, marked)
             cpu_seconds = sum(seen.cpu_seconds for seen in members)
-            samples[record.marker] = Sample(resident_bytes(seen.pid for seen in members), cpu_seconds)
+            memory = resident_bytes(seen.pid for seen in members)
+            samples[record.marker] = Sample(memory, cpu_seconds, len(members))
         self._reap_strays(table, {record.pid for record in records})
         return samples
 
@@ -93,6 +95,14 @@ class Reaper:
             elif seen.pid != record.pid and seen.parent == os.getpid():
                 _reap(seen.pid)
         return alive
+
+    def terminate(self, record: Record, spared: frozenset[int]) -> None:
+        """TERM all of an instance's tree but those: in a sandbox, the processes that hold it."""
+        table = look()
+        for seen in _note(table, record, self._marked(table)):
+            if seen.pid not in spared:
+                _signal(seen.identity, signal.SIGTERM)
+                _signal(seen.identity, signal.SIGCONT)
 
     def sweep(self, left: Mapping[str, Iterable[Identity]]) -> list[str]:
         """End what an earlier orchestrator of this owner left: what it wrote down, and what is marked.

@@ -6,19 +6,23 @@ import errno
 import fcntl
 import os
 import select
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
+from fairlead.drivers.confined import Confined
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.launch import ProcessLaunch
 
 # Bytes in the pipe that answers come through. Four times the default lets a child write a large answer two
 # to three times as fast (3 GB/s, not 1) and more would not help; all of a user's pipes share 64 MiB.
 _STDOUT_SIZE: Final = 256 * 2**10
+_LAST_WORDS: Final = 4096  # bytes
 
 
 class ExitWatch:
@@ -57,26 +61,81 @@ class Spawned:
     stdin: int
     stdout: int
     stderr: int
+    confined: Confined
+
+    def abandon(self) -> str:
+        """End it before anybody has heard of it; what it has said on stderr. Blocks for a moment."""
+        self.process.kill()
+        self.process.wait()
+        self.exit.close()
+        with suppress(BlockingIOError):
+            os.set_blocking(self.stderr, False)
+            said = os.read(self.stderr, _LAST_WORDS).decode(errors="replace")
+        for end in (self.stdin, self.stdout, self.stderr):
+            os.close(end)
+        return said.strip()
 
 
-def spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
-    """Start it. Takes about a millisecond. Raises ProblemError with what is missing.
+def find_program(launch: ProcessLaunch) -> str:
+    """The path of what is to run, absolute. Raises ProblemError.
 
-    `subprocess` and not the loop's own `subprocess_exec`: it forks by `vfork`, runs no Python in the child
-    (uvloop does), and gives plain pipes where uvloop gives sockets, which some programs cannot reopen.
+    For a sandbox, in which a program that cannot be run would end like one that fails.
     """
+    _check_folder(launch)
+    command = launch.argv[0]
+    try:
+        if "/" in command:
+            path = launch.working_directory / command
+        elif found := shutil.which(command, path=launch.environment.get("PATH", os.defpath)):
+            path = Path(found).absolute()
+        else:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        _check_program(path)
+    except (OSError, ValueError) as error:
+        raise explained(launch, error) from error
+    return str(path)
+
+
+def _check_program(path: Path) -> None:
+    """Raises the OSError that running it would end with."""
+    path.stat()
+    if path.is_dir() or not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if not os.access(path, os.R_OK):
+        return
+    with path.open("rb") as content:
+        head = content.readline(256)
+    interpreter = head[2:].split()[:1] if head.startswith(b"#!") else []
+    if not all(map(os.path.exists, interpreter)):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not interpreter and b"\0" not in head:  # text, which bwrap would hand to the shell
+        raise OSError(errno.ENOEXEC, os.strerror(errno.ENOEXEC))
+
+
+def _check_folder(launch: ProcessLaunch) -> None:
     folder = launch.working_directory
     if not (os.access(folder, os.X_OK) and folder.is_dir()):
         raise _problem(
             "bad-working-directory", f"{folder} is not a folder that can be entered: make it, or name another"
         )
+
+
+def spawn(launch: ProcessLaunch, marker: tuple[str, str], confined: Confined) -> Spawned:
+    """Start it, on its way into its bounds: `Confined.enter` is next.
+
+    Takes about a millisecond. Raises ProblemError with what is missing.
+
+    `subprocess` and not the loop's own `subprocess_exec`: it forks by `vfork`, runs no Python in the child
+    (uvloop does), and gives plain pipes where uvloop gives sockets, which some programs cannot reopen.
+    """
+    _check_folder(launch)
     try:
-        return _spawn(launch, marker)
+        return _spawn(launch, marker, confined)
     except (OSError, ValueError) as error:
-        raise _explained(launch, error) from error
+        raise explained(launch, error) from error
 
 
-def _spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
+def _spawn(launch: ProcessLaunch, marker: tuple[str, str], confined: Confined) -> Spawned:
     with ExitStack() as theirs, ExitStack() as ours:
         stdin, our_stdin = _pipe(theirs, ours)
         our_stdout, stdout = _pipe(ours, theirs)
@@ -85,16 +144,17 @@ def _spawn(launch: ProcessLaunch, marker: tuple[str, str]) -> Spawned:
             with suppress(OSError):  # this user's share of pipe memory is used up
                 fcntl.fcntl(stdout, fcntl.F_SETPIPE_SZ, _STDOUT_SIZE)
         process = subprocess.Popen(  # noqa: S603 - argv comes from the fleet spec; no shell
-            launch.argv,
+            (*confined.prefix, *launch.argv),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             cwd=launch.working_directory,
             env=launch.environment | dict([marker]),
             start_new_session=True,
+            pass_fds=confined.descriptors,
         )
         try:
-            spawned = Spawned(process, ExitWatch(process.pid), our_stdin, our_stdout, our_stderr)
+            spawned = Spawned(process, ExitWatch(process.pid), our_stdin, our_stdout, our_stderr, confined)
         except OSError:  # no descriptor is left
             process.kill()
             process.wait()
@@ -110,7 +170,8 @@ def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
     return ends
 
 
-def _explained(launch: ProcessLaunch, error: OSError | ValueError) -> ProblemError:
+def explained(launch: ProcessLaunch, error: OSError | ValueError) -> ProblemError:
+    """What is wrong with a launch that the system refuses."""
     command = launch.argv[0]
     match error:
         case FileNotFoundError() if "/" in command and (launch.working_directory / command).exists():

@@ -16,6 +16,7 @@ SESSION_ENDED: Final = -32001
 OVERLOADED: Final = -32003
 UPSTREAM_FAILED: Final = -32004
 CALL_TIMED_OUT: Final = -32005
+FORBIDDEN: Final = -32006
 # 2026-07-28
 HEADER_MISMATCH: Final = -32020
 MISSING_CLIENT_CAPABILITY: Final = -32021
@@ -29,6 +30,7 @@ HTTP_STATUS: Final = {
     MISSING_CLIENT_CAPABILITY: 400,
     UNSUPPORTED_PROTOCOL_VERSION: 400,
     METHOD_NOT_FOUND: 404,
+    FORBIDDEN: 403,
 }
 """Status of a modern answer that is an error; 200 for every code that is not here."""
 

@@ -26,7 +26,8 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Servers, toolsets and tools that a principal may (not) use; patterns as of `fnmatch`, `*` for all.
+    """Servers, toolsets and tools that a principal may (not) use: patterns, in which `*` stands for any
+    characters and `?` for one.
 
     A principal without any allowing grant may use all that its role allows; a denial always wins.
     """

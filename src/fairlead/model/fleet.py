@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, Strict, ValidationInfo, field_validator
 
@@ -39,6 +39,8 @@ from fairlead.model.placeholders import Lookup, MissingNames
 from fairlead.model.spec_model import SpecModel
 from fairlead.model.toolset import Toolset
 from fairlead.model.units import Cores, Duration, Size
+
+MAX_ANSWER: Final = 16 * 2**20  # bytes: a longer message is not taken from a server at all
 
 
 class Sharing(StrEnum):
@@ -113,13 +115,15 @@ class CircuitBreaker(SpecModel):
 
 
 class CallLimits(SpecModel):
-    """How many calls of one server there may be at a time."""
+    """How many calls of one server there may be: at a time, in this process; and in a minute."""
 
     calls_per_instance: Threshold = 64
     calls: Annotated[Count, Field(ge=1)] = 512
     """In flight, over all instances."""
     waiting: Count = 256
     """That wait for an instance; further ones are refused at once."""
+    requests_per_minute: Annotated[Count, Field(ge=1)] | None = None
+    """Of all callers, over all processes; a sixth of them may come at once. None: as many as come."""
 
 
 class Scaling(SpecModel):
@@ -265,6 +269,15 @@ class ServerEntry(ServerDefaults):
     """What the program is called with; may hold ${NAME}, but no ${file:...} or ${secret:...}."""
     entry: Annotated[Word | None, Field(validate_default=True)] = None
     """Which of the package's commands; without it, the only one or that of the package's own name."""
+    credentials: Literal["shared", "principal"] = "shared"
+    """`principal`: calls reach the `url` with a credential of their caller's own; `headers` are for lists."""
+
+    @field_validator("credentials")
+    @classmethod
+    def _of_remote(cls, value: str, info: ValidationInfo) -> str:
+        if value == "principal" and info.data.get("url") is None:
+            raise SpecError("has `credentials: principal` without a `url`", "only a `url` takes credentials")
+        return value
 
     @field_validator("entry")
     @classmethod
@@ -341,8 +354,15 @@ class Authentication(SpecModel):
 
 
 class RateLimiting(SpecModel):
+    """How many requests there may be in a minute, over all processes."""
+
     enabled: Flag = True
     requests_per_minute: Annotated[Count, Field(ge=1)] = 1000
+    """Of one principal."""
+    burst: Annotated[Count, Field(ge=1)] | None = None
+    """How many of them may come at once after a pause; by default a sixth, and 10 at least."""
+    total: Annotated[Count, Field(ge=1)] | None = None
+    """Of all principals; a sixth of them may come at once. None: as many as come."""
 
 
 class ResourceLimits(SpecModel):
@@ -350,7 +370,12 @@ class ResourceLimits(SpecModel):
 
     enforced: Flag = True
     max_concurrent_requests: Annotated[Count, Field(ge=1)] = 100
+    """Calls in flight, of all callers; for each process."""
+    calls_per_principal: Annotated[Count, Field(ge=1)] | None = None
+    """Calls in flight of one principal; processes that it uses at the same time share them."""
     max_request_size: Size = 10 * 10**6
+    max_answer_size: Annotated[Size, Field(ge=1, le=MAX_ANSWER)] = MAX_ANSWER
+    """Of a server's result; a larger one is replaced by an error that says so."""
     rate_limiting: RateLimiting = RateLimiting()
 
 

@@ -8,11 +8,28 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
+class Sandbox:
+    """What a process may touch; everything else is there to be read. Paths are absolute, links allowed.
+
+    Of paths that lie in one another, the inner one decides. Of the same path given twice, `hidden` counts
+    before `writable`, that before `readable`, and that before `veiled`.
+    """
+
+    required: bool = False  # it must not run without all of this
+    network: bool = True  # the host's; False: none
+    writable: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
+    veiled: tuple[Path, ...] = ()  # hidden, but for what is named
+    hidden: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessLaunch:
     """A local process that speaks MCP over its stdin and stdout.
 
     `environment` is all that the process gets, beside what the driver must add to find it again.
-    `memory_limit` is in bytes of resident memory for the whole process tree, None for no limit.
+    `memory_limit` is in bytes of resident memory for the whole process tree, None for no limit;
+    `process_limit` counts its processes and threads. Without a `sandbox` it may do what we may.
     `stop_grace` is in seconds, spent at most once after closing stdin and once after TERM.
     """
 
@@ -23,6 +40,8 @@ class ProcessLaunch:
     log_file: Path
     memory_limit: int | None = None
     stop_grace: float = 5.0
+    process_limit: int | None = None
+    sandbox: Sandbox | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,27 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
-
-import structlog
 
 from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.model.fleet import ServerSpec
 from fairlead.model.status import BreakerState
 from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.members import Members
+from fairlead.orchestrator.pool_events import PoolEvents
 from fairlead.orchestrator.pool_state import PoolState
-
-LOG: Final = structlog.get_logger("fairlead.pool")
 
 
 class Circuits:
     """Tells the breakers what becomes of calls. `now` is loop time."""
 
-    def __init__(self, name: str, server: Breaker, members: Members) -> None:
+    def __init__(self, name: str, server: Breaker, members: Members, events: PoolEvents) -> None:
         self._name = name
         self._server = server
         self._members = members
+        self._events = events
+        self._told = server.state
 
     def __repr__(self) -> str:
         return f"<Circuits {self._name} {self._server}>"
@@ -85,18 +83,18 @@ class Circuits:
         """
         news = shown.show_circuit(self._server)
         if news:
-            state = self._server.state.value
-            LOG.warning("circuit", server=self._name, state=state, reason=self._server.reason)
+            self._events.breaker(self._told, self._server)
+            self._told = self._server.state
             if self._server.state is BreakerState.HALF_OPEN:
                 for instance in self._members:
                     instance.server_trials_after = instance.sent
         for instance in self._members:
             breaker = instance.breaker
             if breaker.state is not instance.breaker_told:
+                self._events.breaker(instance.breaker_told, breaker, instance.id)
                 instance.breaker_told = breaker.state
                 if breaker.state is BreakerState.HALF_OPEN:
                     instance.trials_after = instance.sent
-                LOG.warning("circuit", instance=instance.id, state=breaker.state.value, reason=breaker.reason)
         return news
 
     def _counts(self, instance: MCPServerInstance) -> bool:

@@ -203,9 +203,11 @@ class ToolContracts:
         self.condition = _condition(status, reason, message, since)
         known, self.changes = self.changes, changes
         log = LOG.debug if policy is ContractPolicy.SERVE else LOG.warning
-        for change in changes:
-            if change not in known:
-                log(PROBLEM, server=self._server, policy=policy.value, **change.model_dump())
+        news = [change for change in changes if change not in known]
+        for change in news:
+            log(PROBLEM, server=self._server, policy=policy.value, **change.model_dump())
+        if news:
+            self._pool.events.contracts(policy.value, news)
         if self.condition != before or changes != known:
             self._changed()
 

@@ -46,10 +46,12 @@ def require_place(pool: ServerPool, waiting: int) -> None:
     """Raise ProblemError when so many wait already that nobody else may."""
     if waiting >= pool.spec.limits.waiting:
         what = f"has {waiting} calls waiting, which is the limit (limits.waiting)"
-        raise unavailable(pool, "too-many-waiting", what, retry=2.0)
+        raise unavailable(pool, "too-many-waiting", what, retry=2.0, status=429)
 
 
-def unavailable(pool: ServerPool, code: str, what: str, retry: float | None = None) -> ProblemError:
+def unavailable(
+    pool: ServerPool, code: str, what: str, retry: float | None = None, *, status: int = 503
+) -> ProblemError:
     """The error that says that a server does or is `what`; `retry` is when it may help to try again, s."""
     detail = f"server {pool.spec.id!r} {what}"
-    return ProblemError(Problem(code, "The server is not available", detail, 503, Fault.UPSTREAM, retry))
+    return ProblemError(Problem(code, "The server is not available", detail, status, Fault.UPSTREAM, retry))

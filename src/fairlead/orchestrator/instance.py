@@ -78,6 +78,10 @@ class InstanceListener(Protocol):
 
     def list_changed(self, instance: MCPServerInstance, kind: str) -> None: ...
 
+    def instance_started(self, instance: MCPServerInstance) -> None:
+        """It was launched; its `instance_ended` will follow."""
+        ...
+
     def instance_ended(self, instance: MCPServerInstance, lost: LinkLost) -> None:
         """The link is gone; the calls in flight fail right after this."""
         ...
@@ -151,7 +155,7 @@ class MCPServerInstance:
         # Never more than one; for calls that need one of its profile, so not in rotation.
         self.alone = self.exclusive = False
         self.watched = False  # its answers are told to the listener
-        self.breaker_told = breaker.state  # as the log has it
+        self.breaker_told = breaker.state  # to the log
         self.trials_after = 0  # the last number of before its breaker became half-open
         self.server_trials_after = 0  # and of before its server's did
         self.retiring = False  # goes as soon as another one has taken its place
@@ -578,6 +582,7 @@ class MCPServerInstance:
         try:
             async with asyncio.timeout(timeout):
                 self._link = await self._driver.open(self._launch, self)
+                self._listener.instance_started(self)
                 self.state = move(self.state, InstanceState.NEGOTIATING)
                 self.negotiated = await negotiate(self, self.profile, timeout)
             self.era = self.negotiated.era

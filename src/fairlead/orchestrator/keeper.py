@@ -40,6 +40,7 @@ BLOCKING: Final = frozenset(
         "command-not-found",
         "integrity-mismatch",
         "lock-invalid",
+        "missing-credential",
         "missing-secrets",
         "no-entry",
         "node-not-found",
@@ -294,6 +295,11 @@ class Keeper:
         if failures < CRASH_LOOP:
             return detail
         return f"{detail}; crash loop: {failures} failures in a row, next start in {delay:.1f} s"
+
+
+def first_target(spec: ServerSpec) -> int:
+    """One first start fills the catalogue, even of a server that may go idle."""
+    return max(1, spec.scaling.min_instances)
 
 
 def internal_problem(error: Exception) -> Problem:

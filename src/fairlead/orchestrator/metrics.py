@@ -66,6 +66,10 @@ class Outcome(IntEnum):
     REFUSED = 6  # by the gateway, before the server saw it
 
 
+WORDS: Final = tuple(outcome.name.lower() for outcome in Outcome)
+"""By outcome, as clients know them."""
+
+
 class Latency:
     """A histogram with fixed buckets: counts by bucket, and the sum of seconds."""
 
@@ -144,6 +148,7 @@ class MetricsCollector:
         self._http: Counter[tuple[str, str, str]] = Counter()
         self._http_latency: dict[str, Latency] = {}
         self.connections = 0  # open now
+        self.live_readers: Callable[[], int] = lambda: 0
         self.sessions = 0  # legacy MCP sessions, now
         self.streams = 0  # open event streams, now
         self.subscriptions = 0  # of clients to resources, now
@@ -231,6 +236,7 @@ class MetricsCollector:
         routes = [((route,), latency) for route, latency in list(self._http_latency.items())]
         yield _histogram("http_request_duration_seconds", "Time to a REST answer.", ["route"], routes)
         yield value("connections", "Open client connections.", self.connections)
+        yield value("live_readers", "WebSockets and event streams that are open.", self.live_readers())
         yield value("sessions", "Live MCP sessions of the legacy era.", self.sessions)
         yield value("streams", "Open event streams.", self.streams)
         cached = [((outcome,), count) for outcome, count in self.read_cache.items()]

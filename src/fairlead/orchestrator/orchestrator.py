@@ -24,25 +24,29 @@ from fairlead.core.lifecycle import InstanceState
 from fairlead.core.plan import Plan, plan
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
-from fairlead.mcp.messages import decode_any
+from fairlead.mcp.messages import decode_any, encode_json
+from fairlead.model.access import Caller, Role
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
-from fairlead.model.fleet import FleetSpec, ServerSpec
+from fairlead.model.fleet import FleetSpec, LoadBalancing, ServerSpec
 from fairlead.model.reports import BalancerStatus, BreakerScope, BreakerStatus, CheckResult, ToolsetStatus
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
+from fairlead.orchestrator.apart import Apart, DividedPool
 from fairlead.orchestrator.balancer import LoadBalancer, set_weights
 from fairlead.orchestrator.contracts import ContractKeeper
 from fairlead.orchestrator.gateway.gateway import Gateway
 from fairlead.orchestrator.health import HealthMonitor
 from fairlead.orchestrator.instance import MCPServerInstance
-from fairlead.orchestrator.metrics import MetricsCollector, Outcome
+from fairlead.orchestrator.metrics import WORDS, MetricsCollector, Outcome
 from fairlead.orchestrator.nursery import Newcomer
 from fairlead.orchestrator.pool import ServerPool
 from fairlead.orchestrator.ports import Launcher
+from fairlead.orchestrator.replies import too_large
 from fairlead.orchestrator.revision import pool_key
 from fairlead.orchestrator.routed import RoutedCall
 from fairlead.orchestrator.scaler import Scaler
 from fairlead.orchestrator.server_requests import ServerRequest
+from fairlead.ports import NO_RECORDER, CredentialSource, Recorder
 
 LOG = structlog.get_logger("fairlead.orchestrator")
 ROUTABLE: Final = frozenset(
@@ -95,6 +99,8 @@ class MCPOrchestrator:
         self._tasks = Tasks(self._task_failed)
         self._applying = asyncio.Lock()
         self.on_state: Callable[[], None] = lambda: None  # the state of a server has changed
+        self.recorder: Recorder = NO_RECORDER
+        self.credentials: CredentialSource | None = None  # of principals
 
     def __repr__(self) -> str:
         return f"<MCPOrchestrator generation={self.generation} {list(self._pools.values())}>"
@@ -151,9 +157,7 @@ class MCPOrchestrator:
             self._remove(old[server])
         moved: dict[str, tuple[str, ...]] = {}
         pools = {
-            server: old.get(server)
-            or ServerPool(new, fleet, self._launcher, self, self._numbers[server], keeper=self._keeper)
-            for server, new in spec.servers.items()
+            server: old.get(server) or self._new_pool(new, fleet) for server, new in spec.servers.items()
         }
         old.clear()  # in place: the monitor and the scaler look at the same dict
         old.update(pools)
@@ -173,6 +177,7 @@ class MCPOrchestrator:
                 moved[server] = pool.commit(new, fleet, newcomers.get(server, ()))
             else:
                 pool.adjust(new, fleet)
+            self._gateway.set_rate(pool)
         self._judge_tools()
         if shown != list(_enabled(spec)):
             self._gateway.set_pools(self._enabled())
@@ -181,6 +186,16 @@ class MCPOrchestrator:
         applied = _applied(steps, moved)
         LOG.info("spec applied", generation=self.generation, **asdict(applied))
         return applied
+
+    def _new_pool(self, spec: ServerSpec, fleet: LoadBalancing) -> ServerPool:
+        numbers = self._numbers[spec.id]
+        if spec.credentials == "principal":
+            sources = Apart(self._launcher, self.credentials, self)
+            pool: ServerPool = DividedPool(spec, fleet, sources, numbers, keeper=self._keeper)
+        else:
+            pool = ServerPool(spec, fleet, self._launcher, self, numbers, keeper=self._keeper)
+        pool.events.recorder = self.recorder
+        return pool
 
     def _remove(self, pool: ServerPool) -> None:
         """A server that is no longer in the fleet ends after its last answer."""
@@ -225,6 +240,12 @@ class MCPOrchestrator:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         LOG.error("task failed", task=name, exc_info=error)
+
+    async def credentials_changed(self) -> None:
+        """Somebody's credential is another one, or gone: what was opened with the old one ends."""
+        for pool in list(self._pools.values()):
+            if isinstance(pool, DividedPool):
+                await pool.recheck()
 
     # -- events of the pools -----------------------------------------------------------------------------
 
@@ -387,7 +408,7 @@ class MCPOrchestrator:
             detail = "tools/call: params.name must be the tool's name, a string"
             raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
         pool = self._pool(request.server) if request.server is not None else self._capable(request)
-        with self._gateway.counted(pool):
+        with self._gateway.counted(pool, request.principal):
             answer = await self._routed(pool, request)
         if isinstance(answer, dict) and answer.get("resultType") == "input_required":
             raise InputRequired(answer)
@@ -399,11 +420,17 @@ class MCPOrchestrator:
         stats = self._metrics.calls(pool.spec.id, request.method)
         timeout = request.timeout or pool.spec.timeouts.call
         started = monotonic()
-        outcome = Outcome.REFUSED
+        outcome, instance, raw = Outcome.REFUSED, "", b""
         try:
-            async with asyncio.timeout(timeout):
-                raw = await RoutedCall(pool, request, self._metrics, timeout).result()
-            outcome = Outcome.OK
+            call = RoutedCall(pool.of(request.principal), request, self._metrics, timeout)
+            try:
+                async with asyncio.timeout(timeout):
+                    raw = await call.result()
+            finally:
+                instance = call.instance
+            if len(raw) > self._gateway.max_answer:
+                raise too_large(len(raw), self._gateway.max_answer)
+            outcome = Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK
             return decode_any(raw)
         except TimeoutError:
             outcome = Outcome.TIMEOUT
@@ -417,7 +444,15 @@ class MCPOrchestrator:
                 outcome = Outcome.TIMEOUT
             raise _as_rest(refused) from None
         finally:
-            stats.record(monotonic() - started, outcome)
+            now = monotonic()
+            stats.record(now - started, outcome)
+            self._gateway.audit.called(
+                (
+                    now, now - started, request.caller or Caller(request.principal, Role.VIEWER),
+                    request.method, pool.spec.id, instance, request.target, WORDS[outcome],
+                    encode_json(request.params), len(raw),
+                )
+            )  # fmt: skip
 
     def _capable(self, request: RoutedRequest) -> ServerPool:
         tool = request.params.get("name") if request.method == "tools/call" else None

@@ -27,6 +27,7 @@ from fairlead.core.breaker import Breaker, BreakerPolicy
 from fairlead.core.health import Health, HealthPolicy
 from fairlead.core.lifecycle import InstanceState
 from fairlead.core.presence import Presence
+from fairlead.core.ratelimit import Gcra
 from fairlead.core.retry import RetryBudget, refusal
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp.profiles import Profile
@@ -38,11 +39,12 @@ from fairlead.orchestrator.circuits import Circuits, server_policy
 from fairlead.orchestrator.contracts import ContractKeeper, ToolContracts
 from fairlead.orchestrator.exclusive import Exclusive, Need
 from fairlead.orchestrator.instance import MCPServerInstance
-from fairlead.orchestrator.keeper import Keeper
+from fairlead.orchestrator.keeper import Keeper, first_target
 from fairlead.orchestrator.list_reader import ListReader
 from fairlead.orchestrator.members import Members, is_hung
 from fairlead.orchestrator.next_version import NextVersion
 from fairlead.orchestrator.nursery import Newcomer, Nursery
+from fairlead.orchestrator.pool_events import PoolEvents
 from fairlead.orchestrator.pool_reports import balance_of, breakers_of, status_of
 from fairlead.orchestrator.pool_state import PoolState
 from fairlead.orchestrator.ports import Launcher, PoolListener
@@ -61,6 +63,9 @@ LOG = structlog.get_logger("fairlead.pool")
 class ServerPool:
     """One server of the fleet."""
 
+    divided = False  # each principal has instances of its own, see `apart`
+    owner = ""  # the principal whose they are
+
     def __init__(
         self,
         spec: ServerSpec,
@@ -77,17 +82,18 @@ class ServerPool:
         self.contract = f"unknown of {spec.id}"  # digest of the tools: with the same one, they are the same
         self.restarts = 0
         self.calls_held = 0  # by the gateway: in flight or waiting
+        self.rate: Gcra | None = None  # of requests, where it is bounded; the gateway's
         self.members = Members(pool_key(spec))
         self.breaker = Breaker(server_policy(spec))
-        self.circuits = Circuits(spec.id, self.breaker, self.members)
+        state = ServerState.STOPPED if spec.enabled else ServerState.DISABLED
+        self.shown = PoolState(state, self._state_changed)
+        self.events = PoolEvents(spec.id, state)
+        self.instance_started = self.events.started
+        self.circuits = Circuits(spec.id, self.breaker, self.members, self.events)
         self.rotation = Rotation(spec.strategy or fleet.strategy)
         self.turns = Turns(self)
         self.waiting = self.turns.waiting
         self.presence = Presence()
-        self.shown = PoolState(
-            ServerState.STOPPED if spec.enabled else ServerState.DISABLED,
-            self._state_changed,
-        )
         self.contracts = ToolContracts(self, keeper or ContractKeeper(), self._state_changed)
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks(self._task_failed)
@@ -119,6 +125,10 @@ class ServerPool:
         if self._queue:
             return None  # others were here first
         return self.rotation.pick()
+
+    def of(self, principal: str) -> ServerPool:
+        """The pool whose instances a principal's calls go to."""
+        return self
 
     def need(self, profile: Profile, *, logs: bool) -> Need | None:
         """What the instance of a call must be, by what its client can be asked; None: any in rotation."""
@@ -202,7 +212,7 @@ class ServerPool:
         if self.keeper.wanted:
             self.wake_up(self._loop.time())
             return
-        self.keeper.target = _first_target(self.spec)
+        self.keeper.target = first_target(self.spec)
         self._last_call = self._loop.time()
         self.shown.set(ServerState.STARTING, "Starting", "starting")
         self.keeper.start()
@@ -269,7 +279,7 @@ class ServerPool:
         """It is ready, and of the present version."""
         self.members.add(instance)
         self.rule(instance)
-        LOG.info("instance ready", instance=instance.id, era=instance.era.value, profile=instance.profile.key)
+        self.events.ready(instance)
 
     def rule(self, instance: MCPServerInstance) -> None:
         """What holds for it now."""
@@ -310,7 +320,7 @@ class ServerPool:
             instance.breaker.adopt(policy)
             self.rule(instance)
         if self.keeper.target:
-            self.keeper.target = min(max(self.keeper.target, _first_target(spec)), spec.scaling.max_instances)
+            self.keeper.target = min(max(self.keeper.target, first_target(spec)), spec.scaling.max_instances)
         self._breakers_changed()
         self._call_waiting()
         self.exclusive.look()
@@ -420,6 +430,7 @@ class ServerPool:
 
     def _state_changed(self) -> None:
         self._note_presence()
+        self.events.state(self.shown)
         self._listener.state_changed(self)
 
     def revalidate(self, now: float) -> None:
@@ -433,6 +444,7 @@ class ServerPool:
     # -- what befalls the instances ----------------------------------------------------------------------
 
     def instance_ended(self, instance: MCPServerInstance, lost: LinkLost) -> None:
+        self.events.ended(instance, lost)
         if instance not in self.members:
             return  # it was still coming: whoever starts it tells
         self.members.remove(instance)
@@ -478,8 +490,7 @@ class ServerPool:
             self.exclusive.look()
 
     def calls_slow(self, instance: MCPServerInstance, numbers: Sequence[int]) -> None:
-        seconds = self._rules.slow_call
-        LOG.warning("slow calls", instance=instance.id, calls=len(numbers), longer_than=seconds)
+        self.events.slow(instance, len(numbers), self._rules.slow_call)
         self.circuits.slow(instance, numbers, self._loop.time())
         self._breakers_changed()
 
@@ -544,8 +555,7 @@ class ServerPool:
         before, instance.health = instance.health.standing, health
         if health.standing is before:
             return
-        log = LOG.info if health.standing is Standing.HEALTHY else LOG.warning
-        log("instance health", instance=instance.id, health=health.standing.value, reason=reason)
+        self.events.health(instance, reason)
         self.refresh()
         if is_hung(instance):
             instance.hand_over()
@@ -592,7 +602,7 @@ class ServerPool:
         """Aim at so many instances that belong to nobody."""
         keeper = self.keeper
         if count != keeper.target and keeper.wanted:
-            LOG.info("scales", server=self.spec.id, instances=count, before=keeper.target, reason=reason)
+            self.events.scaled(keeper.target, count, reason)
             keeper.target = count
             keeper.wake()
 
@@ -693,8 +703,3 @@ class ServerPool:
             return None
         self._breakers_changed()
         return next(status for status in self.breakers() if status.id == breaker_id)
-
-
-def _first_target(spec: ServerSpec) -> int:
-    """One first start fills the catalogue, even of a server that may go idle."""
-    return max(1, spec.scaling.min_instances)

@@ -131,6 +131,15 @@ def result_of(message: FromServer) -> bytes | McpError:
     return bytes(message.result)
 
 
+def too_large(size: int, limit: int) -> McpError:
+    """What is answered in place of a result of so many bytes."""
+    text = (
+        f"The answer has {size} bytes, more than the {limit} of security.resourceLimits.maxAnswerSize in the "
+        "fleet file; ask for less, or raise that"
+    )
+    return McpError(UPSTREAM_FAILED, text, {"problem": "answer-too-large", "size": size, "limit": limit})
+
+
 class _ErrorObject(msgspec.Struct):
     code: int
     message: str

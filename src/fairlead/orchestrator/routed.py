@@ -47,6 +47,7 @@ class RoutedCall:
         self._parameters = _parameters(pool, request)
         self._replays = 0
         self._stuck = asyncio.Event()
+        self.instance = ""  # that was asked last
         self._asking: list[tuple[MCPServerInstance, int]] = []  # who has an attempt now, and its number
 
     async def result(self) -> bytes:
@@ -89,6 +90,7 @@ class RoutedCall:
                 healthy = instance.state is InstanceState.READY  # it lives on: ask one that is well
 
     async def _attempt(self, instance: MCPServerInstance) -> bytes:
+        self.instance = instance.id
         asking = (instance, instance.next_token())
         self._asking.append(asking)
         try:

@@ -67,7 +67,7 @@ def write(path: Path, content: bytes) -> None:
     """
     with _prepared(path, content) as temporary:
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def create_once(path: Path, content: bytes) -> bytes:
@@ -79,7 +79,7 @@ def create_once(path: Path, content: bytes) -> bytes:
             os.link(temporary, path)
         except FileExistsError:  # another process was first: its content holds
             return read(path) or b""
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     return content
 
 
@@ -121,7 +121,8 @@ def _prepared(path: Path, content: bytes) -> Iterator[Path]:
         raise _unusable(path, error) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """What was named in it, or renamed, stays so after a crash of the machine."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

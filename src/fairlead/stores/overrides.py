@@ -1,14 +1,13 @@
-"""What the state folder keeps of the fleet spec: live edits, the spec's owner, and what GitOps put last.
+"""What versions before the database kept of the fleet spec: live edits, the spec's owner, what GitOps put.
 
-One file, `overrides.json`. One that is damaged is set aside, and counts as lost until something is kept
-again, also across restarts. One that may be good (it cannot be read just now, or a newer version wrote it) is
-left alone, and nothing starts without it.
+One file, `overrides.json`, which is taken over and retired at the first start. One that is damaged is set
+aside, and counts as lost until something is kept again, also across restarts. One that may be good (it cannot
+be read just now, or a newer version wrote it) is left alone, and nothing starts without it.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,7 +25,10 @@ _FORMAT: Final = 1
 
 
 class Kept(BaseModel):
-    """`accepted` is what GitOps has put, in its own words, while it owns the spec, else None."""
+    """`accepted` is what the owner has said, in its own words, and `source` the file that it stands in.
+
+    What versions before the database kept of a file's spec is None.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -34,6 +36,7 @@ class Kept(BaseModel):
     owner: Owner = Owner.FILE
     overrides: tuple[Override, ...] = ()
     accepted: dict[str, Any] | None = None
+    source: str = ""
 
     @field_validator("overrides")
     @classmethod
@@ -44,8 +47,8 @@ class Kept(BaseModel):
 
     @model_validator(mode="after")
     def _gitops_has_a_spec(self) -> Kept:
-        if (self.owner is Owner.GITOPS) != (self.accepted is not None):
-            msg = "an accepted spec is kept exactly while GitOps owns it"
+        if self.owner is Owner.GITOPS and self.accepted is None:
+            msg = "what GitOps has put is missing"
             raise ValueError(msg)
         return self
 
@@ -59,11 +62,10 @@ class Found:
 
 
 class OverrideStore:
-    """Reads and writes block: call them in a thread where others wait."""
+    """Reads block: call them in a thread where others wait."""
 
     def __init__(self, state: StateFolder) -> None:
         self._path = state.overrides_file
-        self._writing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"OverrideStore({str(self._path)!r})"
@@ -84,10 +86,9 @@ class OverrideStore:
             first = damaged.errors(include_url=False)[0]
             return self.set_aside(f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": "))
 
-    def write(self, kept: Kept) -> None:
-        """Replace what is kept, whole or not at all. Raises `ProblemError`."""
-        with self._writing:
-            files.write(self._path, kept.model_dump_json(indent=2).encode() + b"\n")
+    def retire(self) -> None:
+        """It has been taken over: what stands in it counts no more."""
+        self._path.replace(self._path.with_name(f"{self._path.name}.imported"))
 
     def set_aside(self, why: str) -> Found:
         """Move the file out of the way, so that a person can look at it."""

@@ -100,6 +100,10 @@ class StateFolder:
     def instances_file(self) -> Path:
         return self.root / "instances.json"
 
+    def database(self, service: str) -> Path:
+        """A service's own (`orchestrator`), unless a PostgreSQL has it."""
+        return self.root / f"{service}.db"
+
     @property
     def overrides_file(self) -> Path:
         """Live edits of the fleet spec, and whose the spec is."""

@@ -22,11 +22,11 @@ from fairlead.core.admission import (
     Headers,
     Preflight,
     Refused,
-    RequestHead,
     admit,
     announces_body,
 )
 from fairlead.model.errors import Problem, ProblemError
+from fairlead.web.live_handshake import request_head
 from fairlead.web.problems import problem_response
 from fairlead.web.services import Services
 
@@ -41,28 +41,28 @@ class AdmissionMiddleware:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         policy = self._services.policy()
         body = _Body(receive, announced=announces_body(scope["headers"]))
-        match admit(_head(scope), policy):
+        match admit(request_head(scope), policy, cookies=True):
             case Preflight(headers):
                 await body.answer_before(_bare(204, headers), scope, send)
             case Refused(problem, headers):
                 await body.answer_before(self._refusal(problem, headers, scope), scope, send)
-            case Admitted(caller, cors):
+            case Admitted(caller, cors, body_bytes):
                 principal = caller.name if caller else None
                 scope["state"].update(caller=caller, principal=principal, cors=cors)
                 try:
                     self._spend(principal)
-                    await body.read(policy.limits.body_bytes if principal else 0, policy.limits.body_seconds)
+                    await body.read(body_bytes, policy.limits.body_seconds)
                 except ProblemError as error:
                     await body.answer_before(self._refusal(error.problem, (), scope), scope, send)
                 except ClientDisconnect:
                     return  # nobody is there to be answered
                 else:
-                    await self._app(scope, body.replay(), send)
+                    await self._app(scope, receive if scope["type"] == "websocket" else body.replay(), send)
 
     def _spend(self, principal: str | None) -> None:
         """Count the request against the principal's rate. Raises ProblemError (429)."""
@@ -126,13 +126,6 @@ class _Body:
                 while (await self._receive()).get("more_body"):
                     pass
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _head(scope: Scope) -> RequestHead:
-    client = scope.get("client")
-    return RequestHead(
-        scope["method"].encode(), scope["raw_path"], scope["headers"], client[0] if client else None
-    )
 
 
 def _bare(status: int, headers: Headers) -> Response:

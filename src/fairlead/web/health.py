@@ -15,6 +15,7 @@ from fairlead.model.status import Condition, ServerState, ServerStatus
 from fairlead.web.examples import FILESYSTEM, INVALID_BODY, MAGIC, UNKNOWN_SERVER, as_json, shown
 from fairlead.web.problems import documented
 from fairlead.web.services import Fleet
+from fairlead.web.store_gate import Away
 from fairlead.web.strict import NOT_JSON, Id, StrictBody, StrictRoute, require_json
 
 
@@ -22,13 +23,14 @@ class Overall(StrEnum):
     """One word for the fleet. What a person stopped, disabled or has yet to give a key to does not count."""
 
     OK = "ok"
-    DEGRADED = "degraded"  # a server failed; it is tried again
+    DEGRADED = "degraded"  # a server failed, which is tried again; or the database or the bus is away
     STARTING = "starting"  # a server is being installed or started
 
 
 class Health(BaseModel):
     status: Overall
     version: str
+    away: list[str] = Field(default=[], description="What the service needs and has not: store, bus")
 
 
 class ServerHealth(BaseModel):
@@ -92,19 +94,21 @@ def fleet_health(servers: list[ServerStatus]) -> FleetHealth:
     )
 
 
-def health_router(fleet: Fleet, version: str) -> APIRouter:
+def health_router(fleet: Fleet, version: str, away: Away) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.head("/health", include_in_schema=False)
     @router.get(
         "/health",
         summary="Is the service there?",
-        responses={200: shown(ok={"status": "ok", "version": "0.1.0"})},
+        responses={200: shown(ok={"status": "ok", "version": "0.1.0", "away": []})},
         openapi_extra={"security": []},
     )
     async def get_health() -> Health:
         """Needs no token. 200 for as long as the service answers, whatever state its servers are in."""
-        return Health(status=overall(fleet.servers()), version=version)
+        missing = sorted(away())
+        status = Overall.DEGRADED if missing else overall(fleet.servers())
+        return Health(status=status, version=version, away=missing)
 
     return router
 

@@ -16,6 +16,8 @@ from starlette.responses import Response
 
 from fairlead.core.admission import Headers
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
+from fairlead.ports import StoreAwayError
+from fairlead.web.store_gate import store_away
 
 PROBLEM_JSON: Final = "application/problem+json"
 EXAMPLE_ID: Final = "8f14e45fceea4f0e9b6f6f3c2f0a7d11"
@@ -156,6 +158,10 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(ProblemError)
     async def on_problem(request: Request, error: ProblemError) -> Response:
         return show(request, error.problem)
+
+    @app.exception_handler(StoreAwayError)
+    async def on_store_away(request: Request, error: StoreAwayError) -> Response:
+        return show(request, store_away(str(error)))
 
     @app.exception_handler(RpcError)
     async def on_rpc_error(request: Request, error: RpcError) -> Response:

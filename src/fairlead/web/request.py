@@ -110,6 +110,7 @@ def request_router(fleet: Fleet) -> APIRouter:
             params=body.params,
             timeout=body.timeout,
             principal=request.state.principal,
+            caller=request.state.caller,
         )
         return RequestAnswer(result=await fleet.request(routed))
 

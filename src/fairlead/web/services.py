@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fairlead.access.credentials import Credentials
+from fairlead.access.login import Logins
+from fairlead.access.roster import Roster
 from fairlead.core.admission import AdmissionPolicy
 from fairlead.core.overrides import Edit
 from fairlead.core.ratelimit import Gcra
@@ -22,6 +25,10 @@ from fairlead.model.reports import (
 from fairlead.model.request import RoutedRequest
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.metrics import MetricsCollector
+from fairlead.orchestrator.trends import Trends
+from fairlead.web.audit import Audit
+from fairlead.web.live import Live
+from fairlead.web.store_gate import Away
 
 
 class Fleet(Protocol):
@@ -143,6 +150,14 @@ class SystemInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserLogins:
+    """How browsers are let in. `address` is the base URL under which people reach the pages."""
+
+    logins: Logins
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """Everything that the web app calls. `policy` and `limiter` are asked at each request.
 
@@ -156,3 +171,10 @@ class Services:
     policy: Callable[[], AdmissionPolicy]
     info: SystemInfo
     limiter: Callable[[str], Gcra | None]
+    live: Live
+    audit: Audit
+    trends: Trends
+    roster: Roster | None = None
+    away: Away = dict  # what is away, and why: see `store_gate`
+    browsers: BrowserLogins | None = None
+    credentials: Credentials | None = None

@@ -97,15 +97,20 @@ class StrictRequest(Request):
         if self._max_json is not None and len(body) > self._max_json:
             msg = f"it has {len(body):,} bytes, and may have at most {self._max_json:,}"
             raise json.JSONDecodeError(msg, "", 0)
-        try:
-            value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise json.JSONDecodeError(str(error), "", 0) from None
-        except RecursionError:
-            raise _too_deep() from None
-        if _deeper_than(value, MAX_DEPTH):
-            raise _too_deep()
-        return value
+        return decode_json(body)
+
+
+def decode_json(body: bytes) -> Any:
+    """Raises JSONDecodeError, whose `msg` is for a person."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise json.JSONDecodeError(str(error), "", 0) from None
+    except RecursionError:
+        raise _too_deep() from None
+    if _deeper_than(value, MAX_DEPTH):
+        raise _too_deep()
+    return value
 
 
 async def require_json(request: Request) -> None:

@@ -28,6 +28,7 @@ class SystemReport(BaseModel):
     uptime: float = Field(description="s")
     addresses: dict[str, str] = Field(description="Each service's URL")
     generation: int = Field(description="Counts the fleet specs that were put in force")
+    away: dict[str, str] = Field(description="What the service needs and has not (store, bus), and why")
     traffic: dict[str, Any] = Field(description="Calls since the start: totals, rates, percentiles")
 
 
@@ -44,6 +45,7 @@ def system_router(services: Services) -> APIRouter:
         "uptime": 3600.0,
         "addresses": {"orchestrator": "http://127.0.0.1:3002"},
         "generation": 1,
+        "away": {},
         "traffic": MetricsCollector(list, clock=iter((0.0, 3600.0)).__next__).summary(),
     }
 
@@ -60,6 +62,7 @@ def system_router(services: Services) -> APIRouter:
             uptime=max(0.0, time.time() - info.started_at),
             addresses=dict(info.addresses),
             generation=services.fleet.generation,
+            away=dict(services.away()),
             traffic=services.metrics.summary(),
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from support.bubblewrap import sandbox_host
 from support.light import Processes, Resources, nothing_more_than
 
 
@@ -19,11 +20,14 @@ def pytest_asyncio_loop_factories(
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture
-async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
+@pytest.fixture(params=["plain", "sandboxed"])
+async def processes(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Processes]:
     """A driver with a fast sampler. Every test that uses it is held to leaving nothing behind."""
+    sandboxed = request.param == "sandboxed"
+    if sandboxed:
+        sandbox_host()
     before = Resources.now()
-    processes = Processes(tmp_path, sample_interval=0.05)
+    processes = Processes(tmp_path, sandboxed=sandboxed, sample_interval=0.05)
     yield processes
     await processes.driver.close()
     assert repr(processes.driver) == "ProcessDriver(0 links)"

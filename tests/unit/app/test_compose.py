@@ -11,9 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from fairlead.app.compose import compose, make_policy
 from fairlead.app.listening import listening
+from fairlead.app.persistence import Persistence
 from fairlead.app.settings import Settings
+from fairlead.audit.recorder import AuditTrail
+from fairlead.buses.memory import MemoryBus
 from fairlead.model.fleet import FleetSpec, NetworkPolicies, Security
 from fairlead.model.fleet_values import Origin
+from fairlead.stores.sql.audit import SqlAuditLog
+from fairlead.stores.sql.database import Database, sqlite_url
 from fairlead.stores.state import StateFolder
 
 ORIGIN = TypeAdapter(Origin)
@@ -30,6 +35,12 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(config=tmp_path / "fleet.yml", state_dir=tmp_path, workspace=tmp_path, port=0)
 
 
+def kept(state: StateFolder) -> Persistence:
+    """What is not open yet."""
+    database = Database(sqlite_url(state.database("test")), "test")
+    return Persistence(database, MemoryBus(), "urn:test", AuditTrail(SqlAuditLog(database)))
+
+
 def test_an_origin_with_a_wildcard_allows_nothing_and_is_in_nobodys_way(settings: Settings) -> None:
     spec = with_origins("*", "http://localhost:*", "https://dash.example")
     policy = make_policy(settings, {}, spec, 3000)
@@ -41,7 +52,7 @@ def test_a_spec_that_no_policy_can_be_made_of_is_found_before_it_is_applied(sett
     state = StateFolder(settings.state_dir / "state")
     state.prepare()
     with listening(settings) as listeners:
-        system = compose(settings, state, listeners)
+        system = compose(settings, state, listeners, kept(state))
     with pytest.raises(ValueError, match="is not an origin"):
         system.config._check(with_origins("http://ü.x"))
     system.config._check(with_origins("https://dash.example"))
@@ -51,7 +62,7 @@ def test_the_state_of_a_server_reaches_the_config(settings: Settings) -> None:
     state = StateFolder(settings.state_dir / "state")
     state.prepare()
     with listening(settings) as listeners:
-        system = compose(settings, state, listeners)
+        system = compose(settings, state, listeners, kept(state))
     assert system.fleet.on_state == system.config.states_changed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 
 from fairlead.core.overrides import REMOVED, Edit
 from fairlead.model.errors import ProblemError
-from fairlead.model.reports import Origin, Owner, ServerChange
+from fairlead.model.reports import Origin, Override, Owner, ServerChange
 from fairlead.model.status import ServerState
 from fairlead.stores.overrides import Kept
 from support.fleet_configs import FILE, Bench, changed, refused
@@ -44,6 +45,7 @@ class TestStart:
         last = bench.condition("LastChange")
         assert (last.status, last.reason) == (True, "Applied")
         assert last.message == "generation 1, by the fleet file: started a, b"
+        assert (bench.store.rows[-1].generation, bench.kept) == (1, bench.kept_of_file())
         assert not bench.state.overrides_file.exists()
         assert repr(bench.config) == "<FleetConfig file generation=1 overrides=[]>"
         assert bench.config.current()["servers"]["a"]["timeouts"]["call"] == "5m"
@@ -87,6 +89,137 @@ class TestStart:
             await bench.config.start()
         assert any(entry["log_level"] == "error" and "set aside" in entry["event"] for entry in logs)
         assert bench.fleet.generation == 1
+        assert bench.condition("Stalled").reason == "StateLost"
+
+    async def test_what_an_earlier_version_kept_is_taken_over_once(self, tmp_path: Path) -> None:
+        bench = Bench(tmp_path)
+        override = Override(key="servers.a.scaling.maxInstances", value=9, was=8, by="ada", at=1.0)
+        bench.state.overrides_file.write_text(Kept(overrides=(override,)).model_dump_json())
+        await bench.config.start()
+        assert bench.overrides == {"servers.a.scaling.maxInstances": 9}
+        assert bench.kept == bench.kept_of_file(override)
+        assert not bench.state.overrides_file.exists()
+        assert (bench.state.root / "overrides.json.imported").exists()
+        await bench.config.drop_overrides(None)
+        assert (await bench.restarted()).overrides == {}
+
+    @pytest.mark.parametrize("damage", ["gone", "bad"])
+    async def test_without_a_good_file_the_last_accepted_spec_of_it_holds(
+        self, bench: Bench, damage: str
+    ) -> None:
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        bench.file.unlink() if damage == "gone" else bench.write("servers: 5")
+        with capture_logs() as logs:
+            again = await bench.restarted()
+        assert again.spec == changed(FILE, *MAX_A, to=9)
+        assert again.condition("Stalled").reason == "FileRefused"
+        assert again.condition("LastChange").status is False
+        assert [
+            entry["log_level"] for entry in logs if "last accepted one is in force" in entry["event"]
+        ] == ["error"]
+        again.write(FILE)
+        await again.config.reload()
+        assert again.condition("Stalled").status is False
+
+    async def test_the_last_accepted_spec_of_another_file_is_none_of_this_one(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        (tmp_path / "other").mkdir()
+        other = Bench(tmp_path / "other", bench.store)
+        other.write("servers: 5")
+        await refused(other.config.start(), 422, "fleet-file-invalid")
+
+    async def test_without_the_database_the_file_alone_holds_until_it_is_back(self, bench: Bench) -> None:
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        bench.store.away = "cut"
+        again = await bench.restarted()
+        assert (again.spec, again.overrides) == (FILE, {})
+        assert "cut" in again.condition("Kept").message
+        await refused(again.config.edit(edit(MAX_A, 7), by="ada"), 503, "store-unavailable")
+        async with again.following_others():
+            bench.store.away = ""
+            await until(lambda: again.overrides == {"servers.a.scaling.maxInstances": 9})
+            await until(lambda: again.condition("Kept").status)
+        assert len(bench.store.rows) == 2
+        assert again.config.status().generation == 2
+
+    async def test_the_generation_goes_on_where_it_was(self, bench: Bench) -> None:
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        again = await bench.restarted()
+        assert again.config.status().generation == bench.config.status().generation == 2
+        assert (await again.config.edit(edit(MAX_A, 7), by="ada")).generation == 3
+        assert [row.generation for row in bench.store.rows] == [1, 2, 3]
+
+
+class TestOtherProcesses:
+    """They keep their spec in the same database."""
+
+    @pytest.fixture
+    async def other(self, bench: Bench) -> Bench:
+        return await bench.restarted()
+
+    async def test_what_one_keeps_the_other_puts_in_force(self, bench: Bench, other: Bench) -> None:
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        async with other.following_others():
+            await until(lambda: other.overrides == bench.overrides)
+        assert other.fleet.spec == bench.fleet.spec
+        assert other.config.status().generation == bench.config.status().generation
+        assert len(bench.store.rows) == 2, "it does not keep it again"
+
+    async def test_one_looks_before_it_changes(self, bench: Bench, other: Bench) -> None:
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        await other.config.edit(edit(MIN_A, 2), by="bob")
+        await bench.config.edit(edit(MODE_B, "slow"), by="ada")
+        both = {"servers.a.scaling.maxInstances": 9, "servers.a.scaling.minInstances": 2}
+        assert other.overrides == both
+        assert bench.overrides == both | {"servers.b.environment.MODE": "slow"}
+
+    async def test_of_two_in_the_same_moment_one_is_told_to_try_again(
+        self, bench: Bench, other: Bench
+    ) -> None:
+        bench.fleet.held.clear()
+        late = asyncio.create_task(bench.config.edit(edit(MAX_A, 9), by="ada"))
+        await until(lambda: len(bench.fleet.asked) == 2)
+        await other.config.edit(edit(MIN_A, 2), by="bob")
+        bench.fleet.held.set()
+        error = await refused(late, 409, "changed-meanwhile")
+        assert "try again" in error.problem.detail
+        assert bench.overrides == other.overrides == {"servers.a.scaling.minInstances": 2}
+        assert bench.fleet.spec == other.fleet.spec
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        assert bench.overrides["servers.a.scaling.maxInstances"] == 9
+
+    async def test_what_cannot_run_here_is_told_and_tried_again(
+        self, bench: Bench, other: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fairlead.app.fleet_config.REFUSED_AGAIN", 0.01)
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        other.fleet.refusal = "a does not come up here"
+        async with other.following_others():
+            await until(lambda: other.condition("LastChange").status is False)
+            assert "a does not come up here" in other.condition("LastChange").message
+            assert other.overrides == {}
+            other.fleet.refusal = ""
+            await until(lambda: other.overrides == bench.overrides)
+
+    async def test_what_could_not_be_kept_is_kept_when_the_database_is_back(self, bench: Bench) -> None:
+        bench.store.away = "cut"
+        bench.write(changed(FILE, *MAX_A, to=5))
+        assert (await bench.config.reload()).saved is False
+        async with bench.following_others():
+            bench.store.away = ""
+            await until(lambda: bench.kept == bench.kept_of_file())
+        assert bench.condition("Kept").status is True
+
+    async def test_gitops_and_its_release_reach_all(self, bench: Bench, other: Bench) -> None:
+        document = changed(FILE, *MODE_B, to="git")
+        await bench.put(document, origin=Origin.GITOPS, by="gitops")
+        async with other.following_others():
+            await until(lambda: other.config.status().owner is Owner.GITOPS)
+            assert other.spec == document
+            await bench.config.release()
+            await until(lambda: other.config.status().owner is Owner.FILE)
+        assert other.spec == FILE
 
 
 class TestLiveEdits:
@@ -98,7 +231,8 @@ class TestLiveEdits:
         (override,) = bench.config.status().overrides
         assert (override.key, override.value, override.was) == ("servers.a.scaling.maxInstances", 9, 8)
         assert (override.by, override.at) == ("ada", bench.now)
-        assert bench.store.read().kept == Kept(overrides=(override,))
+        assert bench.kept == bench.kept_of_file(override)
+        assert bench.store.rows[-1].by == "ada"
         assert bench.condition("LastChange").message == "generation 2, by ada: adjusted a"
 
         again = await bench.restarted()
@@ -119,7 +253,7 @@ class TestLiveEdits:
         await bench.config.edit(edit(MAX_A, 9), by="ada")
         await bench.config.edit(edit(MAX_A, 8), by="ada")
         assert bench.overrides == {}
-        assert bench.store.read().kept == Kept()
+        assert bench.kept == bench.kept_of_file()
 
     async def test_an_edit_to_the_default_is_an_override_at_its_own_key(self, bench: Bench) -> None:
         await bench.config.edit(edit(MAX_A, 4), by="ada")
@@ -195,7 +329,7 @@ class TestLiveEdits:
         assert set(bench.overrides) == {"servers.a.scaling.maxInstances", "servers.a.scaling.minInstances"}
         await bench.config.drop_overrides(None)
         assert (bench.overrides, bench.spec) == ({}, FILE)
-        assert bench.store.read().kept == Kept()
+        assert bench.kept == bench.kept_of_file()
 
     async def test_an_override_that_is_not_there_cannot_be_taken_back(self, bench: Bench) -> None:
         error = await refused(bench.config.drop_overrides(["servers.a"]), 404, "unknown-override")
@@ -327,7 +461,7 @@ class TestTheFileChanges:
         assert notice["log_level"] == "warning"
         assert bench.overrides == {"servers.b.environment.MODE": "slow"}
         assert bench.fleet.spec.servers["a"].scaling.max_instances == 16
-        assert [one.key for one in bench.store.read().kept.overrides] == ["servers.b.environment.MODE"]
+        assert [one.key for one in bench.kept.overrides] == ["servers.b.environment.MODE"]
 
     async def test_also_while_nothing_ran(self, bench: Bench) -> None:
         await bench.config.edit([Edit(MAX_A, 9), Edit(MODE_B, "slow")], by="ada")
@@ -338,7 +472,7 @@ class TestTheFileChanges:
             "servers.a.scaling.maxInstances"
         ]
         assert again.overrides == {"servers.b.environment.MODE": "slow"}
-        assert len(again.store.read().kept.overrides) == 1
+        assert len(again.kept.overrides) == 1
 
     async def test_another_spelling_is_no_change(self, bench: Bench) -> None:
         await bench.config.edit(edit(MAX_A, 9), by="ada")
@@ -484,7 +618,7 @@ class TestGitOps:
     async def test_its_put_becomes_the_accepted_spec_and_is_kept(self, bench: Bench) -> None:
         document = await self.owned(bench)
         assert (bench.config.status().owner, bench.overrides, bench.spec) == (Owner.GITOPS, {}, document)
-        assert bench.store.read().kept == Kept(owner=Owner.GITOPS, accepted=document)
+        assert bench.kept == Kept(owner=Owner.GITOPS, accepted=document)
 
         bench.file.unlink()
         again = await bench.restarted()
@@ -526,7 +660,7 @@ class TestGitOps:
         await bench.config.release()
         assert bench.config.status().owner is Owner.FILE
         assert bench.overrides == {"servers.a.scaling.maxInstances": 9}
-        assert bench.store.read().kept.accepted is None
+        assert bench.kept.owner is Owner.FILE
         again = await bench.restarted()
         assert again.config.status().owner is Owner.FILE
         assert again.spec == changed(FILE, *MAX_A, to=9)
@@ -549,13 +683,14 @@ class TestGitOps:
         assert bench.everything() == before
 
     async def test_a_kept_spec_that_cannot_be_read_today_gives_way_to_the_file(self, bench: Bench) -> None:
-        bench.store.write(Kept(owner=Owner.GITOPS, accepted={"servers": {"a": {"kommand": "x"}}}))
+        document = await self.owned(bench)
+        document["servers"]["a"]["kommand"] = "x"
+        bench.store.rows[-1] = replace(bench.store.rows[-1], accepted=document)
         with capture_logs() as logs:
             again = await bench.restarted()
         assert (again.config.status().owner, again.spec) == (Owner.FILE, FILE)
-        assert any("the spec from GitOps is not valid" in entry.get("why", "") for entry in logs)
-        assert again.store.read().kept == Kept()
-        assert (again.state.root / "overrides.json.damaged.1").exists()
+        assert any("kommand" in entry.get("why", "") for entry in logs)
+        assert bench.store.rows[-1].accepted == document, "a person can still look at it"
         assert again.condition("Stalled").reason == "StateLost"
 
 
@@ -591,8 +726,10 @@ class TestStatus:
         await change
         assert bench.condition("Reconciling").reason == "Settled"
 
-    async def test_a_disk_that_fails_does_not_take_a_change_back_but_is_told(self, bench: Bench) -> None:
-        bench.state.overrides_file.mkdir()
+    async def test_a_database_that_is_away_does_not_take_a_change_back_but_is_told(
+        self, bench: Bench
+    ) -> None:
+        bench.store.away = "no space is left"
         with capture_logs() as logs:
             change = await bench.config.edit(edit(MAX_A, 9), by="ada")
         assert change.adjusted == ("a",)
@@ -600,17 +737,17 @@ class TestStatus:
         assert change.saved is False
         kept = bench.condition("Kept")
         assert (kept.status, kept.reason) == (False, "NotKept")
-        assert str(bench.state.overrides_file) in kept.message
+        assert "no space is left" in kept.message
         assert any(entry["log_level"] == "error" for entry in logs)
         bench.fleet.refusal = "no"
         await refused(bench.config.edit(edit(MODE_B, "x"), by="ada"), 409, "change-refused")
         assert bench.condition("Kept").status is False, "another change that is refused does not hide it"
 
         bench.fleet.refusal = ""
-        bench.state.overrides_file.rmdir()
+        bench.store.away = ""
         assert (await bench.config.edit(edit(MIN_A, 2), by="ada")).saved is True
         assert bench.condition("Kept").status is True
-        assert len(bench.store.read().kept.overrides) == 2, "the next change keeps it all"
+        assert len(bench.kept.overrides) == 2, "the next change keeps it all"
 
     async def test_tokens_that_cannot_be_read_do_not_take_a_change_back(self, bench: Bench) -> None:
         def damaged() -> None:

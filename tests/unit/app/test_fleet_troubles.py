@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ class TestTheTag:
 class TestBeforeTheFirstSpec:
     async def test_no_change_is_taken_while_it_starts_or_after_it_failed(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path)
-        bench.store.write(PRECIOUS)
+        bench.state.overrides_file.write_text(PRECIOUS.model_dump_json())
         bench.write("rubbish: [")
         start = asyncio.ensure_future(bench.config.start())
         await asyncio.sleep(0)
@@ -132,7 +133,7 @@ class TestBeforeTheFirstSpec:
                 assert error.problem.retry_after == 1.0
             with pytest.raises(ProblemError):
                 await start
-        assert bench.store.read().kept == PRECIOUS
+        assert bench.kept == PRECIOUS
 
     async def test_what_is_kept_and_cannot_be_read_now_stops_the_start(self, tmp_path: Path) -> None:
         bench = Bench(tmp_path)
@@ -145,7 +146,8 @@ class TestWhatIsLost:
     @pytest.fixture
     async def lost(self, bench: Bench) -> Bench:
         await bench.put(changed(FILE, *MODE_B, to="git"), origin=Origin.GITOPS)
-        bench.state.overrides_file.write_text("{ damaged")
+        broken = {"servers": {"a": {"kommand": "x"}}}
+        bench.store.rows[-1] = replace(bench.store.rows[-1], accepted=broken)
         return await bench.restarted()
 
     async def test_it_is_told_until_a_person_acts(self, lost: Bench) -> None:
@@ -153,7 +155,7 @@ class TestWhatIsLost:
             return lost.condition("Stalled").reason == "StateLost"
 
         assert (lost.config.status().owner, told()) == (Owner.FILE, True)
-        assert "overrides.json.damaged.1" in lost.condition("Stalled").message
+        assert "servers.a: does not say what it is" in lost.condition("Stalled").message
         lost.write(changed(FILE, *MODE_B, to="file"))
         await lost.config.reload()
         assert told(), "the file is followed all the time"
@@ -165,10 +167,10 @@ class TestWhatIsLost:
         assert not told()
 
     async def test_a_live_edit_is_an_act_but_only_when_it_is_kept(self, lost: Bench) -> None:
-        lost.state.overrides_file.mkdir()
+        lost.store.away = "cut"
         await lost.config.edit([Edit(MAX_A, 9)], by="ada")
         assert lost.condition("Stalled").reason == "StateLost"
-        lost.state.overrides_file.rmdir()
+        lost.store.away = ""
         await lost.config.edit([Edit(MAX_A, 10)], by="ada")
         assert lost.condition("Stalled").status is False
 

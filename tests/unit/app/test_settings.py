@@ -130,3 +130,38 @@ def test_the_fleet_file_must_be_there(tmp_path: Path):
 )
 def test_the_url_is_one_that_can_be_reached_from_here(host: str, url: str):
     assert base_url(host, 80) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss@db.example:5432/name?sslmode=require",
+        "postgres:///name?host=/run/postgresql",
+        "postgresql://one:5432,[::1]:5433,two/name",
+        "postgresql://",
+    ],
+)
+def test_a_database(url: str):
+    settings = Settings(database=SecretStr(url))
+    assert settings.database is not None
+    assert settings.database.get_secret_value() == url
+    assert show(settings.database) == "********"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "sqlite:///x.db",
+        "mysql://u:canary@h/n",
+        "postgresql://u:can/ary@h/n",
+        "postgresql://u:can#ary@h/n",
+        "postgresql://u:can?ary@h/n",
+        "postgresql://u@h:canary/n",
+    ],
+)
+def test_a_database_that_cannot_be(url: str):
+    with pytest.raises(ValidationError, match="postgresql://user:password@host:5432/name") as caught:
+        Settings(database=SecretStr(url))
+    assert "canary" not in str(caught.value)
+    assert "ary" not in str(caught.value).replace("binary", "")

@@ -20,6 +20,7 @@ from fairlead.core.admission import (
     admit,
     announces_body,
 )
+from fairlead.model.access import Caller, Role
 
 TOKEN = b"correct-horse-battery"
 PORT = 3002
@@ -32,6 +33,7 @@ POLICY = AdmissionPolicy.compile(
     denied=["192.0.2.0/24", "2001:db8:bad::/48"],
     limits=LIMITS,
 )
+ADA = Caller("ada", Role.ADMIN)
 HOST = (b"host", b"127.0.0.1:3002")
 BEARER = (b"authorization", b"Bearer " + TOKEN)
 ORIGIN = (b"origin", b"https://dash.example")
@@ -118,7 +120,7 @@ def test_every_refusal_says_what_and_how():
 
 
 def test_a_known_token_is_admitted_under_its_name():
-    assert admit(head(HOST, BEARER), POLICY) == Admitted("ada", ())
+    assert admit(head(HOST, BEARER), POLICY) == Admitted(ADA, (), LIMITS.body_bytes)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_a_known_token_is_admitted_under_its_name():
     [b"bearer " + TOKEN, b"BEARER " + TOKEN, b"Bearer  " + TOKEN, b" Bearer " + TOKEN + b" \t"],
 )
 def test_scheme_in_any_case_and_white_space_around_the_token(value):
-    assert admit(head(HOST, (b"authorization", value)), POLICY) == Admitted("ada", ())
+    assert admit(head(HOST, (b"authorization", value)), POLICY).caller == ADA
 
 
 @pytest.mark.parametrize(
@@ -158,15 +160,16 @@ def test_the_digest_itself_is_no_token():
 
 @pytest.mark.parametrize(("method", "path"), sorted(PUBLIC))
 def test_public_paths_need_no_token(method, path):
-    assert admit(head(HOST, method=method, path=path), POLICY) == Admitted(None, ())
+    allowed = 4096 if path == b"/login" else 0
+    assert admit(head(HOST, method=method, path=path), POLICY) == Admitted(None, (), allowed)
 
 
 def test_what_is_public():
-    assert {path for _, path in PUBLIC} == {b"/health", b"/docs"} | {
+    assert {path for _, path in PUBLIC} == {b"/health", b"/docs", b"/login"} | {
         b"/docs/assets/" + name.encode() for name in DOCS_ASSETS
     }
     assert [method for method, path in sorted(PUBLIC) if path == b"/health"] == [b"GET", b"HEAD"]
-    assert {method for method, path in PUBLIC if path != b"/health"} == {b"GET"}
+    assert {method for method, path in PUBLIC if path not in (b"/health", b"/login")} == {b"GET"}
 
 
 @pytest.mark.parametrize("method", [b"POST", b"DELETE", b"PUT", b"OPTIONS", b"get", b"TRACE", b""])
@@ -182,6 +185,13 @@ def test_public_paths_are_public_only_for_reading(method):
         b"/", b"*", b"/docs/", b"/docs/assets", b"/docs/assets/", b"/docs/assets/docs.js/",
         b"/docs/assets/nothing.js", b"/docs/assets/../../api/servers", b"/docs/assets/..%2f..%2fapi/servers",
         b"/docs/assets/%2e%2e/%2e%2e/openapi.json", b"/openapi.json", b"/metrics", b"/mcp", b"/api/health",
+        b"/login/", b"/Login", b"/login/x", b"/logout", b"/.well-known/",
+        b"/.well-known/oauth-protected-resource/",
+        b"/.well-known/oauth-protected-resource/api/servers", b"/.well-known/oauth-protected-resource/mcp/",
+        b"/.well-known/oauth-protected-resource/servers/../mcp",
+        b"/.well-known/oauth-protected-resource//mcp",
+        b"/.well-known/oauth-protected-resource/servers/a/b/mcp", b"/.well-known/oauth-protected-resourcex",
+        b"/.well-known/oauth-protected-resource/servers/a%2f/mcp",
     ],
 )  # fmt: skip
 def test_no_other_spelling_is_public(path):
@@ -378,7 +388,7 @@ def test_other_peers(peer):
 
 
 def test_on_port_80_hosts_and_origins_stand_without_it():
-    policy = AdmissionPolicy.compile(POLICY.tokens, 80, hosts=["fleet.example"])
+    policy = AdmissionPolicy.compile({hashlib.sha256(TOKEN).digest(): "ada"}, 80, hosts=["fleet.example"])
     for host in (b"localhost", b"localhost:80", b"fleet.example"):
         assert isinstance(admit(head((b"host", host), BEARER), policy), Admitted)
     for origin in (b"http://localhost", b"http://fleet.example"):

@@ -98,7 +98,7 @@ class Fleet:
 
     def shown(self):
         """The tools that clients see."""
-        page = self.gateway.view_of(b"/mcp").page("tools", None)
+        page = self.gateway.endpoints.at(b"/mcp").page("tools", None)
         return [tool["name"] for tool in json.loads(b"{" + page + b"}")["tools"]]
 
     async def ask(self, server=None, capability=None, timeout=None, tool="echo", principal="p"):  # noqa: ASYNC109

@@ -9,7 +9,7 @@ from fairlead.model.status import Standing
 from fairlead.orchestrator.instance import MCPServerInstance, PoolKey
 from fairlead.orchestrator.replies import FutureReply
 from fairlead.orchestrator.rotation import Rotation
-from support.pool_rig import silent
+from support.pool_rig import Ears, silent
 from support.scripted import ScriptedDriver, launch
 
 pytestmark = pytest.mark.looptime
@@ -47,7 +47,7 @@ async def rig(count, strategy=Strategy.ROUND_ROBIN):
     instances = []
     for number in range(count):
         breaker = Breaker(OPEN)
-        instance = MCPServerInstance(launch(f"s-{number}"), driver, None, PoolKey("s", "e", "p"), breaker)
+        instance = MCPServerInstance(launch(f"s-{number}"), driver, Ears(), PoolKey("s", "e", "p"), breaker)
         await instance.start(60)
         instances.append(instance)
     return Rig(instances, driver.links, strategy)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,11 @@ def state(tmp_path: Path) -> StateFolder:
         Kept(owner=Owner.GITOPS, accepted={"version": "1", "servers": {"ä": {"command": "x\n"}}}),
     ],
 )
-def test_what_is_written_is_read(state: StateFolder, kept: Kept) -> None:
-    OverrideStore(state).write(kept)
+def test_what_was_written_is_read(state: StateFolder, kept: Kept) -> None:
+    state.overrides_file.write_text(kept.model_dump_json())
     with capture_logs() as logs:
         assert OverrideStore(state).read() == Found(kept)
     assert not logs
-    assert stat.S_IMODE(state.overrides_file.stat().st_mode) == 0o600
-    assert [path.name for path in state.root.glob("*overrides*")] == ["overrides.json"]
 
 
 def test_without_a_file_nothing_is_kept(state: StateFolder) -> None:
@@ -65,7 +62,7 @@ GOOD: dict[str, Any] = json.loads(Kept(overrides=(EDIT,)).model_dump_json())
         (json.dumps(GOOD | {"version": 0}).encode(), "version: Input should be 1"),
         (json.dumps(GOOD | {"version": "2"}).encode(), "version: Input should be 1"),
         (json.dumps(GOOD | {"owner": "nobody"}).encode(), "owner: Input should be 'file' or 'gitops'"),
-        (json.dumps(GOOD | {"owner": "gitops"}).encode(), "an accepted spec is kept exactly while"),
+        (json.dumps(GOOD | {"owner": "gitops"}).encode(), "what GitOps has put is missing"),
         (json.dumps(GOOD | {"surplus": "s3cret"}).encode(), "surplus: Extra inputs"),
         (json.dumps(GOOD | {"overrides": [GOOD["overrides"][0] | {"key": "a..b"}]}).encode(), "is not a key"),
         (json.dumps(GOOD | {"overrides": [{"key": "a"}]}).encode(), "overrides.0.by: Field required"),
@@ -92,8 +89,15 @@ def test_it_counts_as_lost_until_something_is_kept_again(state: StateFolder) -> 
     state.overrides_file.write_bytes(b"{")
     assert store.read().lost
     assert "overrides.json.damaged.1 was set aside" in store.read().lost, "after the next start, too"
-    store.write(Kept(overrides=(EDIT,)))
+    state.overrides_file.write_text(Kept(overrides=(EDIT,)).model_dump_json())
     assert store.read() == Found(Kept(overrides=(EDIT,)))
+
+
+def test_what_was_taken_over_counts_no_more(state: StateFolder) -> None:
+    state.overrides_file.write_text(Kept(overrides=(EDIT,)).model_dump_json())
+    OverrideStore(state).retire()
+    assert OverrideStore(state).read() == Found()
+    assert (state.root / "overrides.json.imported").exists()
 
 
 def test_no_file_that_was_set_aside_is_overwritten(state: StateFolder) -> None:
@@ -132,7 +136,7 @@ def test_what_cannot_be_read_just_now_stops_the_start_and_stays(
     state: StateFolder, monkeypatch, number: int, call: str
 ) -> None:
     store = OverrideStore(state)
-    store.write(Kept(overrides=(EDIT,)))
+    state.overrides_file.write_text(Kept(overrides=(EDIT,)).model_dump_json())
 
     def failing(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -152,18 +156,3 @@ def test_what_cannot_be_moved_is_told(state: StateFolder, monkeypatch) -> None:
 
     monkeypatch.setattr(Path, "replace", readonly)
     assert OverrideStore(state).read().lost.endswith("was moved to nowhere: Read-only file system")
-
-
-def test_a_write_that_fails_leaves_the_old_content(state: StateFolder, monkeypatch) -> None:
-    store = OverrideStore(state)
-    store.write(Kept(overrides=(EDIT,)))
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(ProblemError, match="No space left"):
-        store.write(Kept())
-    monkeypatch.undo()
-    assert store.read() == Found(Kept(overrides=(EDIT,)))
-    assert [path.name for path in state.root.glob(".overrides*")] == []

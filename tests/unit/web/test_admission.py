@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.core.ratelimit import Gcra
+from fairlead.core.ratelimit import Gcra, Rate
 from fairlead.web.app import create_app
 from support.web_services import AUTHORIZED, HOST, TOKEN, MemoryFleet, client, policy, server, services
 
@@ -73,7 +73,7 @@ async def test_options_with_a_token_reach_the_router(http):
 
 async def test_the_rate_is_kept_for_each_principal():
     buckets: dict[str, Gcra] = {}
-    of = services(limiter=lambda principal: buckets.setdefault(principal, Gcra(60, burst=2)))
+    of = services(limiter=lambda principal: buckets.setdefault(principal, Gcra(Rate(60, burst=2))))
     async with client(of, **AUTHORIZED) as http:
         answers = [await http.get("/api/servers") for _ in range(3)]
         public = await http.get("/health")

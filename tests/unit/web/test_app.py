@@ -68,6 +68,8 @@ def test_exactly_the_operations_of_the_api():
         ("/api/config/reload", "post"),
         ("/api/system/info", "get"),
         ("/metrics", "get"),
+        ("/api/events", "get"),
+        ("/asyncapi.json", "get"),
     }
 
 

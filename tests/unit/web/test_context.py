@@ -107,14 +107,41 @@ async def test_an_error_after_half_an_answer_closes_the_connection(behind, logge
     assert sent == ["http.response.start"]
 
 
-async def test_websockets_are_refused(behind):
+async def test_a_websocket_of_another_path_is_404(behind):
     async def app(scope, receive, send):
-        raise AssertionError
+        await send({"type": "websocket.close", "code": 1000, "reason": ""})  # the router's
 
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    await RequestContext(app, behind.metrics)({"type": "websocket"}, asyncio.Queue().get, send)
-    assert sent == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+    scope = {"type": "websocket", "path": "/nowhere", "headers": []}
+    await RequestContext(app, behind.metrics)(scope, asyncio.Queue().get, send)
+    start, body = sent
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+    assert set(SECURITY_HEADERS) <= set(start["headers"])
+    assert b"urn:fairlead:problem:not-found" in body["body"]
+
+
+async def test_an_unexpected_error_ends_a_websocket(behind, logged):
+    async def accepts(scope, receive, send):
+        await send({"type": "websocket.accept"})
+        raise ValueError(TOKEN[:3])
+
+    async def fails(scope, receive, send):
+        raise ValueError(TOKEN[:3])
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    for app in (accepts, fails):
+        scope = {"type": "websocket", "path": "/ws", "headers": [(b"x-request-id", b"r-1")]}
+        await RequestContext(app, behind.metrics)(scope, asyncio.Queue().get, send)
+    accepted, closed, refused, _ = sent
+    assert accepted == {"type": "websocket.accept", "headers": [(b"x-request-id", b"r-1")]}
+    assert closed == {"type": "websocket.close", "code": 1011, "reason": "internal error"}
+    assert (refused["type"], refused["status"]) == ("websocket.http.response.start", 500)
+    assert [line["event"] for line in logged] == ["request_failed", "request"] * 2

@@ -27,7 +27,7 @@ def test_the_fleet_in_one_word(states, expected):
 
 async def test_health_is_public_and_says_no_more_than_status_and_version(stranger):
     answer = await stranger.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": "1.2.3"})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": "1.2.3", "away": []})
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -35,6 +35,13 @@ async def test_health_is_200_also_when_servers_fail():
     async with client(services(MemoryFleet(server("a", FAILED)))) as http:
         answer = await http.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+
+
+async def test_health_names_what_is_away_and_keeps_the_reason_to_itself():
+    async with client(services(away=lambda: {"store": "db.intern:5432 refused", "bus": "cut"})) as http:
+        answer = await http.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "degraded", "version": "1.2.3", "away": ["bus", "store"]}
 
 
 async def test_head_of_health(stranger):

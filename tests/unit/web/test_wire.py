@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from fairlead.core.ratelimit import Gcra
+from fairlead.core.ratelimit import Gcra, Rate
 from fairlead.web.app import create_app
 from support.web_services import TOKEN, policy, services
 
@@ -240,7 +240,7 @@ def test_a_preflight(wire):
 
 
 def test_the_rate_limit(wire, served):
-    served.bucket = Gcra(1, burst=1)
+    served.bucket = Gcra(Rate(1, burst=1))
     try:
         statuses = []
         for _ in range(2):

@@ -16,7 +16,14 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
-from fairlead.mcp.errors import HEADER_MISMATCH, HTTP_STATUS, INVALID_PARAMS, UPSTREAM_FAILED, McpError
+from fairlead.mcp.errors import (
+    HEADER_MISMATCH,
+    HTTP_STATUS,
+    INVALID_PARAMS,
+    OVERLOADED,
+    UPSTREAM_FAILED,
+    McpError,
+)
 from fairlead.mcp.log_levels import is_heard
 from fairlead.mcp.messages import (
     FromServer,
@@ -36,11 +43,12 @@ from fairlead.orchestrator.gateway.event_store import Stream
 from fairlead.orchestrator.gateway.head import (
     Head,
 )
+from fairlead.orchestrator.gateway.refused import refused_request, word_of
 from fairlead.orchestrator.gateway.tracing import TracedCall
 from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.metrics import CallStats, Outcome
 from fairlead.orchestrator.negotiation import GATEWAY_INFO
-from fairlead.orchestrator.replies import Failure, FailureKind, result_of
+from fairlead.orchestrator.replies import Failure, FailureKind, result_of, too_large
 from fairlead.orchestrator.server_requests import ServerRequest
 
 if TYPE_CHECKING:
@@ -149,10 +157,11 @@ class Exchange:
                 return
             if raw.code == HEADER_MISMATCH and self.pool is not None:
                 self.pool.lists_changed()  # its headers were made of a schema that is old by now
-            if self.span is not None:
-                self.span.failed(raw)
-            self._leave(Outcome.RPC_ERROR)
-            self.fail(raw)
+            self._end_with(raw)
+            return
+        size = len(raw)
+        if size > self.gateway.max_answer:
+            self._end_with(too_large(size, self.gateway.max_answer))
             return
         if b'"input_required"' in raw and self.gateway.bridge.needs_input(self, raw):
             return
@@ -160,7 +169,7 @@ class Exchange:
             self.keep(raw)
         if self.meta.tasks and b'"taskId"' in raw:
             raw = self.gateway.tasks.relay(self, raw)
-        self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK)
+        self._leave(Outcome.TOOL_ERROR if b'"isError":true' in raw else Outcome.OK, size)
         if self.server is not None:
             raw = wrap_uris(self.method, raw, self.server)
         modern = head.era is Era.MODERN
@@ -168,6 +177,13 @@ class Exchange:
         if modern and self.method == "resources/read" and self._of_one_session:
             raw = eras.as_private(raw)
         self.finish(200, result(self.id, raw))
+
+    def _end_with(self, error: McpError) -> None:
+        """The server, which has done its part, has no result for the client."""
+        if self.span is not None:
+            self.span.failed(error)
+        self._leave(Outcome.RPC_ERROR)
+        self.fail(error)
 
     @property
     def _of_one_session(self) -> bool:
@@ -270,9 +286,9 @@ class Exchange:
         self.furthest = max(self.furthest, progress)
         return further
 
-    def _leave(self, outcome: Outcome) -> None:
+    def _leave(self, outcome: Outcome, size: int = 0) -> None:
         """The call is no longer in flight."""
-        self.gateway.leave(self, outcome)
+        self.gateway.leave(self, outcome, size)
         self.instance = None
 
     def cancel(self, reason: str) -> None:
@@ -295,16 +311,23 @@ class Exchange:
             if refused.code == -32002:  # "resource not found" of the legacy era
                 refused = McpError(INVALID_PARAMS, refused.message, refused.data)
             status = status or HTTP_STATUS.get(refused.code)
+        if self.pool is None and refused.code != CANCELLED and not self._ended:  # no call has begun
+            self.gateway.audit.refused(refused_request(self, word_of(refused)))
         self.finish(status or 200, error(self.id, refused.encode()), extra)
 
-    def fail_with(self, problem: Problem) -> None:
-        """End with a problem of ours as a JSON-RPC error."""
+    def fail_with(self, problem: Problem, *, status: int | None = None) -> None:
+        """End with a problem of ours as a JSON-RPC error; over a limit, a modern one is HTTP's 429, too."""
+        limited = problem.status == 429
+        if limited:
+            self.gateway.metrics.refused(problem.code)
+            status = 429 if self.head.era is Era.MODERN else status
         data: dict[str, Any] = {"problem": problem.code}
         extra = b""
         if problem.retry_after is not None:
             data["retryAfter"] = problem.retry_after
             extra = b"retry-after: %d\r\n" % max(1, -int(-problem.retry_after // 1))
-        self.fail(McpError(UPSTREAM_FAILED, problem.detail, data), extra)
+        code = OVERLOADED if limited else UPSTREAM_FAILED
+        self.fail(McpError(code, problem.detail, data, status=status), extra)
 
     def finish(self, status: int, body: bytes, extra: bytes = b"") -> None:
         """The last thing said: a JSON body, or the last event of a stream. `extra` are further headers."""

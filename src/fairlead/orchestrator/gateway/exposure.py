@@ -101,6 +101,14 @@ class Exposure(ABC):
         """Whether a URI of the server's own may be read."""
         return True
 
+    def may_call(self, server: str, tool: str) -> bool:
+        """Whether a tool, by the server's own name, may be called though no list has it (yet)."""
+        return True
+
+    def reads(self, server: str) -> bool:
+        """Whether prompts of the server may be got though no list has them (yet)."""
+        return True
+
 
 class Plain(Exposure):
     """The server's own names and bytes."""

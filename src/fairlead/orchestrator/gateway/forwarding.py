@@ -44,19 +44,21 @@ class Forwarder:
         exchange.meta, exchange.progress_token = meta, meta.progress_token
         exchange.exposed = mirrored_name(exchange.method, members) or ""
         pool, name, safe = self._target(exchange, members)
+        pool = pool.of(exchange.head.principal)
         comes_back = exchange.head.era is Era.MODERN and "requestState" in members
         if comes_back and gateway.bridge.take_up(exchange, members, caller_of(exchange)):
             return
         if (last := pool.members.last) is not None and last.era is Era.LEGACY:
             members.pop("inputResponses", None)  # of a call that was not parked
         exchange.need = pool.need(exchange.profile, logs=exchange.log_level is not None)
-        gateway.require_room(pool)
+        gateway.require_room(pool, exchange.head.account)
         gateway.enter_call(exchange, gateway.metrics.calls(pool.spec.id, exchange.method), pool, safe=safe)
         if exchange.method == "tools/call":
             members.pop("task", None)  # of 2025-11-25: who does not offer it must not heed it
         exchange.params, exchange.name = join_members(dict(members)), name
         exchange.progress_token = meta.progress_token
-        if exchange.method != "resources/read" or not gateway.reads.answer(pool, name, exchange, members):
+        kept = exchange.method == "resources/read" and not pool.owner
+        if not kept or not gateway.reads.answer(pool, name, exchange, members):
             self.send(exchange, pool)
 
     def send(self, exchange: Exchange, pool: ServerPool) -> None:
@@ -192,7 +194,7 @@ class Forwarder:
         if route is None:
             if method == "tools/call" and (withheld := view.refusal(name)) is not None:
                 raise withheld
-            if not view.merged:  # the server's list may be behind: let it decide
+            if not view.merged and _may(view, method, name):  # the list may be behind: let it decide
                 return view.pools[view.endpoint], name, method != "tools/call"
             what = "tool" if method == "tools/call" else "prompt"
             raise McpError(INVALID_PARAMS, f"Unknown {what}: {name[:200]}")
@@ -218,3 +220,9 @@ class Forwarder:
             pool, reference["name"] = route.pool, Raw(route.json_name)
         members["ref"] = Raw(join_members(dict(reference)))
         return pool, ""
+
+
+def _may(view: View, method: str, name: str) -> bool:
+    """Whether a single server's tool or prompt may be asked for."""
+    exposure, server = view.exposure, view.endpoint
+    return exposure.may_call(server, name) if method == "tools/call" else exposure.reads(server)

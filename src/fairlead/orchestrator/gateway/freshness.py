@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fairlead.mcp.caching import OURS, CacheHint, strictest
 from fairlead.model.fleet import Sharing
 from fairlead.orchestrator.catalogue import ListHint
-from fairlead.orchestrator.gateway.views import View
+from fairlead.orchestrator.gateway.views import Audience, View
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.pool import ServerPool
@@ -30,7 +30,7 @@ class Freshness:
     """Of one gateway's endpoints."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], _Known] = {}  # by endpoint and kind
+        self._known: dict[tuple[Audience, str], _Known] = {}  # by kind
 
     def __repr__(self) -> str:
         return f"<Freshness {self._known}>"
@@ -41,9 +41,9 @@ class Freshness:
 
     def of(self, view: View, kind: str, now: float) -> CacheHint:
         """How long a list may be kept from now on (loop time); what is over is read again meanwhile."""
-        known = self._known.get((view.endpoint, kind))
+        known = self._known.get((view.audience, kind))
         if known is None:
-            known = self._known[view.endpoint, kind] = _known(view, kind)
+            known = self._known[view.audience, kind] = _known(view, kind)
         if known.until <= now:
             for pool in known.expiring:
                 pool.revalidate(now)
@@ -52,7 +52,7 @@ class Freshness:
 
 def _known(view: View, kind: str) -> _Known:
     hints = {pool: pool.catalogue.hints.get(kind, _OURS) for pool in view.pools.values()}
-    shared = all(pool.spec.sharing is Sharing.SHARED for pool in hints)
+    shared = not view.grants and all(pool.spec.sharing is Sharing.SHARED for pool in hints)
     kept = strictest(hint.kept for hint in hints.values()) or OURS
     return _Known(
         CacheHint(kept.ttl, public=kept.public and shared),

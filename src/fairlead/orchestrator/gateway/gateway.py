@@ -17,8 +17,9 @@ from typing import Any, Final
 import structlog
 from msgspec import UNSET, Raw
 
+from fairlead.core import refusals
+from fairlead.core.accounts import Account, AccountLimits, Accounts, rate_of
 from fairlead.core.admission import AdmissionPolicy
-from fairlead.core.ratelimit import Gcra
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp import eras
 from fairlead.mcp.eras import NO_META, Era, Meta
@@ -44,14 +45,16 @@ from fairlead.mcp.messages import (
 from fairlead.mcp.messages import error as error_message
 from fairlead.mcp.profiles import Profile, read_profile
 from fairlead.mcp.sealing import Sealer
-from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.access import Caller
+from fairlead.model.errors import Problem, ProblemError
 from fairlead.model.fleet import ResourceLimits
-from fairlead.model.reports import ToolsetStatus
 from fairlead.model.toolset import CALL_TOOL, SEARCH_TOOLS, Toolset
 from fairlead.orchestrator.gateway.bridge import Bridge
+from fairlead.orchestrator.gateway.endpoints import Endpoints
 from fairlead.orchestrator.gateway.event_store import MAIN
 from fairlead.orchestrator.gateway.exchange import Exchange
-from fairlead.orchestrator.gateway.exposure import Plain, Prefixed, Route
+from fairlead.orchestrator.gateway.expulsion import forget_ended, is_revoked
+from fairlead.orchestrator.gateway.exposure import Route
 from fairlead.orchestrator.gateway.forwarding import Forwarder
 from fairlead.orchestrator.gateway.freshness import Freshness
 from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
@@ -59,6 +62,7 @@ from fairlead.orchestrator.gateway.head import Head
 from fairlead.orchestrator.gateway.legacy_sse import LegacySse
 from fairlead.orchestrator.gateway.params import mirrored_name
 from fairlead.orchestrator.gateway.read_cache import ReadCache
+from fairlead.orchestrator.gateway.refused import refused_request, too_weak
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
 from fairlead.orchestrator.gateway.streams import Streams
 from fairlead.orchestrator.gateway.subscriptions import Subscriptions
@@ -68,22 +72,24 @@ from fairlead.orchestrator.gateway.tool_search import search, unwrap_call
 from fairlead.orchestrator.gateway.toolsets import ToolsetView
 from fairlead.orchestrator.gateway.tracing import trace
 from fairlead.orchestrator.gateway.views import View
-from fairlead.orchestrator.metrics import CallStats, MetricsCollector, Outcome
+from fairlead.orchestrator.metrics import WORDS, CallStats, MetricsCollector, Outcome
 from fairlead.orchestrator.pool import ServerPool
-from fairlead.ports import Tracer
+from fairlead.ports import Auditor, Tracer, Unaudited
 
 LOG = structlog.get_logger("fairlead.gateway")
 MAX_HEADS: Final = 4096
 SHARED: Final = 0.8  # of the room for calls in flight, for whoever comes first
 MAX_WAITING: Final = 1000  # requests that wait for an instance or for first lists
 LEARN: Final = 10.0  # s, to find out what a server offers to clients of a new profile
-_EVERYTHING: Final = frozenset({"tools", "prompts", "resources"})
 _LISTS: Final = {
     "tools/list": "tools",
     "prompts/list": "prompts",
     "resources/list": "resources",
     "resources/templates/list": "templates",
 }
+_LOOKING: Final = frozenset(
+    {*_LISTS, "ping", "logging/setLevel", "server/discover", "subscriptions/listen"}
+)  # what callers may ask for that may call nothing
 _FORWARDED: Final = ("tools/call", "prompts/get", "resources/read", "completion/complete")
 
 
@@ -120,20 +126,22 @@ class Gateway:
         self.in_flight = 0
         self._sealer = sealer
         self._limits = ResourceLimits()
-        self._limiters: dict[str, Gcra] = {}
-        self._plain, self._prefixed = Plain(metrics), Prefixed(metrics)
-        self._merged = View("", self._prefixed, sealer)
-        self._single: dict[bytes, View] = {}  # by path
-        self._toolsets: dict[bytes, ToolsetView] = {}  # by path
+        self.accounts = Accounts()
+        self._ample = self._limits.max_concurrent_requests * SHARED
+        self.max_answer = self._limits.max_answer_size  # bytes
         self.tasks = TaskRelay(self, sealer)
         self.freshness = Freshness()
         self.reads = ReadCache(metrics)
         self.subscriptions = Subscriptions(sessions, metrics, self.wait, self.tasks)
+        self.endpoints = Endpoints(
+            metrics, sealer, changed=self.subscriptions.tell_changed, gone=self._endpoint_gone
+        )
         self.streams = Streams()
         self.legacy_sse = LegacySse(self)
         self.forwarder = Forwarder(self)
         self.bridge = Bridge(self, sealer)
         self.tracer: Tracer | None = None
+        self.audit: Auditor = Unaudited()
         self.closing = False
         self._tasks = Tasks(self._task_failed)
         self._handlers = self._make_handlers()
@@ -161,59 +169,35 @@ class Gateway:
         }
 
     def __repr__(self) -> str:
-        return f"<Gateway in_flight={self.in_flight} sessions={len(self.sessions)} {self._merged}>"
+        return f"<Gateway in_flight={self.in_flight} sessions={len(self.sessions)} {self.endpoints.merged}>"
 
     # -- what the orchestrator and the composition root set ----------------------------------------------
 
     def set_pools(self, pools: Iterable[ServerPool]) -> None:
         """The servers that are there now. Views of those that stay are kept, sessions with them."""
         pools = list(pools)
-        self._merged.set_pools(pools)
+        self.endpoints.set_pools(pools)
         self.freshness.forget()
-        self.subscriptions.set_pools(self._merged.pools)
+        self.subscriptions.set_pools(self.endpoints.merged.pools)
         self.bridge.forget_gone(pools)
-        before, self._single = self._single, {}
-        for pool in pools:
-            path = f"/servers/{pool.spec.id}/mcp".encode()
-            view = before.get(path) or View(pool.spec.id, self._plain, self._sealer)
-            view.set_pools([pool])
-            self._single[path] = view
-        for path, gone in before.items():
-            if path not in self._single:
-                self.subscriptions.end_of_view(gone)
         self.known_heads.clear()
-        self.subscriptions.tell_changed(self._merged, _EVERYTHING)
-        for toolset in self._toolsets.values():
-            toolset.set_pools(pools)
-            self.subscriptions.tell_changed(toolset, toolset.tells(_EVERYTHING))
 
     def set_toolsets(self, toolsets: Mapping[str, Toolset]) -> None:
         """The toolsets that are there now. Sessions of those that stay are kept, those of the others end."""
-        before, self._toolsets = self._toolsets, {}
-        pools = self._merged.pools.values()
-        for name, toolset in toolsets.items():
-            path = f"/toolsets/{name}/mcp".encode()
-            view = before.pop(path, None)
-            if view is None:
-                view = ToolsetView(name, toolset, self._prefixed, self._sealer)
-                view.set_pools(pools)
-            elif view.toolset != toolset:
-                view.change(toolset, pools)
-                self.subscriptions.tell_changed(view, _EVERYTHING)
-            self._toolsets[path] = view
+        self.endpoints.set_toolsets(toolsets)
         self.known_heads.clear()
         self.freshness.forget()
-        for gone in before.values():
-            self.subscriptions.end_of_view(gone)
-            for session in self.sessions:
-                if session.endpoint == gone.endpoint:
-                    self.close_session(session)
+
+    def _endpoint_gone(self, view: View) -> None:
+        self.subscriptions.end_of_view(view)
+        for session in self.sessions:
+            if view.toolset_name is not None and session.endpoint == view.endpoint:
+                self.close_session(session)
 
     def forget_variants(self) -> None:
         """Servers may have new versions, which offer other things to clients that can be asked more."""
         self.subscriptions.follow()
-        for view in (self._merged, *self._single.values(), *self._toolsets.values()):
-            view.forget_variants()
+        self.endpoints.forget_variants()
 
     def set_policy(self, policy: AdmissionPolicy) -> None:
         """New tokens, hosts or origins, in force from now on: streams of revoked tokens end, too."""
@@ -221,34 +205,38 @@ class Gateway:
         self.known_heads.clear()
         knows = policy.identities.knows
         for session in self.sessions:
-            if not knows(session.principal):
+            if not knows(session.principal) or is_revoked(session.caller, policy.identities):
                 self.close_session(session)
         self.subscriptions.end_of_others(policy.identities.is_valid)
         self.bridge.forget_others(knows)
 
     def set_limits(self, limits: ResourceLimits) -> None:
-        """New limits; buckets that are not changed stay as full as they are."""
+        """New limits; what is used up of the old ones stays so."""
         if limits == self._limits:
             return
         self._limits = limits
-        self._limiters.clear()
-        self.known_heads.clear()
+        self._ample = limits.max_concurrent_requests * SHARED
+        self.max_answer = limits.max_answer_size
+        rate = limits.rate_limiting
+        self.accounts.set_limits(
+            AccountLimits(
+                rate=rate_of(rate.requests_per_minute, rate.burst) if rate.enabled else None,
+                calls=limits.calls_per_principal,
+                total=rate_of(rate.total) if rate.enabled else None,
+            )
+        )
+
+    def set_rate(self, pool: ServerPool) -> None:
+        """A server's spec is new: its requests a minute are bounded from now on, or not."""
+        pool.rate = self.accounts.server(pool.spec.id, rate_of(pool.spec.limits.requests_per_minute))
 
     def catalogue_changed(self, pool: ServerPool, kinds: frozenset[str]) -> None:
         """A server's lists are new, or how long they may be kept."""
         self.freshness.forget()
         if not kinds.isdisjoint(("resources", "templates")):
             self.reads.forget(pool.spec.id)
-        if not kinds:
-            return
-        for view in (self._merged, self._single.get(f"/servers/{pool.spec.id}/mcp".encode())):
-            if view is not None and pool.spec.id in view.pools:
-                view.refresh(pool)
-                self.subscriptions.tell_changed(view, kinds)
-        for toolset in self._toolsets.values():
-            if pool.spec.id in toolset.pools:
-                toolset.refresh(pool)
-                self.subscriptions.tell_changed(toolset, toolset.tells(kinds))
+        if kinds:
+            self.endpoints.catalogue_changed(pool, kinds)
 
     def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
         """A server says that a resource of its own has changed; `key` as in `PoolListener`."""
@@ -257,40 +245,17 @@ class Gateway:
 
     # -- what the lane asks ------------------------------------------------------------------------------
 
-    def view_of(self, path: bytes) -> View | Problem | None:
-        """The endpoint at a path; a Problem for one that is not there; None for what is not MCP."""
-        if path == b"/mcp":
-            return self._merged
-        view = self._single.get(path) or self._toolsets.get(path)
-        if view is not None:
-            return view
-        match path.split(b"/"):
-            case [b"", b"servers", name, b"mcp"]:
-                return _unknown("server", name, self._merged.pools)
-            case [b"", b"toolsets", name, b"mcp"]:
-                return _unknown("toolset", name, [toolset.name for toolset in self._toolsets.values()])
-        return None
-
     def view_for(self, exchange: Exchange) -> View:
         """What the client of a request sees of its endpoint."""
         return exchange.head.view.variant(exchange.profile)
 
-    def toolsets(self) -> list[ToolsetStatus]:
-        return [toolset.status() for toolset in self._toolsets.values()]
+    def account(self, principal: str) -> Account:
+        """What a principal has used of its limits."""
+        return self.accounts.of(principal)
 
-    def limiter(self, principal: str) -> Gcra:
-        """The request rate of a principal."""
-        limiter = self._limiters.get(principal)
-        if limiter is None:
-            rate = self._limits.rate_limiting
-            per_minute = float(rate.requests_per_minute) if rate.enabled else 1e12
-            burst = max(10, int(per_minute / 6)) if rate.enabled else 10**9
-            limiter = self._limiters[principal] = Gcra(per_minute, burst)
-        return limiter
-
-    def find_session(self, session_id: str | None, principal: str, endpoint: str) -> Session | None:
+    def find_session(self, session_id: str | None, caller: Caller, endpoint: str) -> Session | None:
         """The live session of the streamable transport that a head names."""
-        session = None if session_id is None else self.sessions.find(session_id, principal, endpoint)
+        session = None if session_id is None else self.sessions.find(session_id, caller, endpoint)
         return None if session is None or session.over_sse else session
 
     def remember(self, head_bytes: bytes, head: Head) -> None:
@@ -299,36 +264,51 @@ class Gateway:
             del self.known_heads[next(iter(self.known_heads))]
         self.known_heads[head_bytes] = head
 
-    def has_room(self, pool: ServerPool) -> bool:
-        """Whether one more call of this server may be in flight.
+    def has_room(self, pool: ServerPool, account: Account) -> bool:
+        """Whether one more call of this server and principal may begin now; if so, it must begin."""
+        if self.in_flight < self._ample and account.calls < account.most and pool.rate is None:
+            return True
+        return self._why_no_room(pool, account) is None
+
+    def _why_no_room(self, pool: ServerPool, account: Account) -> Problem | None:
+        """What keeps a call from beginning; if nothing does, it counts against its server's rate.
 
         The last fifth of the room is for servers that hold less than a fifth themselves: one that is full
         must not keep the others from theirs.
         """
         room = self._limits.max_concurrent_requests
-        if self.in_flight < room * SHARED:
-            return True
-        return self.in_flight < room and pool.calls_held < max(1.0, room * (1 - SHARED))
+        if self.in_flight >= self._ample and (
+            self.in_flight >= room or pool.calls_held >= max(1.0, room * (1 - SHARED))
+        ):
+            return refusals.overloaded(self.in_flight, pool.calls_held, pool.spec.id, room)
+        if account.calls >= account.most:
+            return refusals.too_many_calls(account.calls)
+        if pool.rate is not None and (wait := pool.rate.admit(monotonic())) > 0.0:
+            return refusals.server_rate_limited(pool.spec.id, wait)
+        return None
+
+    def require_room(self, pool: ServerPool, account: Account) -> None:
+        """As `has_room`. Raises ProblemError (429) when there is none."""
+        problem = self._why_no_room(pool, account)
+        if problem is not None:
+            raise ProblemError(problem)
 
     @contextlib.contextmanager
-    def counted(self, pool: ServerPool) -> Iterator[None]:
-        """A call of the ordinary lane: under the same limit. Raises ProblemError when there is no room."""
-        self.require_room(pool)
+    def counted(self, pool: ServerPool, principal: str) -> Iterator[None]:
+        """A call of the ordinary lane: under the same limits. Raises ProblemError (429)."""
+        account = self.account(principal)
+        if (problem := self._why_no_room(pool, account)) is not None:
+            self.metrics.refused(problem.code)
+            raise ProblemError(problem)
         self.in_flight += 1
         pool.calls_held += 1
+        account.calls += 1
         try:
             yield
         finally:
             self.in_flight -= 1
             pool.calls_held -= 1
-
-    def require_room(self, pool: ServerPool) -> None:
-        if not self.has_room(pool):
-            detail = (
-                f"{self.in_flight} calls are in flight, {pool.calls_held} of them of server "
-                f"{pool.spec.id!r}; the limit is {self._limits.max_concurrent_requests}; try again"
-            )
-            raise ProblemError(Problem("overloaded", "Overloaded", detail, 503, Fault.GATEWAY, 1.0))
+            account.calls -= 1
 
     def check_caller(self, exchange: Exchange, meta: Meta, name: str | None) -> None:
         """A request must belong to a live session (legacy), or say all about itself (modern)."""
@@ -351,6 +331,7 @@ class Gateway:
             exchange.head.session.calls[exchange.id] = exchange
         self.in_flight += 1
         pool.calls_held += 1
+        exchange.head.account.calls += 1
         exchange.stats = stats
         exchange.pool = pool
         exchange.safe = safe
@@ -359,13 +340,23 @@ class Gateway:
         if self.tracer is not None:
             trace(self.tracer, exchange)
 
-    def leave(self, exchange: Exchange, outcome: Outcome) -> None:
-        """A call has ended."""
+    def leave(self, exchange: Exchange, outcome: Outcome, size: int = 0) -> None:
+        """A call has ended; its result has `size` bytes."""
         self.in_flight -= 1
-        exchange.pool.calls_held -= 1  # type: ignore[union-attr] # it has one since it began
+        pool, instance = exchange.pool, exchange.instance
+        pool.calls_held -= 1  # type: ignore[union-attr] # it has one since it began
+        exchange.head.account.calls -= 1
         stats, exchange.stats = exchange.stats, None
+        now = monotonic()
+        seconds = now - exchange.started
         if stats is not None:
-            stats.record(monotonic() - exchange.started, outcome)
+            stats.record(seconds, outcome)
+        self.audit.called(
+            (
+                now, seconds, exchange.head.caller, exchange.method, pool.spec.id,  # type: ignore[union-attr]
+                "" if instance is None else instance.id, exchange.name, WORDS[outcome], exchange.params, size,
+            )
+        )  # fmt: skip
         if exchange.span is not None:
             exchange.span.end(outcome)
             exchange.span = None
@@ -378,11 +369,10 @@ class Gateway:
 
         SDK 1.x takes any failed status for the end of the whole session.
         """
-        self.metrics.refused("rate-limited")
+        problem = refusals.rate_limited(wait)
+        self.refused(exchange, problem.code)
         seconds = max(1, -int(-wait // 1))
-        per_minute = self._limits.rate_limiting.requests_per_minute
-        text = f"more than {per_minute} requests in a minute; wait {seconds} s"
-        refused = McpError(OVERLOADED, text, {"retryAfter": seconds})
+        refused = McpError(OVERLOADED, problem.detail, {"problem": problem.code, "retryAfter": seconds})
         message = decode_incoming(body)
         is_request = message.id is not UNSET and message.method is not UNSET
         if is_request:
@@ -390,6 +380,11 @@ class Gateway:
         status = 200 if is_request and exchange.head.era is Era.LEGACY else 429
         answer = error_message(exchange.id, refused.encode())
         exchange.finish(status, answer, b"retry-after: %d\r\n" % seconds)
+
+    def refused(self, exchange: Exchange, code: str) -> None:
+        """Count a request that is refused before anybody has looked at it."""
+        self.metrics.refused(code)
+        self.audit.refused(refused_request(exchange, code))
 
     def failed(self, exchange: Exchange, error: BaseException) -> None:
         """A fault of ours in the middle of a request: it is logged, and its client told."""
@@ -446,6 +441,8 @@ class Gateway:
             handler = self._search_or_call(members)
         if handler is None:
             raise McpError(METHOD_NOT_FOUND, f"Method not found: {message.method[:200]}")
+        if not exchange.head.may_call and message.method not in _LOOKING and handler != self._search:
+            raise too_weak(exchange.head.caller)
         if may_wait and (coming := self._must_wait_for(exchange, members)):
             self.wait(exchange, self._dispatch_later(exchange, message, coming))
         else:
@@ -537,7 +534,7 @@ class Gateway:
         if head.over_sse and session is not None:
             self.legacy_sse.begin(session, version, profile)
         else:
-            session = self.sessions.create(head.principal, endpoint, version, exchange.started, profile)
+            session = self.sessions.create(head.caller, endpoint, version, exchange.started, profile)
         answer = result(exchange.id, initialize_result(head.view, version))
         exchange.finish(200, answer, b"mcp-session-id: %b\r\n" % session.id.encode())
 
@@ -626,7 +623,7 @@ class Gateway:
             call.cancel("its session has ended")
         self.streams.close(session)
         self.subscriptions.forget(session)
-        for pool in self._merged.pools.values():
+        for pool in self.endpoints.merged.pools.values():
             if pool.holds(session.key):
                 self._tasks.spawn(pool.release(session.key), f"release {session.id[:8]} {pool.spec.id}")
 
@@ -636,10 +633,25 @@ class Gateway:
         """About once a second: end the sessions that nobody used for long. `now` is loop time."""
         self.bridge.tick(now)
         self.streams.tick(now)
+        if self.accounts.forget_idle(now):
+            self.known_heads.clear()  # they hold accounts
+        self._drop_invalid()
+        forget_ended(self.known_heads, self.policy.identities.is_valid)
         for session in self.sessions.idle(now):
             LOG.info("session expired", session=session.id[:8])
             self.close_session(session)
         self.metrics.sessions = len(self.sessions)
+
+    def _drop_invalid(self) -> None:
+        """Nobody stays let in by what has expired meanwhile, or is not checkable any more."""
+        is_valid = self.policy.identities.is_valid
+        callers = {head.caller.credential: head.caller for head in self.known_heads.values()}
+        gone = {credential for credential, caller in callers.items() if not is_valid(caller)}
+        if gone:
+            for head_bytes, head in list(self.known_heads.items()):
+                if head.caller.credential in gone:
+                    del self.known_heads[head_bytes]
+        self.subscriptions.end_of_others(is_valid)
 
     async def close(self) -> None:
         """Wait for nothing any more: calls that lose their instance from now on fail."""
@@ -655,12 +667,6 @@ async def _known(pool: ServerPool, profile: Profile) -> None:
     await pool.settled.wait()
     if profile and pool.catalogue_for(profile) is None:
         await pool.learn(profile, timeout=LEARN)
-
-
-def _unknown(what: str, name: bytes, known: Iterable[str]) -> Problem:
-    there = ", ".join(sorted(known)) or "none"
-    detail = f"no {what} {name.decode('latin-1')[:100]!r}; there are: {there}"
-    return Problem(f"unknown-{what}", f"No such {what}", detail, 404, Fault.CLIENT)
 
 
 def _no_session(head: Head) -> McpError:

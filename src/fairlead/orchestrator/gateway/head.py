@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fairlead.core.accounts import Account
 from fairlead.core.admission import SECURITY_HEADERS, Headers
-from fairlead.core.ratelimit import Gcra
 from fairlead.mcp.eras import Era, RoutingHeaders, era_of_header
 from fairlead.mcp.headers import decode_header_value
 from fairlead.mcp.param_headers import PREFIX, Pairs
@@ -54,7 +54,7 @@ class Head:
     method: bytes
     caller: Caller
     principal: str  # the caller's name
-    limiter: Gcra
+    account: Account
     era: Era
     routing: RoutingHeaders
     session_id: str | None
@@ -66,6 +66,7 @@ class Head:
     accepts_json: bool
     accepts_stream: bool
     tails: Tails
+    may_call: bool = True  # else only lists and what changes in them
     parameters: Pairs = ()  # `Mcp-Param-*`, of a modern client
     last_event_id: str = ""  # of a GET that takes up a stream
     over_sse: bool = False  # the transport of 2024-11-05

@@ -37,6 +37,7 @@ from msgspec import UNSET
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from fairlead.core import refusals
+from fairlead.core.access import CALLS
 from fairlead.core.admission import (
     AdmissionPolicy,
     Preflight,
@@ -57,9 +58,11 @@ from fairlead.mcp.messages import (
     one_line,
     request_id,
 )
+from fairlead.model.access import Caller
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.doors import NOT_HERE, Door
 from fairlead.orchestrator.gateway.exchange import MAX_HELD, Exchange
+from fairlead.orchestrator.gateway.expulsion import expel
 from fairlead.orchestrator.gateway.head import (
     BadHeadError,
     Head,
@@ -72,6 +75,7 @@ from fairlead.orchestrator.gateway.head import (
     routing_headers,
     twin_of,
 )
+from fairlead.orchestrator.gateway.refused import refused_head
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
@@ -122,6 +126,7 @@ class Lane(HttpToolsProtocol):
         self._door = door
         self._slots: deque[Exchange | AppTurn | Refusal] = deque()
         self._head: Head | None = None  # of the request that comes in, if it is the lane's
+        self._caller: Caller | None = None  # of a head that is still looked at
         self._body: list[bytes] = []
         self._body_size = 0
         self._in_message = False
@@ -136,6 +141,7 @@ class Lane(HttpToolsProtocol):
         self._missing = 0  # bytes of the body that is awaited past the parser
         self._offers_upgrade = False
         self._policy: AdmissionPolicy | None = None  # for which the peer was looked at
+        self._expelled: AdmissionPolicy | None = gateway.policy  # that open requests were looked at for
         self._known: dict[bytes, Head] = {}
         self._commented = 0.0  # loop time of the last keep-alive comment
 
@@ -225,11 +231,17 @@ class Lane(HttpToolsProtocol):
         """The client offers another protocol (h2c, say), and the parser stops at the head.
 
         A request of the fast lane is answered as if nothing had been offered. One of the ordinary lane is
-        answered too, without a body, and is the last one; WebSocket is uvicorn's.
+        answered too, without a body, and is the last one. A WebSocket of the ordinary lane gets a protocol of
+        its own; its client has to wait for that with its first message.
         """
         if not self._offers_upgrade:
-            if self._should_upgrade() and not self._slots:
-                self.handle_websocket_upgrade()
+            if self._should_upgrade() and not self._slots and not self._closing:
+                if rest:
+                    detail = "nothing may follow the head of a WebSocket's handshake before its answer"
+                    self._refuse(Problem("bad-request", "Bad request", detail, 400, Fault.CLIENT))
+                else:
+                    self.gateway.metrics.connections -= 1
+                    self.handle_websocket_upgrade()
                 return
             self._closing = True
             self._advance()
@@ -255,7 +267,7 @@ class Lane(HttpToolsProtocol):
         super().on_message_begin()
         self._in_message = self._in_head = True
         self._since = monotonic()
-        self._head = None
+        self._head = self._caller = None
         self._body, self._body_size = [], 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -283,7 +295,7 @@ class Lane(HttpToolsProtocol):
         try:
             self.url = _origin_form(self.url, self.headers)
             path = self.url.partition(b"?")[0]
-            view = self.gateway.view_of(twin_of(path))
+            view = self.gateway.endpoints.at(twin_of(path))
             if not self._door.leads_to(path, mcp=view is not None):
                 self._refuse(NOT_HERE)
                 return
@@ -306,7 +318,6 @@ class Lane(HttpToolsProtocol):
         self._body.append(body)
         self._body_size += len(body)
         if self._body_size > self.gateway.policy.limits.body_bytes:
-            self._head = None
             self._refuse(refusals.body_too_large(self.gateway.policy.limits.body_bytes))
 
     def on_message_complete(self) -> None:
@@ -374,8 +385,11 @@ class Lane(HttpToolsProtocol):
             self._advance()
             return None
         caller, cors = verdict.caller, verdict.cors
+        self._caller = caller
         assert caller is not None
         principal = caller.name
+        if caller.grants:
+            view = gateway.endpoints.at(twin_of(path), caller.grants) or view
         if isinstance(view, Problem):
             self._refuse(view)
             return None
@@ -384,7 +398,7 @@ class Lane(HttpToolsProtocol):
         era, routing, session_id = routing_headers(headers)
         if era is Era.MODERN:
             session_id = None  # it has none, whatever a client sends
-        session = gateway.find_session(session_id, principal, view.endpoint)
+        session = gateway.find_session(session_id, caller, view.endpoint)
         http11 = self.parser.get_http_version() == "1.1"
         keep_alive = http11 and self.parser.should_keep_alive()
         accepts_json, accepts_stream = accepted(headers)
@@ -400,11 +414,12 @@ class Lane(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         admitted = Head(
             view=view, method=method, caller=caller, principal=principal,
-            limiter=gateway.limiter(principal), era=era, routing=routing, session_id=session_id,
+            account=gateway.account(principal), era=era, routing=routing, session_id=session_id,
             session=session,
             key=session.key if session is not None else f"principal:{principal}",
             length=length, keep_alive=keep_alive, chunked_answers=http11, accepts_json=accepts_json,
             accepts_stream=accepts_stream, tails=tails,
+            may_call=caller.role >= CALLS,
             parameters=parameter_headers(headers) if era is Era.MODERN else (),
             last_event_id=last_event_id(headers) if method == b"GET" else "",
         )  # fmt: skip
@@ -417,6 +432,7 @@ class Lane(HttpToolsProtocol):
     def _post(self, head: Head, body: bytes, now: float) -> None:
         """One JSON-RPC message from a client."""
         if len(self._slots) >= MAX_SLOTS:
+            self._head = head
             self._refuse(_TOO_MANY_PIPELINED)
             return
         gateway = self.gateway
@@ -426,7 +442,7 @@ class Lane(HttpToolsProtocol):
             if head.over_sse:
                 gateway.legacy_sse.post(exchange, body)
                 return
-            if (wait := head.limiter.admit(now)) > 0.0:
+            if (wait := head.account.admit(now)) > 0.0:
                 gateway.refuse_rate(exchange, body, wait)
                 return
             message = decode_incoming(body)
@@ -442,7 +458,7 @@ class Lane(HttpToolsProtocol):
     def _call(self, exchange: Exchange, message: Incoming) -> bool:
         """`tools/call` in its usual form, to an instance that is ready; False leaves it to the slow path."""
         head = exchange.head
-        if message.id is UNSET or message.params is UNSET:
+        if message.id is UNSET or message.params is UNSET or not head.may_call:
             return False
         call = decode_call(bytes(message.params))
         if call is None:
@@ -458,7 +474,7 @@ class Lane(HttpToolsProtocol):
         if route.pool.bridges and (exchange.profile or exchange.log_level):
             return False
         instance = route.pool.pick(head.key)
-        if instance is None or instance.overloaded or not self.gateway.has_room(route.pool):
+        if instance is None or instance.overloaded or not self.gateway.has_room(route.pool, head.account):
             return False
         arguments = b',"arguments":' + one_line(bytes(call.arguments)) if call.arguments is not UNSET else b""
         self.gateway.enter(exchange, route)
@@ -470,7 +486,8 @@ class Lane(HttpToolsProtocol):
     def _other_method(self, head: Head) -> None:
         exchange = Exchange(self, head, self._since)
         self._slots.append(exchange)
-        if (wait := head.limiter.admit(self._since)) > 0.0:
+        if (wait := head.account.admit(self._since)) > 0.0:
+            self.gateway.refused(exchange, "rate-limited")
             exchange.respond(429, b"retry-after: %d\r\n" % max(1, -int(-wait // 1)))
         elif head.method == b"GET":
             self.gateway.open_stream(exchange)
@@ -533,12 +550,15 @@ class Lane(HttpToolsProtocol):
     def _refuse(self, problem: Problem, headers: bytes = b"") -> None:
         """Answer in turn with a problem, take no further request, then close."""
         self.gateway.metrics.refused(problem.code)
+        target = (self.parser.get_method(), self.url) if self._in_message else None
+        peer = self.client[0] if self.client else ""
+        self.gateway.audit.refused(refused_head(problem.code, self._head or self._caller, target, peer))
         if problem.retry_after is not None:
             headers += b"retry-after: %d\r\n" % max(1, round(problem.retry_after))
         headers += encode_headers(transport_security(self.scheme or "", self.headers))
         body = encode_json(problem.document(""))
         self._closing = True
-        self._head = None
+        self._head = self._caller = None
         self._slots.append(
             Refusal(
                 b"%bcontent-type: application/problem+json\r\ncontent-length: %d\r\n"
@@ -589,6 +609,7 @@ class Lane(HttpToolsProtocol):
         """Called about once a second: close what has been silent for too long."""
         limits = self.gateway.timeouts
         idle = now - self._since
+        self._expel()
         if self._write_paused:
             unread, self._unread = self._unread, self.transport.get_write_buffer_size()
             if self._unread < unread:
@@ -613,6 +634,18 @@ class Lane(HttpToolsProtocol):
                 self._wind_up()  # what was still awaited on a stream may have come
         elif idle > limits.keep_alive:
             self._close()
+
+    def _expel(self) -> None:
+        """End the requests of those whose credentials are good no more."""
+        policy, before = self.gateway.policy, self._expelled
+        self._expelled = policy
+        for slot in list(self._slots):
+            if type(slot) is Exchange and not slot.ended:
+                caller = slot.head.caller
+                if caller.expires is None and policy is before:
+                    continue
+                if not policy.identities.is_valid(caller):
+                    expel(self.gateway, slot)
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests until it does."""

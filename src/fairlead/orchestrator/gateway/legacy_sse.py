@@ -16,12 +16,13 @@ from urllib.parse import parse_qs
 from msgspec import UNSET
 
 from fairlead.mcp.eras import Era
-from fairlead.mcp.errors import INVALID_REQUEST, OVERLOADED, McpError
+from fairlead.mcp.errors import INVALID_REQUEST, McpError
 from fairlead.mcp.messages import decode_incoming
 from fairlead.mcp.profiles import Profile
 from fairlead.model.errors import Problem, ProblemError
 from fairlead.orchestrator.gateway.exchange import Exchange
 from fairlead.orchestrator.gateway.head import MESSAGES, BadHeadError, Head
+from fairlead.orchestrator.gateway.views import path_of
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
@@ -81,8 +82,10 @@ class LegacySse:
         ids = query.get("session_id", [])
         if len(ids) != 1:
             raise BadHeadError(400, "The query must have one session_id, as the stream's first event says")
-        session = self._gateway.sessions.named(ids[0], head.principal)
-        view = None if session is None else self._gateway.view_of(_path_of(session.endpoint))
+        session = self._gateway.sessions.named(ids[0], head.caller)
+        view = None
+        if session is not None:
+            view = self._gateway.endpoints.at(path_of(session.endpoint), head.caller.grants)
         if session is None or not session.over_sse or view is None or isinstance(view, Problem):
             raise BadHeadError(404, _GONE)
         head.view, head.session, head.session_id, head.key = view, session, session.id, session.key
@@ -95,9 +98,9 @@ class LegacySse:
             exchange.respond(406)
             return
         try:
-            session = gateway.sessions.create(head.principal, head.view.endpoint, "", exchange.started)
+            session = gateway.sessions.create(head.caller, head.view.endpoint, "", exchange.started)
         except ProblemError as full:
-            exchange.fail(McpError(OVERLOADED, full.problem.detail, status=503), b"retry-after: 30\r\n")
+            exchange.fail_with(full.problem, status=full.problem.status)
             return
         session.over_sse = True
         session.stream = exchange
@@ -118,11 +121,12 @@ class LegacySse:
         if session is None or session.ended:
             raise McpError(-32000, _GONE, status=404)
         session.used = exchange.started
-        wait = head.limiter.admit(exchange.started)
+        wait = head.account.admit(exchange.started)
         message = decode_incoming(body)
         answer = Answer(exchange)
         is_request = message.id is not UNSET and message.method is not UNSET
         if wait > 0.0 and not is_request:
+            gateway.metrics.refused("rate-limited")
             exchange.respond(429, b"retry-after: %d\r\n" % max(1, -int(-wait // 1)))
             return
         try:
@@ -140,13 +144,6 @@ class LegacySse:
         except Exception as error:  # noqa: BLE001 - a fault of ours ends one call, not a connection
             gateway.failed(answer, error)
         exchange.respond(202)
-
-
-def _path_of(endpoint: str) -> bytes:
-    if not endpoint:
-        return b"/mcp"
-    kind, mark, name = endpoint.partition(":")
-    return f"/toolsets/{name}/mcp".encode() if mark else f"/servers/{kind}/mcp".encode()
 
 
 def _refuse_method(allowed: bytes) -> NoReturn:

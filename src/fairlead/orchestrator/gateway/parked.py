@@ -33,8 +33,8 @@ class Parked:
     """The reply of a parked call. `number` is the handle that its client holds, sealed."""
 
     __slots__ = (
-        "_missed", "_outcome", "_profile", "_said", "call", "caller", "expires", "instance", "number", "own",
-        "pool", "questions",
+        "_missed", "_outcome", "_profile", "_said", "call", "caller", "expires", "instance", "name", "number",
+        "own", "pool", "questions",
     )  # fmt: skip
 
     def __init__(self, number: int, caller: Caller, pool: ServerPool, expires: float) -> None:
@@ -46,6 +46,7 @@ class Parked:
         self._profile = NOBODY  # what its client can be asked
         self.instance: MCPServerInstance | None = None
         self.call = 0  # the instance's number of the call
+        self.name = ""  # as in the exchange
         self.questions: dict[str, ServerRequest] = {}  # by the key that the client knows them by
         self._outcome: FromServer | Failure | None = None  # came while nobody listened
         self._missed: deque[Callable[[Exchange], None]] = deque(maxlen=MAX_MISSED)  # likewise
@@ -57,6 +58,7 @@ class Parked:
     def park(self, exchange: Exchange, deadline: float) -> bool:
         """Take the place of an exchange; False when its call is not in flight any more."""
         self.instance, self.call, self._profile = exchange.instance, exchange.number, exchange.profile
+        self.name = exchange.name
         if self.instance is None or not self.instance.reattach(self.call, self, deadline=deadline):
             return False
         self._stand_aside(monotonic() if self.instance.alone else None)
@@ -70,7 +72,7 @@ class Parked:
         """Give the place to the exchange in which the client came back, and what has come meanwhile."""
         assert self.instance is not None
         self._stand_aside(None)
-        exchange.instance, exchange.number = self.instance, self.call
+        exchange.instance, exchange.number, exchange.name = self.instance, self.call, self.name
         for tell in self._missed:
             tell(exchange)
         outcome = self._outcome

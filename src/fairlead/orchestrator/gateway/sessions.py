@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from fairlead.core import refusals
 from fairlead.mcp.eras import Meta
 from fairlead.mcp.messages import Incoming
 from fairlead.mcp.profiles import NOBODY, Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
-from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.errors import ProblemError
 from fairlead.orchestrator.gateway.event_store import Shelf
 
 if TYPE_CHECKING:
@@ -88,8 +90,12 @@ class Session:
 class SessionTable:
     """All sessions of this process."""
 
-    def __init__(self, sealer: Sealer, node: str, *, limit: int, idle: float) -> None:
+    def __init__(
+        self, sealer: Sealer, node: str, *, limit: int, idle: float, per_principal: int | None = None
+    ) -> None:
         self._sealer = sealer
+        self._per_principal = limit if per_principal is None else per_principal
+        self._of: Counter[str] = Counter()  # sessions by principal
         self._node = node + secrets.token_hex(4)  # this start of this node
         self._limit = limit
         self._idle = idle
@@ -105,12 +111,12 @@ class SessionTable:
     def create(
         self, principal: str, endpoint: str, version: str, now: float, profile: Profile = NOBODY
     ) -> Session:
-        """A new session; raises ProblemError when there are too many."""
+        """A new session; raises ProblemError (429) when there are too many."""
         if len(self._sessions) >= self._limit:
-            detail = f"{self._limit} sessions are open; end one (DELETE), or wait until an idle one expires"
-            raise ProblemError(
-                Problem("too-many-sessions", "Too many sessions", detail, 503, Fault.CLIENT, 30.0)
-            )
+            raise ProblemError(refusals.too_many_sessions(self._limit))
+        if self._of[principal] >= self._per_principal:
+            raise ProblemError(refusals.too_many_sessions(self._per_principal, principal))
+        self._of[principal] += 1
         claims = SessionClaims(
             self._node, principal, endpoint, time.time() + LONGEST_LIFE, secrets.randbits(64)
         )
@@ -141,7 +147,10 @@ class SessionTable:
 
     def end(self, session: Session) -> None:
         session.ended = True
-        self._sessions.pop(session.id, None)
+        if self._sessions.pop(session.id, None) is not None:
+            self._of[session.principal] -= 1
+            if not self._of[session.principal]:
+                del self._of[session.principal]
         self._by_key.pop(session.key, None)
 
     def idle(self, now: float) -> list[Session]:

@@ -30,7 +30,7 @@ from fairlead.orchestrator.gateway.handshake import capabilities_of
 from fairlead.orchestrator.gateway.hearers import Hearer, Hearers, Subject, place_of
 from fairlead.orchestrator.gateway.params import text_member
 from fairlead.orchestrator.gateway.sessions import Session, SessionTable
-from fairlead.orchestrator.gateway.views import View
+from fairlead.orchestrator.gateway.views import Audience, View
 from fairlead.orchestrator.metrics import MetricsCollector
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Subscriptions:
         self._tasks = tasks
         self._listeners: dict[Exchange, Listener] = {}
         self._hearers = Hearers()
-        self._changed: dict[View, set[str]] = {}  # methods of notifications that are due
+        self._changed: dict[Audience, set[str]] = {}  # methods of notifications that are due
         self._updated: dict[Subject, None] = {}  # the same of resources
         self._timer: asyncio.TimerHandle | None = None
 
@@ -112,6 +112,8 @@ class Subscriptions:
         if not exchange.head.accepts_stream:
             raise McpError(INVALID_REQUEST, "subscriptions/listen needs Accept: text/event-stream")
         uris = _uris(wanted.get("resourceSubscriptions"))
+        if not exchange.head.may_call:  # only of lists
+            uris, wanted = (), {flag: wanted[flag] for flag in wanted if flag != "taskIds"}
         offered = capabilities_of(exchange.head.view)
         honoured: dict[str, Any] = {
             flag: True
@@ -236,7 +238,7 @@ class Subscriptions:
     def tell_changed(self, view: View, kinds: frozenset[str]) -> None:
         """Each listening client of the view hears once of each list that changed, in a moment."""
         if kinds and (self._listeners or len(self._sessions)):
-            self._changed.setdefault(view, set()).update(CHANGE_METHODS[kind][1] for kind in kinds)
+            self._changed.setdefault(view.audience, set()).update(CHANGE_METHODS[kind][1] for kind in kinds)
             self._tell_soon()
 
     def resource_updated(self, pool: ServerPool, uri: str, key: str | None) -> None:
@@ -255,12 +257,11 @@ class Subscriptions:
         changed, self._changed = self._changed, {}
         updated, self._updated = self._updated, {}
         for listener in list(self._listeners.values()):
-            methods = changed.get(listener.exchange.head.view, set()) & listener.wanted
+            methods = changed.get(listener.exchange.head.view.audience, set()) & listener.wanted
             _tell_changed(listener, methods)
-        by_endpoint = {view.endpoint: methods for view, methods in changed.items()}
-        if by_endpoint:
+        if changed:
             for session in self._sessions:
-                _tell_changed(session, by_endpoint.get(session.endpoint, set()))
+                _tell_changed(session, changed.get(session.audience, set()))
         told: dict[Hearer, dict[str, str]] = {}
         for subject in updated:
             for hearer, uris in self._hearers.concerned(subject).items():
@@ -291,7 +292,7 @@ class Subscriptions:
     def end_of_view(self, view: View) -> None:
         """End the subscriptions at an endpoint that is there no more."""
         for exchange in list(self._listeners):
-            if exchange.head.view is view:
+            if exchange.head.view.endpoint == view.endpoint:
                 self.end(exchange)
 
 
@@ -313,7 +314,7 @@ def _subject(exchange: Exchange, uri: str) -> tuple[ServerPool, Subject]:
     if len(uri) > MAX_URI:
         raise McpError(INVALID_PARAMS, f"the URI has {len(uri)} characters; it may have {MAX_URI}")
     pool, own = exchange.head.view.resource(uri)
-    if not pool.watch.offers:
+    if pool.divided or not pool.watch.offers:
         what = f"server {pool.spec.id!r} does not tell of updates of its resources"
         raise McpError(METHOD_NOT_FOUND, f"{what}, so nobody can subscribe to them")
     return pool, Subject(pool.spec.id, place_of(pool, exchange.head.key), own)

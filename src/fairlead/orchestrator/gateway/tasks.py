@@ -61,7 +61,7 @@ class TaskRelay:
         exchange.meta, exchange.exposed = meta, text_member(members, "taskId")
         pool, instance, handle = self._find(exchange, exchange.exposed)
         members["taskId"] = Raw(encode_json(handle.task))
-        gateway.require_room(pool)
+        gateway.require_room(pool, exchange.head.account)
         if instance is not None:
             instance.require_ear()
         safe = method == "tasks/get" and instance is None
@@ -89,6 +89,7 @@ class TaskRelay:
         pool = None if handle is None else head.view.pools.get(handle.server)
         if handle is None or pool is None:
             raise McpError(INVALID_PARAMS, "Task not found")
+        pool = pool.of(head.principal)
         if not handle.instance:
             return pool, None, handle
         here = pool.members if handle.node == self._node else ()

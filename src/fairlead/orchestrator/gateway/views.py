@@ -15,16 +15,28 @@ from typing import Final, Self
 
 import msgspec
 
+from fairlead.core.access import may_use
 from fairlead.mcp.errors import INVALID_PARAMS, McpError
 from fairlead.mcp.messages import encode_json
 from fairlead.mcp.names import unwrap_uri
 from fairlead.mcp.profiles import Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer
+from fairlead.model.access import Grant
 from fairlead.orchestrator.catalogue import LISTINGS
 from fairlead.orchestrator.gateway.exposure import Exposure, Part, Route, Routes, Shown
 from fairlead.orchestrator.pool import ServerPool
 
 PAGE: Final = 1000  # items; many clients never ask for a second page
+Audience = tuple[str, tuple[Grant, ...]]
+"""An endpoint, and the grants of the callers that a view of it is for."""
+
+
+def path_of(endpoint: str) -> bytes:
+    """Where a `View.endpoint` is served."""
+    if not endpoint:
+        return b"/mcp"
+    kind, mark, name = endpoint.partition(":")
+    return f"/toolsets/{name}/mcp".encode() if mark else f"/servers/{kind}/mcp".encode()
 
 
 class View:
@@ -35,6 +47,7 @@ class View:
         self.exposure = exposure
         self.description = ""  # what it is for, where somebody said so
         self.searches = False  # it lists two tools that find and call the others
+        self.grants: tuple[Grant, ...] = ()  # of the callers that it is for, where theirs choose
         self.tools: Routes = {}  # by the exposed name as JSON
         self.prompts: Routes = {}
         self.pools: dict[str, ServerPool] = {}
@@ -51,11 +64,35 @@ class View:
         """Whether names and URIs say whose they are; else there is one server."""
         return self.exposure.merges
 
+    @property
+    def toolset_name(self) -> str | None:
+        """The name of the toolset whose endpoint it is."""
+        kind, _, name = self.endpoint.partition(":")
+        return name if kind == "toolset" else None
+
+    @property
+    def audience(self) -> Audience:
+        """What tells it from all other views."""
+        return self.endpoint, self.grants
+
+    def granted(self, grants: tuple[Grant, ...], exposure: Exposure) -> Self:
+        """The same endpoint for callers with these grants, which show it by `exposure`."""
+        view = copy.copy(self)
+        view.grants, view.exposure = grants, exposure
+        view._parts = {}
+        view.set_pools(self.pools.values())
+        return view
+
     # -- being kept up to date ---------------------------------------------------------------------------
 
     def set_pools(self, pools: Iterable[ServerPool]) -> None:
         """The servers that the view shows, in their order."""
-        self.pools = {pool.spec.id: pool for pool in pools}
+        grants, toolset = self.grants, self.toolset_name
+        self.pools = {
+            pool.spec.id: pool
+            for pool in pools
+            if not grants or may_use(grants, pool.spec.id, toolset=toolset)
+        }
         parts = {server: self._part(pool) for server, pool in self.pools.items()}  # those of before live yet
         self._parts = {}
         self.tools, self.prompts = {}, {}
@@ -101,6 +138,10 @@ class View:
                 self._variants[profile.key] = variant
         return variant
 
+    def tells(self, kinds: frozenset[str]) -> frozenset[str]:
+        """Of changed lists those that clients see."""
+        return kinds
+
     def forget_variants(self) -> None:
         """Servers may have new versions, which offer other things."""
         self._variants = {}
@@ -140,7 +181,8 @@ class View:
     def refusal(self, name: str) -> McpError | None:
         """Why there is no tool of this name, if it is withheld."""
         if not self.merged:
-            return self.pools[self.endpoint].contracts.refusal(name)
+            may = self.exposure.may_call(self.endpoint, name)
+            return self.pools[self.endpoint].contracts.refusal(name) if may else None
         for server, pool in self.pools.items():
             for tool in pool.contracts.withheld:
                 if self.exposure.shown_as(server, tool) == name:
@@ -201,9 +243,7 @@ class View:
 
     def resource(self, uri: str) -> tuple[ServerPool, str]:
         """The server that has a resource, and its own URI there. Raises McpError (-32602)."""
-        if not self.merged:
-            return self.pools[self.endpoint], uri
-        found = unwrap_uri(uri)
+        found = unwrap_uri(uri) if self.merged else (self.endpoint, uri)
         pool = self.pools.get(found[0]) if found else None
         if found is None or pool is None or not self.exposure.may_read(*found):
             raise McpError(INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})

@@ -54,6 +54,7 @@ AUDIT: Final = Table(
     "audit",
     METADATA,
     Column("id", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("batch", String(32), nullable=False, unique=True),  # `AuditBatch.id`
     Column("first_at", Float(53), nullable=False, index=True),
     Column("last_at", Float(53), nullable=False, index=True),
     Column("records", Integer, nullable=False),
@@ -81,6 +82,7 @@ SPECS: Final = Table(
     Column("at", Float(53), nullable=False),
     Column("by", String(256), nullable=False),
     Column("owner", String(16), nullable=False),
+    Column("source", Text, nullable=False),  # the fleet file that it was read from, if it was one
     Column("accepted", Text),  # JSON, in its owner's own words
     Column("overrides", Text, nullable=False),  # JSON
 )

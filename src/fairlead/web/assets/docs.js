@@ -1,11 +1,13 @@
 "use strict";
-// Asks for a token, keeps it for this tab, and lets Swagger UI show /openapi.json with it.
+// Lets Swagger UI show /openapi.json: with a token that is asked for and kept for this tab, or in the session of
+// a browser that came by a login link.
 
 const KEY = "fairlead-token";
 const door = document.getElementById("door");
 const field = document.getElementById("token");
 const forget = document.getElementById("forget");
 const message = document.getElementById("message");
+let leave = async () => {};
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -17,32 +19,39 @@ function tell(text) {
   message.hidden = !text;
 }
 
-async function describe(token) {
-  const headers = { Authorization: `Bearer ${token}` };
-  const answer = await fetch("/openapi.json", { headers, credentials: "omit", cache: "no-store" });
+function byToken(token) {
+  return { headers: { Authorization: `Bearer ${token}` }, credentials: "omit" };
+}
+
+function bySession(session) {
+  return { headers: { "X-CSRF-Token": session.csrfToken }, credentials: "same-origin" };
+}
+
+async function describe(way) {
+  const answer = await fetch("/openapi.json", { ...way, cache: "no-store" });
   const body = await answer.json();
   if (!answer.ok) throw new Error(`${body.title}. ${body.detail}`);
   return body;
 }
 
-function withToken(token) {
+function sentBy(way) {
   return (request) => {
     if (new URL(request.url, location.href).origin === location.origin) {
-      request.headers.Authorization = `Bearer ${token}`;
+      Object.assign(request.headers, way.headers);
+      request.credentials = way.credentials;
     }
     return request;
   };
 }
 
-async function show(token) {
+async function show(way) {
   tell("Loading…");
   try {
-    const spec = await describe(token);
-    sessionStorage.setItem(KEY, token);
+    const spec = await describe(way);
     SwaggerUIBundle({
       spec,
       domNode: document.getElementById("operations"),
-      requestInterceptor: withToken(token),
+      requestInterceptor: sentBy(way),
       validatorUrl: null,
       deepLinking: true,
       docExpansion: "list",
@@ -52,19 +61,34 @@ async function show(token) {
     field.value = "";
     forget.hidden = false;
     tell("");
+    return true;
   } catch (error) {
-    sessionStorage.removeItem(KEY);
     tell(error.message);
+    return false;
   }
+}
+
+async function showByToken(token) {
+  if (await show(byToken(token))) sessionStorage.setItem(KEY, token);
+  else sessionStorage.removeItem(KEY);
+}
+
+async function showBySession() {
+  const answer = await fetch("/api/session", { credentials: "same-origin", cache: "no-store" });
+  const session = answer.ok ? await answer.json() : {};
+  if (!session.csrfToken || !(await show(bySession(session)))) return;
+  forget.textContent = `Log out ${session.principal}`;
+  leave = () => fetch("/logout", { method: "POST", ...bySession(session) });
 }
 
 door.addEventListener("submit", (event) => {
   event.preventDefault();
-  show(field.value.trim());
+  showByToken(field.value.trim());
 });
 forget.addEventListener("click", () => {
   sessionStorage.removeItem(KEY);
-  location.reload();
+  leave().finally(() => location.reload());
 });
 const kept = sessionStorage.getItem(KEY);
-if (kept) show(kept);
+if (kept) showByToken(kept);
+else showBySession();

@@ -46,7 +46,7 @@ def error_of(call):
 
 
 def pool_of(world, name):
-    return world.rig.gateway._merged.pools[name]
+    return world.rig.gateway.endpoints.merged.pools[name]
 
 
 @pytest.mark.parametrize("state", ["1e999", "7", "[" * 900 + "]" * 900, "null"])
@@ -234,7 +234,7 @@ async def test_a_server_that_is_removed_does_not_wait_for_clients_that_cannot_co
         _, _, server, work = await begun(world, modern=True)
         server.ask(work, ["elicitation"])
         await looked(world)
-        specs = {name: pool.spec for name, pool in world.rig.gateway._merged.pools.items() if name != "old"}
+        specs = {name: pool.spec for name, pool in world.rig.gateway.endpoints.merged.pools.items() if name != "old"}
         limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False))
         applying = asyncio.create_task(
             world.rig.fleet.apply(FleetSpec(servers=specs, security=Security(resource_limits=limits)))

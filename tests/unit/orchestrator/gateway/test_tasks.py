@@ -51,7 +51,7 @@ async def test_tasks_behind_a_url_are_found_over_any_connection_and_after_a_rest
     server = Tasks()
     for _ in range(2):  # the second gateway has the key of the first
         async with lane_rig(server, far=FAR | {"scaling": {"minInstances": 2, "maxInstances": 2}}) as rig:
-            pool = rig.gateway.view_of(b"/mcp").pools["far"]
+            pool = rig.gateway.endpoints.at(b"/mcp").pools["far"]
             while len(pool.members.ready()) < 2:
                 await rig.settle()
             if not server.asked:
@@ -96,7 +96,7 @@ async def test_a_result_that_only_speaks_of_a_task_is_left_alone():
 async def test_an_instance_is_kept_for_as_long_as_the_task_lives_but_not_for_ever(ttl, kept):
     async with lane_rig(Tasks(ttlMs=ttl), far={"strategy": "round-robin"}) as rig:
         await begin(rig)
-        (instance,) = rig.gateway.view_of(b"/mcp").pools["far"].members
+        (instance,) = rig.gateway.endpoints.at(b"/mcp").pools["far"].members
         (until,) = instance.tasks.values()
         assert until - monotonic() == pytest.approx(kept, abs=0.5)
 
@@ -167,5 +167,5 @@ async def test_tasks_that_nobody_fetches_are_forgotten(monkeypatch):
         for number in range(20):
             server.made["taskId"] = f"t{number}"
             await begin(rig)
-        (instance,) = rig.gateway.view_of(b"/mcp").pools["far"].members
+        (instance,) = rig.gateway.endpoints.at(b"/mcp").pools["far"].members
         assert len(instance.tasks) <= 4

@@ -1,6 +1,6 @@
 import pytest
 
-from fairlead.cli.literal_secrets import covered, looks_secret, variable_for
+from fairlead.core.literal_secrets import covered, looks_secret, variable_for
 
 
 @pytest.mark.parametrize(

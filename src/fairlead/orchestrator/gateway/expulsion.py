@@ -1,0 +1,50 @@
+"""The end of what was opened by a credential that is good no more.
+
+New requests are refused from the moment on in which the policy changes, since then no head is known any
+more. What is open already ends here: sessions and subscriptions at once, streams and calls when their
+connections are looked at next, within a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fairlead.model.access import Caller
+
+if TYPE_CHECKING:
+    from fairlead.core.access import Identities
+    from fairlead.orchestrator.gateway.exchange import Exchange
+    from fairlead.orchestrator.gateway.gateway import Gateway
+    from fairlead.orchestrator.gateway.head import Head
+
+
+def is_revoked(caller: Caller, identities: Identities, *, now: float | None = None) -> bool:
+    """Whether a credential was taken back, and has not just come to its end. `now` is Unix time, s.
+
+    A client whose access token ends brings a new one, and goes on with its session.
+    """
+    over = caller.expires is not None and caller.expires <= (time.time() if now is None else now)
+    return not over and not identities.is_valid(caller)
+
+
+def forget_ended(heads: dict[bytes, Head], is_valid: Callable[[Caller], bool]) -> None:
+    """Known heads must not outlive their callers; those that never expire end with a change of policy."""
+    ended = [
+        raw for raw, head in heads.items() if head.caller.expires is not None and not is_valid(head.caller)
+    ]
+    for raw in ended:
+        del heads[raw]
+
+
+def expel(gateway: Gateway, exchange: Exchange) -> None:
+    """End an exchange: its caller may not be here any more."""
+    head, session = exchange.head, exchange.head.session
+    if exchange.method != "GET":
+        gateway.subscriptions.end(exchange)
+        exchange.cancel("its credential is good no more")
+    elif head.over_sse and session is not None:
+        gateway.close_session(session)
+    else:
+        exchange.hang_up()

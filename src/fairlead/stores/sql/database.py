@@ -1,0 +1,279 @@
+"""A service's database: SQLite beside the state folder's other files, or a schema of a PostgreSQL.
+
+`read()` and `write()` give a connection with a transaction open, which is committed at the block's end. The
+whole transaction has 5 s, whatever hangs: the server, the network, a lock, a disk. An error that means that
+the database is away becomes StoreAwayError; from then on `available` is false, and once a second a small
+write is tried until one succeeds. Other errors (a broken constraint, a bug) are not touched.
+
+A database that is away when the service starts is no reason not to start: the tables are brought up to date
+when it comes. What waiting cannot mend (a damaged file, a wrong password, tables of a newer version) is.
+
+In SQLite there is one connection that writes; its transactions begin with the file's lock (BEGIN IMMEDIATE),
+so that several processes wait for each other instead of failing halfway. A read is a snapshot in both kinds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy
+import structlog
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fairlead.kit.tasks import Tasks
+from fairlead.model.errors import ProblemError
+from fairlead.ports import StoreAwayError
+from fairlead.stores.files import PRIVATE, state_problem
+from fairlead.stores.sql import schema
+from fairlead.stores.sql.away import away_reason, busy, needs_mending
+from fairlead.stores.sql.engines import (
+    SQLITE,
+    TIMEOUT,
+    Engines,
+    dispose_within,
+    postgres_engines,
+    sqlite_engines,
+)
+from fairlead.stores.sql.tables import FACTS
+
+LOG: Final = structlog.get_logger("fairlead.database")
+LOOK: Final = 1.0  # s between two looks at a database that is away
+NONE: Final = "no-database"  # a problem's code
+_CLOSING: Final = 3.0  # s that open transactions may take to finish
+_SOON: Final = 0.05  # s
+Insert = postgresql.Insert | sqlite.Insert
+
+
+def sqlite_url(path: Path) -> str:
+    return f"{SQLITE}{path}"
+
+
+class Database:
+    """Made by `open`. `problem` says why it is away, and is empty while it is not."""
+
+    def __init__(self, url: str, service: str, *, migrate: bool = True) -> None:
+        self.problem = ""
+        self._migrate = migrate
+        self._prepared = False
+        self._closed = False
+        self._open_transactions = 0
+        self._idle = asyncio.Event()
+        self._distrust = 0.0  # connections that were opened before (monotonic, s) may hang
+        self._looking: asyncio.Task[None] | None = None
+        self._tasks = Tasks(lambda name, error: LOG.error("task failed", task=name, exc_info=error))
+        self._engines: Engines = (
+            sqlite_engines(Path(url.removeprefix(SQLITE)))
+            if url.startswith(SQLITE)
+            else postgres_engines(url, f"fairlead_{service}", lambda since: since >= self._distrust)
+        )
+
+    @classmethod
+    async def open(cls, url: str, *, service: str, migrate: bool = True) -> Database:
+        """The database of `service` (`orchestrator`), its tables brought up to date if `migrate`.
+
+        `url` is `sqlite:///` and a path, or `postgresql://...` as libpq has it. Returns one that is away as
+        well. Raises ProblemError where waiting would not help.
+        """
+        database = cls(url, service, migrate=migrate)
+        try:
+            await database._first_look()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    def __repr__(self) -> str:
+        return f"Database({self.place!r}, {self.problem or 'available'!r})"
+
+    @property
+    def available(self) -> bool:
+        """As last seen; asking costs nothing."""
+        return self._prepared and not self.problem
+
+    @property
+    def place(self) -> str:
+        """Which one it is, for people: a path, or a host and a name."""
+        return self._engines.place
+
+    @property
+    def schema(self) -> str | None:
+        """The schema in PostgreSQL; None: it is SQLite."""
+        return self._engines.schema
+
+    def insert(self, table: Table) -> Insert:
+        """An INSERT with `on_conflict_do_update` and `on_conflict_do_nothing`."""
+        return postgresql.insert(table) if self._engines.schema else sqlite.insert(table)
+
+    @contextlib.asynccontextmanager
+    async def read(self, *, seconds: float | None = TIMEOUT) -> AsyncIterator[AsyncConnection]:
+        """A snapshot. `seconds` is for all of it, None for no limit. Raises StoreAwayError."""
+        self._check()
+        async with self._transaction(self._engines.reading, seconds) as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self, *, seconds: float | None = TIMEOUT) -> AsyncIterator[AsyncConnection]:
+        """All of it or, after an error, nothing. Raises StoreAwayError: then it may have been either."""
+        self._check()
+        async with self._transaction(self._engines.writing, seconds) as connection:
+            yield connection
+        self._came()
+
+    async def close(self) -> None:
+        """Let open transactions finish (bounded), then end every connection, thread and task."""
+        self._closed = True
+        await self._tasks.close()
+        if self._open_transactions:
+            self._idle.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), _CLOSING)
+        await dispose_within(self._engines, _CLOSING)
+
+    def _check(self) -> None:
+        if self._closed:
+            msg = "the database is closed"
+            raise StoreAwayError(msg)
+        if not self._prepared:
+            raise StoreAwayError(f"{self.place}: {self.problem}")
+
+    @contextlib.asynccontextmanager
+    async def _transaction(
+        self, engine: AsyncEngine, seconds: float | None
+    ) -> AsyncIterator[AsyncConnection]:
+        self._open_transactions += 1
+        try:
+            async with asyncio.timeout(seconds), engine.begin() as connection:
+                if self.schema and seconds != TIMEOUT:
+                    limit = f"{seconds:g}s" if seconds else "0"
+                    await connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{limit}'")
+                yield connection
+        except Exception as error:
+            if (reason := away_reason(error)) is None:
+                raise
+            self._went(reason)
+            raise StoreAwayError(f"{self.place}: {reason}") from error
+        finally:
+            self._open_transactions -= 1
+            if not self._open_transactions:
+                self._idle.set()
+
+    def _went(self, reason: str) -> None:
+        if not self.problem:
+            LOG.warning("the database is away", place=self.place, reason=reason)
+        self.problem = reason
+        self._distrust = time.monotonic()
+        if not self._closed and (self._looking is None or self._looking.done()):
+            self._looking = self._tasks.spawn(self._look(), "look for the database")
+
+    def _came(self) -> None:
+        if self.problem:
+            LOG.info("the database is back", place=self.place)
+            self.problem = ""
+
+    async def _look(self) -> None:
+        while self.problem:
+            await asyncio.sleep(LOOK)
+            try:
+                await self._prepare()
+                await self._probe()
+            except StoreAwayError:
+                continue
+            except (ProblemError, SQLAlchemyError) as error:  # not what we left: somebody has to look
+                if self.problem != (words := str(error).splitlines()[0]):
+                    LOG.error("the database cannot be used", place=self.place, reason=words)
+                self.problem = words
+
+    async def _probe(self) -> None:
+        """A write, since a database that can only be read is no use."""
+        insert = self.insert(FACTS).values(name="probe", value=str(time.time()))
+        change = insert.on_conflict_do_update(index_elements=["name"], set_={"value": insert.excluded.value})
+        async with self.write() as connection:
+            await connection.execute(change)
+
+    async def _first_look(self) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        if self._engines.file is not None:
+            _touch(self._engines.file, create=self._migrate)
+        while True:
+            try:
+                await self._prepare()
+                if self._migrate:
+                    await self._probe()
+                return
+            except StoreAwayError as away:
+                if needs_mending(away.__cause__):
+                    raise state_problem("database", "cannot use the database", _advice(self, away)) from None
+                if not busy(away.__cause__) or time.monotonic() > deadline:
+                    return
+            await asyncio.sleep(_SOON)  # another process has the file: mostly for a moment
+
+    async def _prepare(self) -> None:
+        if self._prepared:
+            return
+        if self._engines.file is not None and self._migrate:
+            await self._use_write_ahead_log()
+        engine = self._engines.writing if self._migrate else self._engines.reading
+        async with self._transaction(engine, TIMEOUT) as connection:
+            await connection.run_sync(self._bring_up)
+        self._prepared = True
+        self._came()
+
+    def _bring_up(self, connection: sqlalchemy.Connection) -> None:
+        if self._migrate:
+            schema.lock(connection, self.schema)
+            schema.upgrade(connection, self.place)
+        elif (revision := schema.current(connection, self.place)) is None:
+            raise _no_database(self.place)
+        elif revision != schema.head():
+            raise state_problem(
+                "older-database",
+                "the database was written by an older version of Fairlead",
+                f"{self.place}: start this version once, which brings it up to date",
+            )
+
+    async def _use_write_ahead_log(self) -> None:
+        """Kept by the file. It cannot be set within a transaction, and needs the file alone for a moment."""
+        async with self._transaction(self._engines.reading, TIMEOUT) as connection:
+            mode = await connection.exec_driver_sql("PRAGMA journal_mode")
+            if mode.scalar_one() == "wal":
+                return
+            await connection.exec_driver_sql("COMMIT")
+            await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+
+def _touch(path: Path, *, create: bool) -> None:
+    """Make the file, so that it and what SQLite puts beside it are private from the first moment."""
+    try:
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        os.close(os.open(path, flags, PRIVATE))
+    except OSError as error:
+        if error.errno == errno.ENOENT and not create:
+            raise _no_database(str(path)) from None
+        raise state_problem(
+            "database",
+            f"cannot use the database ({error.strerror})",
+            f"{path}: make it and its folder yours to read and write, or give another --state-dir",
+        ) from None
+
+
+def _no_database(place: str) -> ProblemError:
+    return state_problem(NONE, "there is no database yet", f"{place}: it is made when the service starts")
+
+
+def _advice(database: Database, away: StoreAwayError) -> str:
+    if database.schema:
+        return f"{away}. Check the user, the password and the name in FAIRLEAD_DATABASE"
+    return (
+        f"{away}. Look at the file and its folder; a damaged file can be moved away and a backup restored "
+        "(`fairlead restore FILE`)"
+    )

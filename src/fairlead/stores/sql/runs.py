@@ -1,0 +1,75 @@
+"""The runs of a service: who is alive on this database, and which runs ended without a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, or_, select, update
+
+from fairlead.stores.sql.database import Database
+from fairlead.stores.sql.tables import RUNS
+
+SILENT: Final = 30.0  # s without a sign of life after which a run of another node counts as ended
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """From `started` to `seen`, its last sign of life (Unix time, s). `node` is a state folder's id."""
+
+    id: str
+    node: str
+    started: float
+    seen: float
+
+
+class Runs:
+    """Every method raises StoreAwayError and can be repeated."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def begin(self, run: Run) -> list[Run]:
+        """Note that `run` has begun. Returns those that ended without saying so, each of them once.
+
+        Of a node there is one run at a time: whoever begins holds its state folder.
+        """
+        gone = and_(
+            RUNS.c.ended.is_(None),
+            RUNS.c.id != run.id,
+            or_(RUNS.c.node == run.node, RUNS.c.seen < run.seen - SILENT),
+        )
+        row = {"id": run.id, "node": run.node, "started": run.started, "seen": run.seen}
+        async with self._database.write() as connection:
+            found = (await connection.execute(select(RUNS).where(gone).order_by(RUNS.c.seen))).all()
+            await connection.execute(update(RUNS).where(gone).values(ended=RUNS.c.seen))
+            await connection.execute(self._database.insert(RUNS).values(row).on_conflict_do_nothing())
+        return [_run(each) for each in found]
+
+    async def seen(self, run_id: str, now: float) -> None:
+        """A sign of life; call it every few seconds. One that was taken for ended lives again."""
+        await self._update(RUNS.c.id == run_id, seen=now, ended=None)
+
+    async def end(self, run_id: str, now: float) -> None:
+        await self._update(RUNS.c.id == run_id, seen=now, ended=now)
+
+    async def living(self, now: float) -> list[Run]:
+        """Those that have not ended and gave a sign of life within `SILENT`."""
+        async with self._database.read() as connection:
+            return [_run(row) for row in await connection.execute(living(now))]
+
+    async def prune(self, before: float) -> int:
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(RUNS).where(RUNS.c.ended < before))).rowcount
+
+    async def _update(self, which: ColumnElement[bool], **values: Any) -> None:
+        async with self._database.write() as connection:
+            await connection.execute(update(RUNS).where(which).values(values))
+
+
+def living(now: float) -> Select[Any]:
+    return select(RUNS).where(RUNS.c.ended.is_(None), RUNS.c.seen >= now - SILENT)
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(row.id, row.node, row.started, row.seen)

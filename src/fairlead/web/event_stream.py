@@ -1,0 +1,80 @@
+"""Events as a stream over HTTP (server-sent events, WHATWG HTML 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from fairlead.events.feed import GoneError, SlowReaderError, Subscription
+from fairlead.model.access import Caller
+from fairlead.web.live import Live
+from fairlead.web.live_filter import Wanted
+from fairlead.web.live_following import follow, gone_problem
+from fairlead.web.live_messages import Reason, leaving
+
+KEEP_ALIVE: Final = 15.0  # s between comments on a silent stream
+RECONNECT: Final = 2000  # ms after which a browser comes again
+
+
+class EventStream(StreamingResponse):
+    """Events as SSE, until the client goes or is sent away. It raises ProblemError before it has begun."""
+
+    def __init__(self, live: Live, caller: Caller, since: int | None, wanted: Wanted) -> None:
+        super().__init__((), headers={"content-type": "text/event-stream"})
+        self._live = live
+        self._caller = caller
+        self._since = since
+        self._wanted = wanted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        live = self._live
+        events = await follow(live.feed, self._since, self._wanted, live.limits.queue)
+        ended: list[Reason] = []
+
+        def leave(reason: Reason) -> None:
+            ended.append(reason)
+            events.close()
+
+        try:
+            with live.seat(self._caller, leave):
+                self.body_iterator = self._chunks(events, ended)
+                await super().__call__(scope, receive, send)
+        finally:
+            events.close()
+
+    async def _chunks(self, events: Subscription, ended: list[Reason]) -> AsyncIterator[bytes]:
+        yield b"retry: %d\n\n" % RECONNECT
+        while not ended:
+            try:
+                async with asyncio.timeout(KEEP_ALIVE):
+                    stored = await anext(events)
+            except TimeoutError:
+                yield b": \n\n"
+            except StopAsyncIteration:
+                break
+            except SlowReaderError:
+                ended.append("slow")
+            except GoneError as gone:
+                yield self._last(b"error", msgspec.json.encode(gone_problem(gone).document("")))
+                return
+            else:
+                if not self._live.is_valid(self._caller):
+                    ended.append("credential")
+                    break
+                event = stored.event.type.value.encode()
+                yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
+                    stored.sequence,
+                    event,
+                    self._live.encoded(stored),
+                )
+        message = leaving(ended[0] if ended else "stopping", {"events": events.resume_from})
+        yield self._last(message.type.encode(), message.model_dump_json(by_alias=True).encode())
+
+    @staticmethod
+    def _last(name: bytes, data: bytes) -> bytes:
+        return b"event: %b\ndata: %b\n\n" % (name, data)

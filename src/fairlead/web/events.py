@@ -1,0 +1,180 @@
+"""`/api/events`: the events as a stream (SSE) or a page; and what describes the live connection.
+
+The stream is what `/ws` has, for whoever only listens: the events after a number, then what happens. Each
+bears its number as SSE's `id`, so that a client which reconnects by itself misses nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from starlette.responses import Response
+
+from fairlead.events.feed import Feed, GoneError
+from fairlead.model.access import Caller
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.events import Event, EventType, StoredEvent
+from fairlead.ports import StoreAwayError
+from fairlead.web.asyncapi import asyncapi_document
+from fairlead.web.event_stream import EventStream
+from fairlead.web.examples import SINCE, shown
+from fairlead.web.live import Live
+from fairlead.web.live_filter import Filter, Wanted
+from fairlead.web.live_following import gone_problem, problem_of, read_page
+from fairlead.web.problems import FieldError, documented, problem_response, validation_problem
+from fairlead.web.strict import Id, StrictRoute
+
+MAX_PAGE: Final = 1000
+_SCANNED: Final = 10  # pages of the log that are looked through for one page of what fits
+_LENGTH: Final = 18  # digits
+
+_EXAMPLE: Final = StoredEvent(
+    42,
+    Event(
+        EventType.SERVER_HEALTH_CHANGED,
+        "/orchestrator/n1",
+        "filesystem",
+        {"server": "filesystem", "before": "starting", "state": "ready", "reason": "14 tools"},
+        SINCE,
+        "8f14e45fceea4f0e9b6f6f3c2f0a7d11",
+    ),
+)
+_STREAM: Final = (
+    "id: 42\nevent: server-health-changed\ndata: "
+    + msgspec.json.encode(_EXAMPLE.document()).decode()
+    + "\n\n"
+)
+_BAD_LAST_EVENT_ID: Final = validation_problem(
+    [FieldError(where="header.Last-Event-ID", what="it is not a number", how="send the last event's id")]
+)
+_UPGRADE: Final = Problem(
+    "upgrade-required",
+    "A WebSocket is served here",
+    "Open it with ws:// or wss://; /asyncapi.json describes its messages. /api/events has the events alone.",
+    426,
+    Fault.CLIENT,
+)
+
+
+class EventPage(BaseModel):
+    """Events in their order."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    events: list[dict[str, Any]] = Field(description="CloudEvents; /asyncapi.json has their data by type")
+    next: int = Field(description="`since` for the next page")
+    latest: int | None = Field(description="The number of the latest event; null: not known just now")
+
+
+Types = Annotated[list[EventType] | None, Query(description="Only these types", max_length=64)]
+Subjects = Annotated[
+    list[Annotated[str, Field(max_length=512)]] | None,
+    Query(description="Only events about these; * stands for anything", max_length=64),
+]
+Servers = Annotated[list[Id] | None, Query(description="Only events of these servers", max_length=64)]
+Since = Annotated[
+    int | None,
+    Query(ge=0, le=2**53, description="Those after this number; Last-Event-ID goes before it (stream only)"),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Of a page")]
+
+
+def events_router(live: Live) -> APIRouter:
+    router = APIRouter(tags=["events"], route_class=StrictRoute)
+    example = EventPage(events=[_EXAMPLE.document()], next=42, latest=42).model_dump(by_alias=True)
+
+    @router.get(
+        "/api/events",
+        summary="Events, as a page or a stream",
+        response_model=EventPage,
+        responses={
+            200: {
+                "content": {
+                    **shown(page=example)["content"],
+                    "text/event-stream": {
+                        "schema": {"type": "string"},
+                        "examples": {"event": {"value": _STREAM}},
+                    },
+                }
+            },
+            **documented(gone_problem(GoneError(1042)), _BAD_LAST_EVENT_ID),
+        },
+    )
+    async def list_events(
+        request: Request,
+        *,
+        type: Types = None,  # noqa: A002 - the parameter's own name
+        subject: Subjects = None,
+        server: Servers = None,
+        since: Since = None,
+        limit: Limit = 100,
+    ) -> Any:
+        """With `Accept: text/event-stream` a stream (SSE) that goes on; else one page.
+
+        A page begins after `since`, or has the last `limit` numbers; it may hold fewer events than that
+        while more follow, where filters are given: go on with `next`.
+        """
+        chosen = Filter(type, subject, server)
+        caller: Caller = request.state.caller
+        wanted = chosen.wanted(caller)
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            return await _page(live, since, limit, wanted)
+        return EventStream(live, caller, _last_event_id(request, since), wanted)
+
+    @router.get(
+        "/asyncapi.json",
+        summary="The live connection, described",
+        responses={200: shown(document={"asyncapi": "3.0.0", "channels": {"live": {"address": "/ws"}}})},
+    )
+    async def get_asyncapi() -> dict[str, Any]:
+        """The AsyncAPI document of the WebSocket `/ws` and of the stream `/api/events`."""
+        return asyncapi_document(live.table)
+
+    @router.get("/ws", include_in_schema=False)
+    async def get_live(request: Request) -> Response:
+        headers = ((b"upgrade", b"websocket"), (b"connection", b"upgrade"))
+        return problem_response(_UPGRADE, request.state.request_id, headers)
+
+    return router
+
+
+def _last_event_id(request: Request, since: int | None) -> int | None:
+    """Where to begin: a client that reconnects sends the last id, and the URL that it began with."""
+    given = request.headers.get("last-event-id", "").strip()
+    if not given:
+        return since
+    if not (given.isascii() and given.isdigit() and len(given) <= _LENGTH):
+        raise ProblemError(_BAD_LAST_EVENT_ID)
+    return int(given)
+
+
+async def _page(live: Live, since: int | None, limit: int, wanted: Wanted) -> EventPage:
+    after = since if since is not None else await _before_last(live.feed, limit)
+    found: list[dict[str, Any]] = []
+    for _ in range(_SCANNED):
+        events = await read_page(live.feed, after, limit)
+        for stored in events:
+            after = stored.sequence
+            if wanted(stored):
+                found.append(stored.document())
+            if len(found) == limit:
+                break
+        if len(found) == limit or len(events) < limit:
+            break
+    return EventPage(events=found, next=after, latest=live.feed.latest)
+
+
+async def _before_last(feed: Feed, count: int) -> int:
+    """The number before the last `count` that are kept."""
+    after = max(0, (feed.latest or 0) - count)
+    try:
+        await feed.page(after, 1)
+    except GoneError as gone:
+        return gone.oldest - 1
+    except StoreAwayError as away:
+        raise ProblemError(problem_of(away)) from None
+    return after

@@ -1,0 +1,53 @@
+"""Which events a reader gets: those that it asked for, of those that it may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from fairlead.core.access import may_use
+from fairlead.model.access import Caller, Role
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.events import EventType, StoredEvent
+
+Wanted = Callable[[StoredEvent], bool]
+_LEAST_ROLE: Final = {
+    EventType.ACCESS_CHANGED: Role.ADMIN,  # as the principals and the audit
+    EventType.AUTHENTICATION_FAILED: Role.ADMIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All that are given must fit; None fits everything. `subjects` are patterns as of `fnmatch`."""
+
+    types: Sequence[EventType] | None = None
+    subjects: Sequence[str] | None = None
+    servers: Sequence[str] | None = None
+
+    def fits(self, stored: StoredEvent) -> bool:
+        event = stored.event
+        return (
+            (self.types is None or event.type in self.types)
+            and (self.servers is None or event.data.get("server") in self.servers)
+            and (self.subjects is None or any(fnmatchcase(event.subject, each) for each in self.subjects))
+        )
+
+    def wanted(self, caller: Caller) -> Wanted:
+        """What `caller` gets. Raises ProblemError (403) when it asks for a type that it may not see."""
+        for type_ in self.types or ():
+            if (least := _LEAST_ROLE.get(type_, Role.VIEWER)) > caller.role:
+                detail = f"Events of the type {type_.value} are for the role {least.word} and those above it."
+                raise ProblemError(Problem("forbidden", "Not allowed", detail, 403, Fault.CLIENT))
+        return lambda stored: self.fits(stored) and may_see(caller, stored)
+
+
+def may_see(caller: Caller, stored: StoredEvent) -> bool:
+    """Whether role and grants let a caller know of an event."""
+    event = stored.event
+    if caller.role < _LEAST_ROLE.get(event.type, Role.VIEWER):
+        return False
+    server = event.data.get("server")
+    return not caller.grants or not isinstance(server, str) or may_use(caller.grants, server)
