@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from fairlead.events.feed import Feed
+from fairlead.events.feed import Subscription
 from fairlead.model.event_data import DATA
 from fairlead.model.events import EventType, StoredEvent
 from fairlead.stores.sql.database import Database, sqlite_url
@@ -21,6 +22,7 @@ from support.stack import Stack, light, running, until
 
 GUARD = 60.0  # s
 ONE = "/servers/a/mcp"
+RECORDER = Path(__file__).parents[1] / "support" / "killed_recorder.py"
 
 
 async def stored(stack: Stack) -> list[StoredEvent]:
@@ -31,10 +33,29 @@ async def happened(stack: Stack, *types: EventType) -> list[StoredEvent]:
     return [each for each in await stored(stack) if each.event.type in types]
 
 
-async def follow(feed: Feed, since: int, seen: list[StoredEvent]) -> None:
-    subscription = await feed.follow(since)
-    while True:
-        seen.append(await anext(subscription))
+class Reader:
+    """Reads a service's events from the first one on, in the background."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.seen: list[StoredEvent] = []
+        self._subscription = subscription
+        self.task = asyncio.ensure_future(self._read())
+
+    @classmethod
+    async def of(cls, stack: Stack) -> Reader:
+        return cls(await stack.system.kept.feed.follow(0))
+
+    async def _read(self) -> None:
+        async for event in self._subscription:
+            self.seen += [event]
+
+    @property
+    def types(self) -> list[EventType]:
+        return [each.event.type for each in self.seen]
+
+    async def end(self) -> None:
+        self._subscription.close()
+        await self.task
 
 
 def gapless(events: list[StoredEvent]) -> bool:
@@ -78,22 +99,19 @@ async def test_a_service_keeps_what_happens_and_its_next_run_goes_on_with_the_nu
 
 async def test_an_instance_that_is_killed_and_a_change_of_the_fleet_are_events(tmp_path: Path) -> None:
     async with running(tmp_path, {"a": light()}) as stack:
-        seen: list[StoredEvent] = []
-        task = asyncio.ensure_future(follow(stack.system.kept.feed, 0, seen))
-        await stack.modern(ONE).call("exit")
-        await until(lambda: [e for e in seen if e.event.type is EventType.INSTANCE_LOST])
+        reader = await Reader.of(stack)
+        await stack.modern(ONE).call("exit", code=1)
+        await until(lambda: EventType.INSTANCE_LOST in reader.types)
         await stack.ready("a")
         edit = {"strategy": "round-robin"}
         assert (await stack.rest("POST", "/api/load-balancer/strategy", json=edit)).status_code == 200
-        await until(
-            lambda: [e.event.data["by"] for e in seen if e.event.type is EventType.CONFIG_CHANGED][1:]
-        )
-        changed = [e.event.data for e in seen if e.event.type is EventType.CONFIG_CHANGED]
+        await until(lambda: reader.types.count(EventType.CONFIG_CHANGED) == 2)
+        changed = [e.event.data for e in reader.seen if e.event.type is EventType.CONFIG_CHANGED]
         assert [each["generation"] for each in changed] == [1, 2]
         assert changed[0]["started"] == ["a"]
         assert changed[1]["by"] == "env"
-        task.cancel()
-        assert gapless(seen)
+        await reader.end()
+        assert gapless(reader.seen)
 
 
 @contextlib.asynccontextmanager
@@ -116,8 +134,7 @@ async def test_while_the_database_is_away_calls_go_on_and_changes_wait(
         away_able(tmp_path, database=SecretStr(proxy.url)) as stack,
     ):
         kept, client = stack.system.kept, stack.modern(ONE)
-        seen: list[StoredEvent] = []
-        task = asyncio.ensure_future(follow(kept.feed, 0, seen))
+        reader = await Reader.of(stack)
         await (proxy.cut() if how == "cut" else asyncio.sleep(0, proxy.hang()))
         kept.journal.note(EventType.EVENTS_LOST, "probe", {})
         await until(lambda: not kept.database.available)
@@ -136,10 +153,10 @@ async def test_while_the_database_is_away_calls_go_on_and_changes_wait(
         info = (await stack.rest("GET", "/api/system/info")).json()
         assert info["away"]["store"]
         await until(lambda: kept.journal.statistics().waiting >= 2)  # the probe, and that it is degraded
-        before = len(seen)
+        before = len(reader.seen)
         await proxy.heal()
         await until(lambda: kept.database.available)
-        await until(lambda: EventType.SERVICE_RECOVERED in [e.event.type for e in seen[before:]])
+        await until(lambda: EventType.SERVICE_RECOVERED in reader.types[before:])
         assert (await stack.rest("POST", "/api/servers/a/restart")).status_code == 200
         assert (await health(stack))["away"] == []
         assert await kept.journal.flush(GUARD) == 0
@@ -148,9 +165,9 @@ async def test_while_the_database_is_away_calls_go_on_and_changes_wait(
         types = [each.event.type for each in events[before:]]
         assert types[0] is EventType.EVENTS_LOST  # the probe: what waited has kept its place
         assert types.count(EventType.SERVICE_DEGRADED) == types.count(EventType.SERVICE_RECOVERED) == 1
-        await until(lambda: len(seen) >= len(events))
-        assert [e.sequence for e in seen[: len(events)]] == [e.sequence for e in events]
-        task.cancel()
+        await until(lambda: len(reader.seen) >= len(events))
+        await reader.end()
+        assert gapless(reader.seen)
 
 
 async def test_a_start_without_the_database_and_its_coming_later(tmp_path: Path, postgres_url: str) -> None:
@@ -182,30 +199,30 @@ async def test_without_the_bus_all_goes_on(tmp_path: Path, valkey_url: str) -> N
     ):
         kept = stack.system.kept
         await until(lambda: kept.bus.connected)
-        seen: list[StoredEvent] = []
-        task = asyncio.ensure_future(follow(kept.feed, 0, seen))
+        reader = await Reader.of(stack)
         await proxy.cut()
         await until(lambda: "bus" in kept.standing.away())
         assert (await stack.rest("POST", "/api/servers/a/restart")).status_code == 200
         assert (await health(stack))["away"] == ["bus"]
-        await until(lambda: EventType.SERVICE_DEGRADED in [e.event.type for e in seen])
+        await until(lambda: EventType.SERVICE_DEGRADED in reader.types)
         await proxy.heal()
-        await until(lambda: EventType.SERVICE_RECOVERED in [e.event.type for e in seen])
-        task.cancel()
-        assert gapless(seen)
+        await until(lambda: EventType.SERVICE_RECOVERED in reader.types)
+        await reader.end()
+        assert gapless(reader.seen)
 
 
 async def test_two_processes_tell_each_other(tmp_path: Path, postgres_url: str, valkey_url: str) -> None:
-    settings = {"database": SecretStr(postgres_url), "bus": SecretStr(valkey_url)}
+    key = "the-key-that-both-have-0123456789"
+    settings = {
+        name: SecretStr(v) for name, v in (("database", postgres_url), ("bus", valkey_url), ("key", key))
+    }
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     async with (
         running(tmp_path / "one", {"a": light()}, settings=settings) as one,
         running(tmp_path / "two", {"a": light()}, settings=settings) as two,
     ):
-        feeds = [stack.system.kept.feed for stack in (one, two)]
-        seen: list[list[StoredEvent]] = [[], []]
-        tasks = [asyncio.ensure_future(follow(feed, 0, into)) for feed, into in zip(feeds, seen, strict=True)]
+        readers = [await Reader.of(stack) for stack in (one, two)]
         notes = [
             stack.system.kept.journal.record(EventType.SERVER_SCALED, f"{name}-{number}", {})
             for number in range(100)
@@ -213,11 +230,35 @@ async def test_two_processes_tell_each_other(tmp_path: Path, postgres_url: str, 
         ]
         await asyncio.gather(*notes)
         latest = (await one.system.kept.events.bounds())[1]
-        await until(lambda: all(into and into[-1].sequence >= latest for into in seen))
-        for into in seen:
-            assert gapless(into)
-            told = [each.event.subject for each in into if each.event.type is EventType.SERVER_SCALED]
+        await until(lambda: all(each.seen and each.seen[-1].sequence >= latest for each in readers))
+        for reader in readers:
+            await reader.end()
+            assert gapless(reader.seen)
+            told = [each.event.subject for each in reader.seen if each.event.type is EventType.SERVER_SCALED]
             for name in ("one", "two"):
                 assert [each for each in told if each.startswith(name)] == [f"{name}-{n}" for n in range(100)]
-        for task in tasks:
-            task.cancel()
+
+
+async def test_what_was_acknowledged_survives_a_sigkill(tmp_path: Path) -> None:
+    """Each run records events one after the other, says which are acknowledged, and is killed."""
+    acknowledged: list[str] = []
+    for run in range(4):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(RECORDER), str(tmp_path), str(run), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(GUARD):
+            said = b"".join([await process.stdout.readline() for _ in range(25 + 7 * run)])
+        process.kill()
+        said += await process.stdout.read()
+        acknowledged += said.decode().split("\n")[:-1]  # the last line may be cut off
+        await process.wait()
+    database = await Database.open(sqlite_url(tmp_path / "test.db"), service="test")
+    events = await SqlEventLog(database).read(0, 100_000)
+    await database.close()
+    assert gapless(events)
+    kept = [each.event.subject for each in events]
+    assert len(set(kept)) == len(kept)
+    assert set(acknowledged) <= set(kept)
+    recorded = [int(each.partition("-")[2]) for each in kept if each.startswith("3-")]
+    assert recorded == list(range(len(recorded)))

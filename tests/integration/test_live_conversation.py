@@ -78,8 +78,7 @@ async def test_a_client_that_breaks_off_and_resumes_has_every_event_once(service
             async with service.connect() as reader:
                 await told(reader)
                 await ask(reader, type="subscribe", id="s", since=seen[-1] if seen else 0)
-                for _ in range(min(40, 300 - len(seen))):
-                    seen.append(sequence(await told(reader)))
+                seen += [sequence(await told(reader)) for _ in range(min(40, 300 - len(seen)))]
                 reader.transport.abort()
     finally:
         await happening
@@ -207,7 +206,9 @@ async def test_commands_do_what_rest_does(service, client) -> None:
     answer = await ask(client, type="command", id="1", name="stop", server="magic")
     assert (answer["id"], answer["result"]["state"]) == ("1", "stopped")
     assert service.fleet.server("magic").state is ServerState.STOPPED
-    assert (await ask(client, type="command", id="2", name="start", server="magic"))["result"]["state"] == "ready"
+    assert (await ask(client, type="command", id="2", name="start", server="magic"))["result"][
+        "state"
+    ] == "ready"
     restarted = await ask(client, type="command", id="3", name="restart", server="magic")
     assert restarted["result"]["restarts"] == 1
     await ask(client, type="command", id="4", name="drain", server="magic", instance="magic-1")
@@ -226,7 +227,9 @@ async def test_a_command_that_fails_is_an_error_with_the_problem_of_rest(service
     assert reloaded["result"]["generation"] == 8
 
 
-async def test_a_fault_of_ours_is_told_as_such_and_the_connection_goes_on(service, client, monkeypatch) -> None:
+async def test_a_fault_of_ours_is_told_as_such_and_the_connection_goes_on(
+    service, client, monkeypatch
+) -> None:
     async def broken(_: str) -> None:
         msg = "a secret detail of the inside"
         raise RuntimeError(msg)
@@ -308,7 +311,9 @@ async def test_operators_operate_and_administrators_reload(service) -> None:
 
 
 async def test_events_about_identities_are_for_administrators(service) -> None:
-    events = [Event(each, "/test", "x", {}) for each in (EventType.ACCESS_CHANGED, EventType.AUTHENTICATION_FAILED)]
+    events = [
+        Event(each, "/test", "x", {}) for each in (EventType.ACCESS_CHANGED, EventType.AUTHENTICATION_FAILED)
+    ]
     await service.happen(*events, scaled(3))
     for role, wanted in ((Role.OPERATOR, [3]), (Role.ADMIN, [1, 2, 3])):
         async with service.connect(role) as client:
@@ -324,7 +329,9 @@ async def test_grants_hold_for_events_snapshots_and_commands() -> None:
     async with live_service(grants=GRANTS) as service, service.connect(Role.OPERATOR) as client:
         await told(client)
         await ask(client, type="subscribe", id="s")
-        await service.happen(scaled(1), scaled(2, server_id="magic"), scaled(3, server_id="filesystem-secret"))
+        await service.happen(
+            scaled(1), scaled(2, server_id="magic"), scaled(3, server_id="filesystem-secret")
+        )
         await service.happen(Event(EventType.SERVICE_STARTED, "/test", "", {"node": "n"}))
         assert [sequence(await told(client)) for _ in range(2)] == [1, 4]
         shown = await ask(client, type="get", id="g", what="servers")
@@ -332,7 +339,10 @@ async def test_grants_hold_for_events_snapshots_and_commands() -> None:
         assert code(await ask(client, type="get", id="g", what="server", server="magic")) == "forbidden"
         assert code(await ask(client, type="command", id="c", name="restart", server="magic")) == "forbidden"
         assert code(await ask(client, type="command", id="c", name="check")) == "forbidden"  # of all
-        assert code(await ask(client, type="command", id="c", name="reset-breaker", breaker="magic")) == "forbidden"
+        assert (
+            code(await ask(client, type="command", id="c", name="reset-breaker", breaker="magic"))
+            == "forbidden"
+        )
         for command in ({"name": "restart"}, {"name": "check"}):
             answer = await ask(client, type="command", id="c", server="filesystem", **command)
             assert answer["type"] == "result"

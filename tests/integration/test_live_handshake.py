@@ -40,7 +40,9 @@ async def test_a_client_is_welcomed_with_where_the_log_is_and_who_it_is(service:
 
 @pytest.mark.parametrize("authorization", BAD_TOKENS)
 @pytest.mark.parametrize("path", ["/ws", "/nowhere", "/health/", "//ws", "/api/servers"])
-async def test_without_a_good_token_every_path_is_401(service: LiveService, path: str, authorization: str) -> None:
+async def test_without_a_good_token_every_path_is_401(
+    service: LiveService, path: str, authorization: str
+) -> None:
     answer = await service.raw(*service.handshake(path=path, role=None, authorization=authorization))
     assert status(answer) == 401
     assert b"www-authenticate: Bearer" in answer
@@ -49,7 +51,9 @@ async def test_without_a_good_token_every_path_is_401(service: LiveService, path
     assert b"content-security-policy" in answer
 
 
-@pytest.mark.parametrize("path", ["/ws/", "//ws", "/WS", "/ws%2f", "/ws/..", "/", "/api/servers", "/health", "/docs"])
+@pytest.mark.parametrize(
+    "path", ["/ws/", "//ws", "/WS", "/ws%2f", "/ws/..", "/", "/api/servers", "/health", "/docs"]
+)
 async def test_no_other_path_has_a_websocket(service: LiveService, path: str) -> None:
     answer = await service.raw(*service.handshake(path=path))
     assert status(answer) == 404
@@ -57,14 +61,17 @@ async def test_no_other_path_has_a_websocket(service: LiveService, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["/%77s", "/ws?x=1", "/ws?token=x"])
-async def test_a_spelling_that_the_router_takes_needs_a_token_as_well(service: LiveService, path: str) -> None:
+async def test_a_spelling_that_the_router_takes_needs_a_token_as_well(
+    service: LiveService, path: str
+) -> None:
     assert status(await service.raw(*service.handshake(path=path, role=None))) == 401
     async with service.connect(path=path) as client:
         assert (await told(client))["type"] == "welcome"
 
 
 @pytest.mark.parametrize(
-    ("host", "code"), [("evil.example", 421), ("127.0.0.1:1", 421), ("localhost.evil.example", 421), ("", 400)]
+    ("host", "code"),
+    [("evil.example", 421), ("127.0.0.1:1", 421), ("localhost.evil.example", 421), ("", 400)],
 )
 async def test_a_foreign_host_is_refused_before_the_token_is_looked_at(
     service: LiveService, host: str, code: int
@@ -114,7 +121,10 @@ async def test_a_browser_sends_its_token_as_a_subprotocol(service: LiveService) 
         ["fairlead.v1", "fairlead.bearer.a"],
         ["fairlead.v1", "fairlead.bearer." + TOKENS[Role.ADMIN]],  # as it is, not in base64url
         ["fairlead.v1", bearer("nobody-knows-this-token")],
-        ["fairlead.v1", "fairlead.bearer." + base64.urlsafe_b64encode(b"\xff\xff\xff\n").decode().rstrip("=")],
+        [
+            "fairlead.v1",
+            "fairlead.bearer." + base64.urlsafe_b64encode(b"\xff\xff\xff\n").decode().rstrip("="),
+        ],
         ["fairlead.v1", "Fairlead.Bearer." + bearer(TOKENS[Role.ADMIN]).rpartition(".")[2]],
     ],
 )
@@ -165,7 +175,9 @@ async def test_without_an_upgrade_the_path_says_what_it_is(service: LiveService)
         {"path": "/ws?" + "y" * 9000},
     ],
 )
-async def test_a_handshake_of_a_bad_form_is_answered_and_opens_nothing(service: LiveService, replaced) -> None:
+async def test_a_handshake_of_a_bad_form_is_answered_and_opens_nothing(
+    service: LiveService, replaced
+) -> None:
     answer = await service.raw(*service.handshake(**replaced))
     assert 400 <= status(answer) < 500
     assert b"content-security-policy" in answer

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import resource
 import socket
 import struct
@@ -32,7 +31,9 @@ async def service():
         yield running
 
 
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, reserved: int = 0) -> bytes:
+def frame(
+    opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True, reserved: int = 0
+) -> bytes:
     head = bytes([(0x80 if fin else 0) | reserved | opcode])
     mark = 0x80 if masked else 0
     size = len(payload)
@@ -82,7 +83,9 @@ class Raw:
 
 
 @contextlib.asynccontextmanager
-async def raw(service: LiveService, role: Role = Role.ADMIN, *, receive_buffer: int = 0) -> AsyncIterator[Raw]:
+async def raw(
+    service: LiveService, role: Role = Role.ADMIN, *, receive_buffer: int = 0
+) -> AsyncIterator[Raw]:
     sock = socket.socket()
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -129,11 +132,16 @@ async def still_serves(service: LiveService) -> None:
         (frame(TEXT, b"\xc3", fin=False) + frame(CONTINUATION, b"("), 1007),
         (frame(BINARY, b"{}"), 1003),
         (frame(TEXT, b"x" * (live_socket.MAX_MESSAGE + 1)), 1009),
-        (frame(TEXT)[:1] + b"\xff" + struct.pack("!Q", 2**62) + b"\0\0\0\0", 1009),  # says so, and sends nothing
+        (
+            frame(TEXT)[:1] + b"\xff" + struct.pack("!Q", 2**62) + b"\0\0\0\0",
+            1009,
+        ),  # says so, and sends nothing
         (frame(TEXT, b"x" * 40_000, fin=False) + frame(CONTINUATION, b"x" * 40_000), 1009),
     ],
 )
-async def test_a_bad_frame_closes_its_connection_with_the_code_for_it(service, data: bytes, code: int) -> None:
+async def test_a_bad_frame_closes_its_connection_with_the_code_for_it(
+    service, data: bytes, code: int
+) -> None:
     async with raw(service) as client:
         await client.message()
         client.writer.write(data)
@@ -207,7 +215,7 @@ async def test_a_burst_of_tiny_messages_is_cut_short_and_holds_up_nobody(service
         code, reason = await client.closed()
         assert code == 1008
         assert reason.startswith("too many messages")
-    await until(lambda: service.live.readers == 1 or service.live.readers == 0)
+    await until(lambda: service.live.readers == 0)
 
 
 async def test_thousands_of_subscriptions_end_at_the_bound_and_then_the_connection(service) -> None:
@@ -215,8 +223,10 @@ async def test_thousands_of_subscriptions_end_at_the_bound_and_then_the_connecti
         await told(client)
         for number in range(live_conversation.MAX_SUBSCRIPTIONS):
             assert (await ask(client, type="subscribe", id=f"s{number}"))["type"] == "result"
-        assert (await ask(client, type="subscribe", id="more"))["problem"]["type"].endswith("too-many-subscriptions")
-        with pytest.raises(ConnectionClosed):
+        assert (await ask(client, type="subscribe", id="more"))["problem"]["type"].endswith(
+            "too-many-subscriptions"
+        )
+        with contextlib.suppress(ConnectionClosed):
             for number in range(5000):
                 await ask(client, type="subscribe", id=f"m{number}")
         assert client.close_code == 1008
@@ -251,24 +261,27 @@ async def test_a_client_that_does_not_read_is_sent_away_and_costs_no_memory(monk
     """10,000 events of 10 kB: 100 MB, of which next to nothing may stay with us."""
     monkeypatch.setattr(live_conversation, "PATIENCE", 1.0)
     monkeypatch.setattr(live_socket, "LINGER", 1.0)
-    async with live_service(limits=LiveLimits(queue=100)) as service:
-        async with raw(service, receive_buffer=4096) as client, service.connect() as other:
-            await client.message(), await told(other)
-            client.writer.write(frame(TEXT, json.dumps({"type": "subscribe", "id": "s"}).encode()))
-            await client.message()
-            await ask(other, type="subscribe", id="o", types=["config-changed"])
-            client.reader._transport.pause_reading()  # type: ignore[attr-defined]
-            before = psutil.Process().memory_info().rss
-            for number in range(1000):
-                service.log.kept.clear()  # what the test itself keeps is not the question
-                await service.happen(*[scaled(number, size=1000) for _ in range(10)])
-                service.feed._ring.clear()
-                if number % 100 == 0:
-                    await asyncio.sleep(0.01)
-            assert psutil.Process().memory_info().rss - before < 30_000_000
-            await until(lambda: service.live.readers == 1)
-            await until(lambda: len(service.server.server_state.connections) == 1)  # cut off, not only forgotten
-            assert (await ask(other, type="ping", id="p"))["type"] == "pong"
+    async with (
+        live_service(limits=LiveLimits(queue=100)) as service,
+        raw(service, receive_buffer=4096) as client,
+        service.connect() as other,
+    ):
+        await client.message(), await told(other)
+        client.writer.write(frame(TEXT, json.dumps({"type": "subscribe", "id": "s"}).encode()))
+        await client.message()
+        await ask(other, type="subscribe", id="o", types=["config-changed"])
+        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        before = psutil.Process().memory_info().rss
+        for number in range(1000):
+            service.log.kept.clear()  # what the test itself keeps is not the question
+            await service.happen(*[scaled(number, size=1000) for _ in range(10)])
+            service.feed._ring.clear()
+            if number % 100 == 0:
+                await asyncio.sleep(0.01)
+        assert psutil.Process().memory_info().rss - before < 30_000_000
+        await until(lambda: service.live.readers == 1)
+        await until(lambda: len(service.server.server_state.connections) == 1)  # cut off, not only forgotten
+        assert (await ask(other, type="ping", id="p"))["type"] == "pong"
 
 
 async def test_a_client_that_reads_too_slowly_learns_where_to_resume(monkeypatch) -> None:
@@ -313,25 +326,24 @@ async def test_a_client_that_answers_no_ping_is_cut_off(monkeypatch) -> None:
 
 
 async def test_when_the_service_stops_everybody_learns_where_to_resume() -> None:
-    async with live_service() as service:
-        async with service.connect() as client:
-            await told(client)
-            await ask(client, type="subscribe", id="all", since=0)
-            answer = await ask(client, type="subscribe", id="none", types=["config-changed"])
-            assert answer == {"type": "result", "id": "none", "sequence": 0, "result": None}
-            await service.happen(scaled(1), scaled(2))
-            assert [(await told(client))["type"] for _ in range(2)] == ["event", "event"]
-            service.live.close()
-            service.server.should_exit = True
-            assert await told(client) == {
-                "type": "goodbye",
-                "reason": "stopping",
-                "resumeFrom": 2,
-                "subscriptions": {"all": 2, "none": 2},
-            }
-            with pytest.raises(ConnectionClosed):
-                await client.recv()
-            assert (client.close_code, client.close_reason) == (1001, "stopping; resume from 2")
+    async with live_service() as service, service.connect() as client:
+        await told(client)
+        await ask(client, type="subscribe", id="all", since=0)
+        answer = await ask(client, type="subscribe", id="none", types=["config-changed"])
+        assert answer == {"type": "result", "id": "none", "sequence": 0, "result": None}
+        await service.happen(scaled(1), scaled(2))
+        assert [(await told(client))["type"] for _ in range(2)] == ["event", "event"]
+        service.live.close()
+        service.server.should_exit = True
+        assert await told(client) == {
+            "type": "goodbye",
+            "reason": "stopping",
+            "resumeFrom": 2,
+            "subscriptions": {"all": 2, "none": 2},
+        }
+        with pytest.raises(ConnectionClosed):
+            await client.recv()
+        assert (client.close_code, client.close_reason) == (1001, "stopping; resume from 2")
 
 
 async def test_a_client_that_does_not_read_does_not_hold_up_the_end() -> None:
@@ -368,4 +380,3 @@ async def test_many_idle_readers_are_cheap() -> None:
                 assert (await client.message())["type"] == "event"
             assert service.live.readers == count
         await until(lambda: service.live.readers == 0)
-    assert os.getpid()

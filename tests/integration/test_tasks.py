@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.model.access import Grant, Role
 from support.stack import TOKEN, ModernClient, Stack, light, running, until
 
 SERVER = Path(__file__).parents[1] / "support" / "task_server.py"
@@ -267,3 +268,18 @@ async def test_who_does_not_take_tasks_cannot_listen_for_them(tmp_path):
         asked = {"notifications": {"taskIds": "x"}}
         answer = await client(stack).post(stack.modern().message("subscriptions/listen", asked))
         assert answer.json()["error"]["code"] == -32602
+
+
+async def test_a_task_of_a_server_that_is_granted_no_more_is_not_found(tmp_path):
+    async with running(tmp_path, {"jobs": jobs(), "other": jobs()}) as stack:
+        ada = client(stack, token=await stack.key("ada", Role.DEVELOPER))
+        task_id = (await begin(ada, "jobs__slow_compute", seconds=0))["taskId"]
+        assert (await result_of(ada, task_id))["status"] == "completed"
+        await stack.key("ada", Role.DEVELOPER, Grant(servers=("other",)))
+        for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+            error = (await ada.ask(method, {"taskId": task_id, "inputResponses": {}}))["error"]
+            assert (error["code"], error["message"]) == (-32602, "Task not found")
+        await stack.key("ada", Role.VIEWER)
+        for method in ("tasks/get", "tasks/update", "tasks/cancel"):
+            answer = await ada.post(ada.message(method, {"taskId": task_id, "inputResponses": {}}))
+            assert answer.status_code == 403

@@ -18,6 +18,7 @@ from typing import Any
 
 from fairlead.core.lifecycle import ENDED, InstanceState
 from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION
+from fairlead.model.access import Caller, Role
 from fairlead.model.errors import ProblemError
 from fairlead.model.fleet import (
     FleetSpec,
@@ -310,7 +311,7 @@ class Client:
         _, wire = self.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello})
         session = read_answer(wire.out).headers["mcp-session-id"]
         self.headers |= {"Mcp-Session-Id": session, "MCP-Protocol-Version": "2025-11-25"}
-        self.session = self.world.rig.gateway.sessions.named(session, self.principal)
+        self.session = self.world.rig.gateway.sessions.named(session, Caller(self.principal, Role.ADMIN))
 
     def post(self, message: dict[str, Any], **headers: str) -> tuple[Lane, Wire]:
         lane, wire = self.world.connect()

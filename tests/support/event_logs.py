@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from itertools import dropwhile
 from typing import Any
 
 from fairlead.model.events import Event, EventType, StoredEvent
@@ -52,7 +53,7 @@ class MemoryEventLog:
 
     async def prune(self, before: float) -> int:
         await self._reach()
-        stay = [stored for stored in self.kept if stored.event.time >= before]
+        stay = list(dropwhile(lambda stored: stored.event.time < before, self.kept))
         gone = len(self.kept) - len(stay)
         self.kept = stay
         return gone

@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 
+from fairlead.access.credentials import Credentials
 from fairlead.audit.recorder import AuditTrail
 from fairlead.buses.memory import MemoryBus
 from fairlead.core.admission import AdmissionPolicy, Limits
 from fairlead.core.overrides import REMOVED, Edit, apply, key_text
 from fairlead.core.ratelimit import Gcra
 from fairlead.events.feed import Feed
+from fairlead.model.access import Grant
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
 from fairlead.model.fleet import Strategy
 from fairlead.model.reports import (
@@ -185,7 +187,7 @@ class MemoryFleet:
             return found[0].model_copy(update={"state": BreakerState.CLOSED})
         raise problem("unknown-breaker", 404, f"nothing is called {breaker_id!r}")
 
-    def toolsets(self) -> list[ToolsetStatus]:
+    def toolsets(self, grants: tuple[Grant, ...] = ()) -> list[ToolsetStatus]:
         return self.shown_toolsets
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
@@ -326,6 +328,7 @@ def services(
     config: MemoryConfig | None = None,
     live: Live | None = None,
     browsers: BrowserLogins | None = None,
+    credentials: Credentials | None = None,
     audit: AuditTrail | None = None,
     away: Callable[[], Mapping[str, str]] = dict,
 ) -> Services:
@@ -344,6 +347,7 @@ def services(
         limiter=limiter,
         live=live or a_live(fleet, lambda: admits, limiter),
         browsers=browsers,
+        credentials=credentials,
         audit=audit or AuditTrail(MemoryAuditLog()),
         trends=Trends(metrics, fleet.servers, MemoryTrendStore(), "node-1"),
         away=away,

@@ -104,6 +104,18 @@ class Credentials:
         found = await self._find(principal, server)
         return None if found is None else ("oauth" if found.oauth else "headers", found.at)
 
+    async def describe_all(self, principal: str) -> dict[str, tuple[str, float]]:
+        """The same of each server for which there is one that can be read."""
+        described = {}
+        for server, _ in await self._store.credentials(principal):
+            try:
+                found = await self.describe(principal, server)
+            except ProblemError:  # sealed with another key
+                continue
+            if found is not None:
+                described[server] = found
+        return described
+
     async def _put(self, principal: str, server: str, credential: Credential) -> float:
         async with self._lock(principal, server):
             await self._keep(principal, server, credential)

@@ -44,7 +44,6 @@ class AuditedRun:
 
     async def follow(self) -> None:
         """Give signs of life until cancelled."""
-        self._note("service started", "ok", {"run": self._run.id})
         while True:
             try:
                 if self._begun:
@@ -66,12 +65,13 @@ class AuditedRun:
                 "seen": earlier.seen,
                 "missing": f"what it recorded in its last {UNSAVED:g} s, some time after `seen`",
             }
-            self._note("run not ended", "records-missing", detail)
+            self._note("run not ended", "records-missing", detail, at=self._clock())
+        self._note("service started", "ok", {"run": self._run.id}, at=self._run.started)
         self._begun = True
 
     def stopping(self) -> None:
         """The last thing that is noted."""
-        self._note("service stopped", "ok", {"run": self._run.id})
+        self._note("service stopped", "ok", {"run": self._run.id}, at=self._clock())
 
     async def end(self) -> None:
         """It ends as it should, if all is written; else the next one takes it for killed."""
@@ -80,7 +80,5 @@ class AuditedRun:
                 async with asyncio.timeout(ENDING):
                     await self._runs.end(self._run.id, self._clock())
 
-    def _note(self, action: str, outcome: str, detail: dict[str, object]) -> None:
-        self._audit.note(
-            AuditRecord(self._clock(), AuditKind.SYSTEM, action=action, outcome=outcome, detail=detail)
-        )
+    def _note(self, action: str, outcome: str, detail: dict[str, object], *, at: float) -> None:
+        self._audit.note(AuditRecord(at, AuditKind.SYSTEM, action=action, outcome=outcome, detail=detail))

@@ -17,7 +17,8 @@ from fairlead.stores import files
 from fairlead.stores.backup_file import FORMAT, Backup, Manifest, writing
 from fairlead.stores.files import state_problem
 from fairlead.stores.sql import schema, transfer
-from fairlead.stores.sql.database import NONE, Database
+from fairlead.stores.sql.database import Database
+from fairlead.stores.sql.sqlite_file import NONE
 from fairlead.stores.sql.transfer import OnPart
 from fairlead.stores.state import StateFolder
 

@@ -136,7 +136,7 @@ def compose(
     live = Live(
         kept.feed,
         fleet_table(fleet, config, metrics),
-        Door(lambda: gateway.policy, gateway.account, kept.audit, kept.standing.away),
+        Door(lambda: gateway.policy, gateway.account, kept.audit, kept.standing.away, kept.journal.settled),
         node=state.id(),
         limits=LiveLimits(settings.live.max_connections, settings.live.queue),
     )
@@ -155,6 +155,7 @@ def compose(
         audit=kept.audit,
         trends=trends,
         away=kept.standing.away,
+        settled=kept.journal.settled,
     )
     limits = share_limits(settings, state, gateway.accounts)
     tracer = gateway.tracer = open_tracer(os.environ, "fairlead-orchestrator")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -12,11 +13,12 @@ from fairlead.access.keyring import Keyring
 from fairlead.access.keys import KeyDigests, key_check, master_key
 from fairlead.access.login import Browsers, Logins
 from fairlead.access.roster import Roster
-from fairlead.app.persistence import Persistence
+from fairlead.app.persistence import Persistence, database_url
 from fairlead.app.settings import Settings
 from fairlead.app.sign_in import OAuth, open_oauth
 from fairlead.model.access import ApiKey, Principal, Role
 from fairlead.model.errors import ProblemError
+from fairlead.ports import NO_RECORDER, StoreAwayError
 from fairlead.stores.files import state_problem
 from fairlead.stores.sql.database import Database
 from fairlead.stores.sql.facts import agreed
@@ -68,7 +70,9 @@ def open_access(
     store = SqlIdentityStore(kept.database)
 
     async def prepare() -> None:
-        await prepare_identities(kept.database, key, tokens)
+        taken_over = await prepare_identities(kept.database, key, tokens)
+        if taken_over:
+            LOG.info("tokens of an earlier version became API keys", names=taken_over)
 
     following = Following(keyring, store, kept.bus, prepare=prepare)
     return Access(
@@ -81,8 +85,8 @@ def open_access(
     )
 
 
-async def prepare_identities(database: Database, key: bytes, tokens: TokenStore) -> None:
-    """See to it that the key fits the database, and take over the tokens of earlier versions.
+async def prepare_identities(database: Database, key: bytes, tokens: TokenStore) -> list[str]:
+    """See to it that the key fits the database, and take over the tokens of earlier versions: their names.
 
     Raises StoreAwayError, ProblemError.
     """
@@ -98,8 +102,8 @@ async def prepare_identities(database: Database, key: bytes, tokens: TokenStore)
                 await store.put_principal(Principal(token.name, Role.ADMIN, created=token.created))
             value = digests.of_sha256(token.digest)
             await store.add_key(ApiKey(value[:6].hex(), token.name, value, "token", token.created))
-        LOG.info("tokens became API keys", names=[token.name for token in old])
     tokens.old_are_taken_over()
+    return [token.name for token in old]
 
 
 def _wrong_key(database: Database) -> ProblemError:
@@ -110,3 +114,39 @@ def _wrong_key(database: Database) -> ProblemError:
         "FAIRLEAD_KEY as the other processes have it, or bring back the file `key` of the state folder; or "
         "give up all of them and keep the present key: `fairlead key renew`",
     )
+
+
+@contextlib.asynccontextmanager
+async def offline_roster(settings: Settings, state: StateFolder) -> AsyncIterator[Roster]:
+    """The roster of the database, for a command; a service that runs on it looks for what is new itself.
+
+    Raises ProblemError where the database cannot be used.
+    """
+    key = service_key(settings, state)
+
+    async def unheard() -> None:
+        """Nothing here has to know."""
+
+    async with _opened(settings, state) as database:
+        tokens = TokenStore(state)
+        await prepare_identities(database, key, tokens)
+        yield Roster(SqlIdentityStore(database), KeyDigests(key), NO_RECORDER, unheard)
+
+
+async def renew_key(settings: Settings, state: StateFolder) -> None:
+    """Give up what was made with another key. Raises ProblemError; the state folder must not be in use."""
+    with state.lock():
+        async with _opened(settings, state) as database:
+            await SqlIdentityStore(database).forget_secrets()
+            await agreed(database, "key_check", key_check(service_key(settings, state)), anew=True)
+
+
+@contextlib.asynccontextmanager
+async def _opened(settings: Settings, state: StateFolder) -> AsyncIterator[Database]:
+    database = await Database.open(database_url(settings, state, "orchestrator"), service="orchestrator")
+    try:
+        yield database
+    except StoreAwayError as away:
+        raise state_problem("store-unavailable", "the database cannot be used just now", str(away)) from None
+    finally:
+        await database.close()

@@ -38,25 +38,8 @@ class _Params(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Params).decode
 
 
-class Digested(bytes):
-    """The digest of params that are not kept any more, in their place; they had `size` bytes."""
-
-    size = 0
-
-    @classmethod
-    def of(cls, params: bytes) -> Digested:
-        digested = cls(digest_of(params))
-        digested.size = len(params)
-        return digested
-
-
-def sizes_of(many: Sequence[bytes]) -> list[int]:
-    """How many bytes these params have, or had."""
-    return [one.size if type(one) is Digested else len(one) for one in many]
-
-
 def digests_of(many: Sequence[bytes]) -> list[bytes]:
-    """Of the arguments in each of these params; empty where there are none. The writer's inner loop."""
+    """Of the arguments in each of these params; empty where there are none."""
     try:
         return [sha256(found).digest() if (found := _decode(one).arguments) else b"" for one in many]
     except (msgspec.DecodeError, RecursionError):
@@ -65,8 +48,6 @@ def digests_of(many: Sequence[bytes]) -> list[bytes]:
 
 def digest_of(params: bytes) -> bytes:
     """The same of one; empty, too, for what is no params."""
-    if type(params) is Digested:
-        return params
     try:
         arguments = _decode(params).arguments
     except (msgspec.DecodeError, RecursionError):
@@ -79,8 +60,6 @@ def redacted(params: bytes, conceal: Callable[[str], str]) -> str:
 
     `conceal` takes out of a text what is known to be secret.
     """
-    if type(params) is Digested:
-        return DIGEST if params else ""
     try:
         arguments = _decode(params).arguments
         if not arguments:

@@ -1,22 +1,22 @@
 """The audit's way from the hot path to the store.
 
 `called` stands at the end of each call, so it only lays references into a flat list: no object is made that
-the garbage collector would have to follow, and nothing is formatted, hashed or copied. Twice a second
-the writer takes that list and makes records of it, a few dozen at a time between other work of the event
-loop. (Not in a thread: one that computes in Python keeps the interpreter's lock for milliseconds, and every
-call would wait for it. What does not need that lock is given to threads: compressing, digests of much.)
-Records go into closed batches, which are small; these wait in a bounded spool until the store has them.
+the garbage collector would have to follow. After 128 calls, or a MiB of arguments, `_take` makes columns of
+that list, one for each field of a record, with digests in the place of the arguments. That costs less than
+to do it call by call, while the arguments are still in the processor's cache, and less than a tenth of a
+millisecond at a time (digests of large arguments aside: 0.8 ms for a MB, about what decoding it has cost).
+Twice a second the writer closes the columns into compressed batches, in a thread, since zlib does not need
+the interpreter's lock; these are small, and wait in a bounded spool until the store has them.
 
-Memory is bounded by bytes at each step. Arguments may have megabytes: past `SOON` of them the writer comes
-at once, past `MUCH` a call's arguments are digested before the call goes on, past twice that calls are lost.
-What is lost, there or in a full spool, is counted, and the audit says so as soon as it can.
+Arguments are never kept for longer than that, so memory is bounded by the number of records. What is lost
+because too many wait is counted, and the audit says so as soon as it can.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import structlog
 
-from fairlead.audit.arguments import Digested, Kept, digest_of, digests_of, redacted, sizes_of
+from fairlead.audit.arguments import Kept, digest_of, digests_of, redacted
 from fairlead.audit.refusals import Refusals
 from fairlead.model.audit import DIGEST, AuditBatch, AuditFilter, AuditKind, AuditRecord
 from fairlead.ports import AuditLog, CallEnd, StoreAwayError
@@ -33,17 +33,59 @@ LOG = structlog.get_logger("fairlead.audit")
 INTERVAL: Final = 0.5  # s: with what writing takes, a crash loses less than a second
 RETRY: Final = 1.0  # s, while the store is away
 CLOSING: Final = 3.0  # s for the last batches
-SLICE: Final = 128  # calls that are digested at a time
-BATCH: Final = 1000  # records, at most
-APPENDED: Final = 16  # batches at a time, at most
 FIELDS: Final = 10  # of a `CallEnd`
-WEIGHT: Final = 300  # bytes of a call beside its params
-SOON: Final = 8 * 2**20  # bytes of calls
-MUCH: Final = 48 * 2**20
-LARGE: Final = 64 * 2**10  # bytes of params, from which on digests are a thread's work
+WEIGHT: Final = 8 * 2**10  # bytes that a call counts for, beside its params
+ENOUGH: Final = 2**20  # bytes of calls that are taken at a time
+BATCH: Final = 1000  # records, more or less
+FEW: Final = 100  # records that are not worth a thread
+WAITING: Final = 100  # batches that are not closed yet
+APPENDED: Final = 16  # batches at a time, at most
 SPOOL_RECORDS: Final = 200_000
 SPOOL_BYTES: Final = 32 * 2**20
+OVERHEAD: Final = 500  # bytes of a batch beside its content
 MAX_NAME: Final = 500  # characters of a tool, prompt or resource
+
+
+class _Columns:
+    """Calls on their way into a batch: a list for each field, and the digests of their arguments."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._of: defaultdict[str, list[Any]] = defaultdict(list)
+        self._digests: list[bytes] = []
+
+    def add(
+        self,
+        fields: list[list[Any]],
+        keep: Callable[[list[bytes]], tuple[list[str], list[bytes]]],
+        now: float,
+    ) -> None:
+        """The fields of some more calls, in the order of a `CallEnd`; all or, after an error, none."""
+        ats, seconds, callers, methods, servers, instances, names, outcomes, params, sizes = fields
+        offset = now - monotonic()
+        arguments, digests = keep(params)
+        more = {
+            "at": [at + offset for at in ats],
+            "seconds": seconds,
+            "principal": [caller.name for caller in callers],
+            "credential": [caller.credential for caller in callers],
+            "action": methods,
+            "server": servers,
+            "instance": instances,
+            "tool": [name[:MAX_NAME] for name in names],
+            "outcome": outcomes,
+            "request_bytes": list(map(len, params)),
+            "answer_bytes": sizes,
+            "arguments": arguments,
+        }
+        for name, values in more.items():
+            self._of[name] += values
+        self._digests += digests
+        self.count += len(ats)
+
+    def closed(self, node: str) -> AuditBatch:
+        columns = {**self._of, "kind": AuditKind.CALL, "node": node}
+        return AuditBatch.of_columns(self.count, columns, self._digests)
 
 
 class AuditTrail:
@@ -68,7 +110,11 @@ class AuditTrail:
         self._conceal = conceal
         self._clock = clock
         self._calls: list[Any] = []  # the fields of each call, one after the other
-        self._held = 0  # bytes of calls that are not records yet
+        self._held = 0  # what they count for
+        # To redact takes much longer than to digest.
+        self._enough = ENOUGH // 16 if arguments is Kept.REDACTED else ENOUGH
+        self._open = _Columns()
+        self._full: deque[_Columns] = deque()
         self._notes: list[AuditRecord] = []
         self._refusals = Refusals()
         self._spool: deque[AuditBatch] = deque()
@@ -87,8 +133,11 @@ class AuditTrail:
     def statistics(self) -> dict[str, int]:
         return {
             "written": self._written,
-            "waiting": len(self._calls) // FIELDS + len(self._notes) + self._spooled.records,
-            "bytes": self._held + self._spooled.size,
+            "waiting": len(self._calls) // FIELDS
+            + sum(columns.count for columns in (*self._full, self._open))
+            + len(self._notes)
+            + self._spooled.records,
+            "bytes": self._spooled.size,
             "lost": self._lost.in_all,
         }
 
@@ -98,18 +147,35 @@ class AuditTrail:
         """A call is over. Of the hot path."""
         self._calls.extend(call)
         self._held += len(call[8]) + WEIGHT
-        if self._held > SOON:
-            self._crowded(call[8])
+        if self._held > self._enough:
+            self._take()
 
-    def _crowded(self, params: bytes) -> None:
-        self._wake.set()
-        if self._held > 2 * MUCH:
-            del self._calls[-FIELDS:]
-            self._held -= len(params) + WEIGHT
-            self._lost.add(1, self._clock())
-        elif self._held > MUCH and len(params) > WEIGHT:
-            self._calls[-2] = Digested.of(params)
-            self._held -= len(params)
+    def _take(self) -> None:
+        """Make columns of the calls that have come since the last time."""
+        calls, self._calls, self._held = self._calls, [], 0
+        with self._spoilt(len(calls) // FIELDS):
+            self._open.add([calls[number::FIELDS] for number in range(FIELDS)], self._kept, self._clock())
+        if self._open.count >= BATCH:
+            if len(self._full) < WAITING:
+                self._full.append(self._open)
+            else:
+                self._lost.add(self._open.count, self._clock())
+            self._open = _Columns()
+
+    def _kept(self, params: list[bytes]) -> tuple[list[str], list[bytes]]:
+        """What is kept of arguments, and the digests that belong to it."""
+        match self._arguments:
+            case Kept.NONE:
+                return [""] * len(params), []
+            case Kept.REDACTED:
+                shown = [redacted(one, self._conceal) for one in params]
+                return shown, [
+                    digest_of(one) for one, text in zip(params, shown, strict=True) if text == DIGEST
+                ]
+        digests = digests_of(params)
+        if all(digests):
+            return [DIGEST] * len(params), digests
+        return [DIGEST if digest else "" for digest in digests], digests
 
     def note(self, record: AuditRecord) -> None:
         """A change, or something about the service itself."""
@@ -173,17 +239,21 @@ class AuditTrail:
 
     async def _close_up(self) -> None:
         """Make batches of what has come since the last time."""
-        calls, self._calls, held = self._calls, [], self._held
+        if self._calls:
+            self._take()
+        if self._open.count:
+            self._full.append(self._open)
+            self._open = _Columns()
         notes, self._notes = self._notes, []
-        offset = self._clock() - monotonic()
         if notes:
             with self._spoilt(len(notes)):
                 self._spool_up(AuditBatch.of(notes, node=self._node))
-        for start in range(0, len(calls), BATCH * FIELDS):
-            some = calls[start : start + BATCH * FIELDS]
-            with self._spoilt(len(some) // FIELDS):
-                self._spool_up(await self._batch(some, offset))
-        self._held -= held
+        node = self._node
+        while self._full:
+            columns = self._full.popleft()
+            with self._spoilt(columns.count):
+                few = columns.count < FEW
+                self._spool_up(columns.closed(node) if few else await asyncio.to_thread(columns.closed, node))
 
     @contextmanager
     def _spoilt(self, count: int) -> Iterator[None]:
@@ -195,52 +265,6 @@ class AuditTrail:
         except Exception:  # a fault of ours in one part must not be the end of the audit
             LOG.exception("a part of the audit cannot be written", records=count)
             self._lost.add(count, self._clock())
-
-    async def _batch(self, calls: list[Any], offset: float) -> AuditBatch:
-        """Calls as a batch, built field by field. `offset` makes Unix time of monotonic."""
-        ats, seconds, callers, methods, servers, instances, names, outcomes, params, sizes = (
-            calls[number::FIELDS] for number in range(FIELDS)
-        )
-        request_bytes = sizes_of(params)
-        arguments, digests = await self._kept(params, max(request_bytes))
-        columns = {
-            "at": [at + offset for at in ats],
-            "kind": AuditKind.CALL,
-            "node": self._node,
-            "principal": [caller.name for caller in callers],
-            "credential": [caller.credential for caller in callers],
-            "action": methods,
-            "server": servers,
-            "instance": instances,
-            "tool": [name[:MAX_NAME] for name in names],
-            "outcome": outcomes,
-            "seconds": seconds,
-            "request_bytes": request_bytes,
-            "answer_bytes": sizes,
-            "arguments": arguments,
-        }
-        if len(ats) < SLICE:
-            return AuditBatch.of_columns(len(ats), columns, digests)
-        return await asyncio.to_thread(AuditBatch.of_columns, len(ats), columns, digests)
-
-    async def _kept(self, params: list[bytes], largest: int) -> tuple[Any, list[bytes]]:
-        """The column of arguments, and the digests that belong to it."""
-        if self._arguments is Kept.NONE:
-            return "", []
-        if self._arguments is Kept.REDACTED:
-            shown = [redacted(one, self._conceal) for one in params]
-            return shown, [digest_of(one) for one, text in zip(params, shown, strict=True) if text == DIGEST]
-        digests: list[bytes] = []
-        for start in range(0, len(params), SLICE):
-            some = params[start : start + SLICE]
-            if largest > LARGE:
-                digests += await asyncio.to_thread(digests_of, some)
-            else:
-                digests += digests_of(some)
-                await asyncio.sleep(0)
-        if all(digests):
-            return DIGEST, digests
-        return [DIGEST if digest else "" for digest in digests], digests
 
     def _spool_up(self, batch: AuditBatch) -> None:
         """Let a batch wait for the store; it is lost when too much waits already."""
@@ -274,11 +298,11 @@ class _Amount:
 
     def add(self, batch: AuditBatch) -> None:
         self.records += batch.count
-        self.size += len(batch.content) + WEIGHT
+        self.size += len(batch.content) + OVERHEAD
 
     def take(self, batch: AuditBatch) -> None:
         self.records -= batch.count
-        self.size -= len(batch.content) + WEIGHT
+        self.size -= len(batch.content) + OVERHEAD
 
 
 class _Loss:

@@ -10,10 +10,10 @@ import click
 
 from fairlead.app.fleet_reading import complaint
 from fairlead.cli.edit import Json, change_lines, edit_fleet, file_text, fleet_client, live_edit_text
-from fairlead.core.literal_secrets import covered, variable_for
 from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import GOOD, print_json, problem, say, warn
 from fairlead.cli.servers import settled, show_servers
+from fairlead.core.literal_secrets import covered, variable_for
 from fairlead.model.fleet import Sharing
 from fairlead.stores.fleet_file import load as load_fleet
 from fairlead.stores.yaml_text import write_yaml

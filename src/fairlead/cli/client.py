@@ -45,7 +45,7 @@ class Client:
     def post(self, path: str, body: Any = None) -> Any:
         return self._send("POST", path, body)[0]
 
-    def put(self, path: str, body: Any, *, if_match: str) -> Any:
+    def put(self, path: str, body: Any, *, if_match: str | None = None) -> Any:
         """Replace what is there. A problem of status 412 means that it is not what `if_match` stands for."""
         return self._send("PUT", path, body, if_match=if_match)[0]
 
@@ -145,7 +145,7 @@ def cli_token(settings: Settings) -> str:
     raise problem(
         "no-token",
         "there is no token for the command line",
-        f"{state.local_token_file} is missing: run `fairlead up` or `fairlead token add local`, or set FAIRLEAD_TOKEN",
+        f"{state.local_token_file} is missing: run `fairlead token add local`, or set FAIRLEAD_TOKEN",
     )
 
 

@@ -78,6 +78,15 @@ def schema() -> None:
     print_json(json_schema())
 
 
+@config_command.command("asyncapi")
+def asyncapi() -> None:
+    """Print the AsyncAPI document of the orchestrator's live connection."""
+    from fairlead.web.asyncapi import asyncapi_document  # noqa: PLC0415 - takes long, and no other needs it
+    from fairlead.web.live_fleet import ACTIONS, SERVICE  # noqa: PLC0415
+
+    print_json(asyncapi_document(SERVICE, ACTIONS))
+
+
 @config_command.command("upgrade")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

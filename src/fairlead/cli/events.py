@@ -36,7 +36,13 @@ _COLOURS = {
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what happens, until Ctrl-C.")
 @click.option("--since", type=click.IntRange(min=0), help="Those after this number; 0 for all that are kept.")
 @click.option("-n", "--limit", type=click.IntRange(0, 1000), default=50, show_default=True, help="How many.")
-@click.option("--type", "types", type=click.Choice(list(EventType)), multiple=True, help="Only this type.")
+@click.option(
+    "--type",
+    "types",
+    type=click.Choice([each.value for each in EventType]),
+    multiple=True,
+    help="Only this type.",
+)
 @click.option("--subject", "subjects", multiple=True, help="Only what is about this; * stands for anything.")
 @click.option("--server", "servers", multiple=True, help="Only what is about this server.")
 @json_option
@@ -46,7 +52,7 @@ def events_command(*, follow: bool, since: int | None, limit: int, as_json: bool
 
     With --follow and without --since only what happens from now on is shown, after the last events.
     """
-    wanted = [("type", each.value) for each in map(EventType, given.pop("types"))]
+    wanted = [("type", each) for each in given.pop("types")]
     wanted += [("subject", each) for each in given.pop("subjects")]
     wanted += [("server", each) for each in given.pop("servers")]
     client = connect(load(**given).settings, timeout=SILENCE)

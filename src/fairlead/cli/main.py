@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "toolsets": ("toolsets", "List the named views that show a choice of tools."),
     "connect": ("connect", "Show how a client is connected."),
     "login": ("login", "Show a link that lets one browser in."),
+    "principal": ("principal", "Say who may come in, and what each may do."),
+    "key": ("key", "Make, list and revoke API keys."),
     "token": ("token", "Make, list and revoke bearer tokens."),
     "secrets": ("secrets", "Keep secrets in an encrypted file that may be in Git."),
     "validate": ("fleet", "Check a fleet file and show all that is wrong in it."),

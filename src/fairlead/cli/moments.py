@@ -27,3 +27,17 @@ class Moment(click.ParamType[float]):
             return datetime.fromisoformat(str(value)).timestamp()
         except (ValueError, OverflowError, OSError):
             self.fail(f"{value!r} is no moment; write 90s, 15m, 2h, 3d, or 2026-11-23T09:30", param, ctx)
+
+
+class Span(click.ParamType[float]):
+    """Gives seconds, more than none."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        span = _AGO.fullmatch(str(value))
+        if span is None or not int(span[1]):
+            self.fail(f"{value!r} is no time; write 90s, 15m, 2h, 90d", param, ctx)
+        return int(span[1]) * _UNITS[span[2]]

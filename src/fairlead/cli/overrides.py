@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.edit import Json, change_lines, fleet_client, warn_unless_saved
-from fairlead.core.literal_secrets import covered
 from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import columns, instant, plain, print_json, say
+from fairlead.core.literal_secrets import covered
 
 _LONGEST = 60  # characters of a value in the table
 

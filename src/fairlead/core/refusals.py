@@ -95,6 +95,15 @@ CSRF: Final = _refusal(
 )
 
 
+def not_granted(server: str) -> Problem:
+    """`server` need not be there."""
+    detail = (
+        f"Your grants do not cover server {server[:128]!r}, or what of it you ask for. An administrator can "
+        "change them."
+    )
+    return _refusal(403, "forbidden", "Not allowed", detail)
+
+
 def bad_token(why: str) -> Problem:
     """An access token (JWT) that is refused; `why` is for a person."""
     detail = f"The access token is refused: {why}. Get a new one from the authorization server."

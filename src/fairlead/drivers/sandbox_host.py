@@ -68,7 +68,7 @@ def _trial(bubblewrap: Bubblewrap) -> str:
     argv = [
         bubblewrap.program,
         *bwrap_arguments(layout, bubblewrap),
-        "--",
+        *("--as-pid-1", "--"),  # else its process 1 outlives it for a moment, and becomes ours
         shutil.which("true") or "/bin/true",
     ]
     try:

@@ -105,6 +105,16 @@ class Journal:
             raise StoreAwayError(msg)
         return await done
 
+    async def settled(self) -> None:
+        """Wait until all that was noted until now is committed; not while the store is away."""
+        if self._reason or not self._spool:
+            return
+        last = self._spool[-1]
+        if last.done is None:
+            last.done = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(StoreAwayError):
+            await asyncio.shield(last.done)
+
     @property
     def degraded(self) -> bool:
         """Whether the store was away when last written to, or events wait for it."""

@@ -26,6 +26,7 @@ from fairlead.model.fleet_values import (
     Pattern,
     Percent,
     Port,
+    SandboxPath,
     ServerId,
     ShownTemplate,
     Template,
@@ -57,6 +58,9 @@ class Resources(SpecModel):
     """Of the whole process tree; an instance over it is ended and started anew."""
     cpu: Cores = 1.0
     """What scaling and balancing measure its CPU by; it is no limit."""
+    processes: Annotated[Count, Field(ge=1)] = 1000
+    """Of the whole tree, threads included: no more can be started. Where the kernel cannot count them, an
+    instance with more processes is ended."""
 
 
 class Strategy(StrEnum):
@@ -194,12 +198,29 @@ class Timeouts(SpecModel):
     """Between closing its stdin, SIGTERM and SIGKILL."""
 
 
-class ServerSecurity(SpecModel):
-    """What a server may touch."""
+class SandboxMode(StrEnum):
+    """Whether a process is confined (Linux, by bubblewrap)."""
 
+    AUTO = "auto"  # as far as the machine can; the condition `Sandboxed` says what it cannot
+    REQUIRED = "required"  # it does not start where something of it cannot be had
+    OFF = "off"  # it may do what the user may who started Fairlead
+
+
+class ServerSecurity(SpecModel):
+    """What a process may touch. Of paths that lie in one another, the inner one decides; all may hold ${NAME}."""
+
+    sandbox: SandboxMode = SandboxMode.AUTO
+    """`auto`: as far as the machine can; `required`: not without; `off`. A confined process sees no other
+    processes, has a /tmp of its own, and may write nowhere but in its home and where the rest says."""
+    network: Literal["host", "none"] = "host"
     read_only: Flag = False
-    allowed_paths: tuple[str, ...] = ()
-    denied_paths: tuple[str, ...] = ()
+    """`allowedPaths` and folders among its arguments are there to be read only."""
+    allowed_paths: tuple[SandboxPath, ...] | None = None
+    """Where it may write. Without it: in the folders that its arguments, its environment and
+    `workingDirectory` name."""
+    denied_paths: tuple[SandboxPath, ...] = ()
+    """What it cannot see. The state folder is hidden anyway; so are home folders from a `package`, and the
+    usual places of keys in them from a `command`."""
 
 
 class ServerDefaults(SpecModel):
@@ -466,6 +487,8 @@ class ResolvedServer:
     url: str | None = field(repr=False)
     headers: dict[str, str] = field(repr=False)
     working_directory: str | None = field(repr=False)
+    allowed_paths: tuple[str, ...] | None = field(default=None, repr=False)
+    denied_paths: tuple[str, ...] = field(default=(), repr=False)
 
 
 def resolve_server(spec: ServerSpec, lookup: Lookup) -> ResolvedServer | MissingNames:
@@ -486,6 +509,7 @@ def resolve_server(spec: ServerSpec, lookup: Lookup) -> ResolvedServer | Missing
         pairs = ((name, text, filled(text)) for name, text in texts.items())
         return {name: value for name, text, value in pairs if value or not text}
 
+    allowed = spec.security.allowed_paths
     resolved = ResolvedServer(
         command=filled(spec.command) if spec.command else None,
         args=tuple(filled(arg) for arg in spec.args),
@@ -493,5 +517,7 @@ def resolve_server(spec: ServerSpec, lookup: Lookup) -> ResolvedServer | Missing
         url=filled(spec.url) if spec.url else None,
         headers=kept(spec.headers),
         working_directory=filled(spec.working_directory) if spec.working_directory else None,
+        allowed_paths=None if allowed is None else tuple(map(filled, allowed)),
+        denied_paths=tuple(map(filled, spec.security.denied_paths)),
     )
     return MissingNames(tuple(dict.fromkeys(missing))) if missing else resolved

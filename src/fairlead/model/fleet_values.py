@@ -90,6 +90,13 @@ def _check_header(text: str) -> str:
     return placeholders.check(text)
 
 
+def _check_sandbox_path(text: str) -> str:
+    placeholders.check_shown(text)
+    if text.startswith(("/", "~/", "${")) or text == "~":
+        return text
+    raise SpecError(f"{text[:80]!r} is not an absolute path", "start it with /, ~/ or a ${NAME}")
+
+
 def compile_pattern(text: str) -> re.Pattern[str]:
     """A pattern as it is checked, and as it is used. Raises `SpecError`."""
     try:
@@ -121,6 +128,7 @@ Network = Annotated[str, AfterValidator(_check_network)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderValue = Annotated[str, AfterValidator(_check_header)]
+SandboxPath = Annotated[str, AfterValidator(_check_sandbox_path)]
 Word = Annotated[str, Field(pattern=r"^\S{1,64}$")]
 
 # Strict, so that "yes" is no truth, "2" no number and true no 1.

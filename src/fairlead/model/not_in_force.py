@@ -38,7 +38,6 @@ NOT_IN_FORCE: dict[str, NotInForce] = {
     ),
     "servers.*.url": NotInForce("there is no WebSocket driver yet", value="wss?://.*"),
     "servers.*.priority": NotInForce("all servers are equal"),
-    "servers.*.security": NotInForce("a process may do what the user may who started it"),
     "servers.*.healthCheck.path": NotInForce("instances are asked over MCP: `ping`, `server/discover`"),
     "servers.*.scaling.targetMemoryUtilization": NotInForce(
         "more instances do not make one smaller; one over `resources.memory` is replaced"

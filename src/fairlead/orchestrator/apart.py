@@ -63,7 +63,7 @@ class DividedPool(ServerPool):
         self._numbers = numbers
         self._contract_keeper = keeper
         self._owned: dict[str, PrincipalPool] = {}
-        self._ending: set[PrincipalPool] = set()
+        self._ending: dict[PrincipalPool, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
         return f"<DividedPool {super().__repr__()} of {sorted(self._owned)}>"
@@ -91,17 +91,16 @@ class DividedPool(ServerPool):
         """No new call goes there; those in flight finish, unless it ends at once."""
         if self._owned.get(pool.owner) is pool:
             del self._owned[pool.owner]
-        if pool in self._ending:
-            return
-        self._ending.add(pool)
-        self._tasks.spawn(self._end_one(pool, at_once=at_once), f"end {pool.members.key}")
-
-    async def _end_one(self, pool: PrincipalPool, *, at_once: bool) -> None:
-        if not at_once:
+        if pool not in self._ending:
             pool.drain()
-            await pool.keeper.empty.wait()
+            self._ending[pool] = self._tasks.spawn(self._end_one(pool), f"end {pool.members.key}")
+        if at_once:
+            pool.keeper.empty.set()
+
+    async def _end_one(self, pool: PrincipalPool) -> None:
+        await pool.keeper.empty.wait()
         await pool.close()
-        self._ending.discard(pool)
+        del self._ending[pool]
 
     async def recheck(self) -> None:
         """Credentials may have changed: what was opened with another one ends at once."""
@@ -151,9 +150,12 @@ class DividedPool(ServerPool):
         self._forget_all()
 
     async def stop(self) -> None:
-        owned = list(self._owned.values())
-        self._owned.clear()
-        await asyncio.gather(super().stop(), *(pool.close() for pool in (*owned, *self._ending)))
+        for pool in [*self._owned.values(), *self._ending]:
+            self.forget(pool, at_once=True)
+        ending = list(self._ending.values())
+        await super().stop()
+        if ending:
+            await asyncio.wait(ending)
 
     def _forget_all(self) -> None:
         for pool in list(self._owned.values()):

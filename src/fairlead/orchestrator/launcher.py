@@ -13,17 +13,24 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResolvedServer, ServerSpec, resolve_server
 from fairlead.model.launch import Launch, ProcessLaunch, RemoteLaunch
 from fairlead.model.placeholders import MissingNames
+from fairlead.orchestrator.confinement import Reach, sandbox_of
 from fairlead.ports import Driver, PackageInstaller, SecretSource
 
+_INSTALLATION: Final = 2  # parts below the folder of packages: registry and package
 SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where servers may keep things: a home folder for each, and a log for each."""
+    """Where servers may keep things: a home folder for each, and a log for each.
+
+    `packages` is where they are installed, `hidden` is what no server is to see.
+    """
 
     homes: Path
     logs: Path
+    packages: Path | None = None
+    hidden: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,12 @@ class SpecLauncher:
     ) -> ProcessLaunch:
         home = self._folders.homes / spec.id
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        installed = argv[: len(argv) - len(resolved.args)] if spec.package is not None else ()
+        reach = Reach(
+            home=home,
+            program=tuple(map(self._installation, installed)),
+            hidden=self._folders.hidden,
+        )
         return ProcessLaunch(
             instance_id=instance_id,
             argv=argv,
@@ -75,7 +88,16 @@ class SpecLauncher:
             log_file=self._folders.logs / f"{spec.id}.log",
             memory_limit=spec.resources.memory,
             stop_grace=spec.timeouts.stop,
+            process_limit=spec.resources.processes,
+            sandbox=sandbox_of(spec, resolved, reach),
         )
+
+    def _installation(self, part: str) -> Path:
+        """The folder of the installation that a file belongs to, or the file itself."""
+        path, packages = Path(part), self._folders.packages
+        if packages is None or not path.is_relative_to(packages.resolve()):
+            return path
+        return Path(*path.parts[: len(packages.resolve().parts) + _INSTALLATION])
 
     def _remote(self, spec: ServerSpec, resolved: ResolvedServer, instance_id: str) -> RemoteLaunch:
         assert resolved.url is not None

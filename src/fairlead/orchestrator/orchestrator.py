@@ -25,7 +25,7 @@ from fairlead.core.plan import Plan, plan
 from fairlead.kit.tasks import Tasks
 from fairlead.mcp.errors import CALL_TIMED_OUT, UPSTREAM_FAILED, McpError
 from fairlead.mcp.messages import decode_any, encode_json
-from fairlead.model.access import Caller, Role
+from fairlead.model.access import Caller, Grant, Role
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
 from fairlead.model.fleet import FleetSpec, LoadBalancing, ServerSpec
 from fairlead.model.reports import BalancerStatus, BreakerScope, BreakerStatus, CheckResult, ToolsetStatus
@@ -35,6 +35,7 @@ from fairlead.orchestrator.apart import Apart, DividedPool
 from fairlead.orchestrator.balancer import LoadBalancer, set_weights
 from fairlead.orchestrator.contracts import ContractKeeper
 from fairlead.orchestrator.gateway.gateway import Gateway
+from fairlead.orchestrator.granted_requests import is_granted, may_list, require_granted
 from fairlead.orchestrator.health import HealthMonitor
 from fairlead.orchestrator.instance import MCPServerInstance
 from fairlead.orchestrator.metrics import WORDS, MetricsCollector, Outcome
@@ -200,6 +201,7 @@ class MCPOrchestrator:
     def _remove(self, pool: ServerPool) -> None:
         """A server that is no longer in the fleet ends after its last answer."""
         self._leaving.add(pool)
+        self._gateway.accounts.server(pool.spec.id, None)
         pool.drain()
         self._tasks.spawn(self._removed(pool), f"remove {pool.spec.id}")
 
@@ -394,8 +396,8 @@ class MCPOrchestrator:
         for pool in self._pools.values():
             pool.contracts.judge_again()
 
-    def toolsets(self) -> list[ToolsetStatus]:
-        return self._gateway.toolsets()
+    def toolsets(self, grants: tuple[Grant, ...] = ()) -> list[ToolsetStatus]:
+        return self._gateway.endpoints.toolsets(grants)
 
     # -- one request, routed -----------------------------------------------------------------------------
 
@@ -407,13 +409,16 @@ class MCPOrchestrator:
         if request.method == "tools/call" and not isinstance(request.params.get("name"), str):
             detail = "tools/call: params.name must be the tool's name, a string"
             raise ProblemError(Problem("not-routable", "Not routable", detail, 422, Fault.CLIENT))
+        if request.server is not None:
+            require_granted(request, request.server)
         pool = self._pool(request.server) if request.server is not None else self._capable(request)
         with self._gateway.counted(pool, request.principal):
             answer = await self._routed(pool, request)
         if isinstance(answer, dict) and answer.get("resultType") == "input_required":
             raise InputRequired(answer)
-        if request.method == "tools/list" and (withheld := set(pool.contracts.withheld)):
-            answer = _without(answer, withheld)
+        if request.method == "tools/list":
+            withheld, server = set(pool.contracts.withheld), pool.spec.id
+            answer = _of(answer, lambda tool: tool not in withheld and may_list(request, server, tool))
         return answer if isinstance(answer, dict) else {"value": answer}
 
     async def _routed(self, pool: ServerPool, request: RoutedRequest) -> Any:
@@ -456,7 +461,8 @@ class MCPOrchestrator:
 
     def _capable(self, request: RoutedRequest) -> ServerPool:
         tool = request.params.get("name") if request.method == "tools/call" else None
-        return self._balancer.choose(str(request.capability), tool, self._enabled())
+        granted = [pool for pool in self._enabled() if is_granted(request, pool.spec.id)]
+        return self._balancer.choose(str(request.capability), tool, granted)
 
 
 def _enabled(spec: FleetSpec) -> dict[str, ServerSpec]:
@@ -504,12 +510,12 @@ def _refused(reasons: Mapping[str, str]) -> ProblemError:
     return ProblemError(Problem("change-refused", "Change refused", detail, 409, Fault.CLIENT, extra=extra))
 
 
-def _without(answer: Any, withheld: set[str]) -> Any:
-    """A list of tools without some, which a server lists and the gateway does not."""
+def _of(answer: Any, shows: Callable[[str], bool]) -> Any:
+    """A list of tools with some of them only: the server lists more than the gateway, or than was granted."""
     tools = answer.get("tools") if isinstance(answer, dict) else None
     if not isinstance(tools, list):
         return answer
-    shown = [tool for tool in tools if not (isinstance(tool, dict) and str(tool.get("name")) in withheld)]
+    shown = [tool for tool in tools if isinstance(tool, dict) and shows(str(tool.get("name")))]
     return {**answer, "tools": shown}
 
 

@@ -70,7 +70,7 @@ class KeyBody(StrictBody):
     )
     label: str = Field(default="", max_length=200, description="Where it is used, for people")
     expires_in: float | None = Field(
-        default=None, gt=0, le=LONGEST, strict=False, description="Seconds; without it, it does not end"
+        default=None, gt=0, le=LONGEST, description="Seconds; without it, it does not end"
     )
 
 

@@ -80,7 +80,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
-        dependencies=[Depends(guard), Depends(store_gate(services.away))],
+        dependencies=[Depends(guard), Depends(store_gate(services.away, services.settled), scope="function")],
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(RequestContext, metrics=services.metrics),

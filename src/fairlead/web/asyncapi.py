@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, TypeAdapter
@@ -23,7 +23,7 @@ from fairlead.web.live_messages import (
     Subscribe,
     Unsubscribe,
 )
-from fairlead.web.live_table import Action, Table
+from fairlead.web.live_table import Action
 
 _SCHEMAS: Final = "#/components/schemas/"
 _DESCRIPTION: Final = (
@@ -40,13 +40,13 @@ _DESCRIPTION: Final = (
 )
 
 
-def asyncapi_document(table: Table) -> dict[str, Any]:
+def asyncapi_document(service: str, actions: Collection[Action]) -> dict[str, Any]:
     """The whole document of one service, as JSON."""
     own: tuple[type[ClientMessage], ...] = (Subscribe, Unsubscribe, Ping)
     clients = {_word(model): model for model in own}
-    clients |= {_key(action): action.message for action in table.actions}
+    clients |= {_key(action): action.message for action in actions}
     servers = {_word(model): model for model in SERVER_MESSAGES}
-    results = {f"result-{_key(action)}": action.result for action in table.actions}
+    results = {f"result-{_key(action)}": action.result for action in actions}
     data = {f"data-{type_.value}": model for type_, model in DATA.items()}
     payloads, schemas = _schemas(clients, servers | results | data)
     schemas["CloudEvent"] = {"oneOf": [_event(type_, payloads) for type_ in EventType]}
@@ -62,7 +62,7 @@ def asyncapi_document(table: Table) -> dict[str, Any]:
     return {
         "asyncapi": "3.0.0",
         "info": {
-            "title": f"Fairlead {table.service}, live",
+            "title": f"Fairlead {service}, live",
             "version": PROTOCOL.removeprefix("fairlead."),
             "description": _DESCRIPTION,
         },

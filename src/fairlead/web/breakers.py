@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 
+from fairlead.core.access import may_use
+from fairlead.model.access import Caller
 from fairlead.model.errors import Fault, Problem
 from fairlead.model.reports import BreakerScope, BreakerStatus
 from fairlead.model.status import BreakerState
 from fairlead.web.examples import INVALID_ID, as_json, shown
+from fairlead.web.permissions import require
 from fairlead.web.problems import documented
 from fairlead.web.services import Fleet
 from fairlead.web.strict import StrictRoute
@@ -67,6 +70,13 @@ _AMBIGUOUS: Final = Problem(
 )
 
 
+def require_breaker(caller: Caller, fleet: Fleet, breaker: str, scope: BreakerScope | None) -> None:
+    """Refuse (ProblemError, 403) who may not reset what has this id, be it a server's or an instance's."""
+    named = [each for each in fleet.breakers() if each.id == breaker and scope in (None, each.scope)]
+    for server in {each.server for each in named} or {breaker}:
+        require(caller, "POST", "/api/circuit-breakers/{id}/reset", server)
+
+
 def breakers_router(fleet: Fleet) -> APIRouter:
     router = APIRouter(prefix="/api/circuit-breakers", tags=["balancing"], route_class=StrictRoute)
 
@@ -75,9 +85,10 @@ def breakers_router(fleet: Fleet) -> APIRouter:
         summary="List the circuit breakers",
         responses={200: shown(breakers=as_json(BreakerList(breakers=[_CLOSED, _OPEN])))},
     )
-    async def list_breakers() -> BreakerList:
-        """State and counts of each, and why it opened last."""
-        return BreakerList(breakers=fleet.breakers())
+    async def list_breakers(request: Request) -> BreakerList:
+        """State and counts of each whose server the caller was granted, and why it opened last."""
+        grants = request.state.caller.grants
+        return BreakerList(breakers=[each for each in fleet.breakers() if may_use(grants, each.server)])
 
     @router.post(
         "/{id}/reset",
@@ -85,12 +96,14 @@ def breakers_router(fleet: Fleet) -> APIRouter:
         responses={200: shown(closed=as_json(_RESET)), **documented(_UNKNOWN, _AMBIGUOUS, INVALID_ID)},
     )
     async def reset_breaker(
+        request: Request,
         id: BreakerId,  # noqa: A002 - the path's own name
         scope: Annotated[
             BreakerScope | None, Query(description="Whose it is, where a server and an instance have one id")
         ] = None,
     ) -> BreakerStatus:
         """Let calls through again at once, and forget the failures that were counted."""
+        require_breaker(request.state.caller, fleet, id, scope)
         return fleet.reset_breaker(id, scope)
 
     return router

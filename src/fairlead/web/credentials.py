@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Body, Depends, Path
+from fastapi.openapi.models import Example
 from pydantic import BaseModel, Field, SecretStr, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from fairlead.access.credentials import Credentials, OAuthClient
 from fairlead.access.fetch import check_url, is_loopback
+from fairlead.core.access import may_use
 from fairlead.drivers.http_endpoint import header_lines
+from fairlead.model.access import Caller
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.web.examples import INVALID_ID, SINCE, shown
 from fairlead.web.problems import FieldError, documented, validation_problem
@@ -56,6 +59,23 @@ class CredentialReport(BaseModel):
     at: float
 
 
+class CredentialList(BaseModel):
+    credentials: list[CredentialReport]
+
+
+_EXAMPLES: Final[dict[str, Example]] = {
+    "headers": {"summary": "Headers", "value": {"headers": {"Authorization": "Bearer ghp_..."}}},
+    "oauth": {
+        "summary": "An OAuth client",
+        "value": {
+            "oauth": {
+                "tokenUrl": "https://login.example.com/token",
+                "clientId": "fairlead",
+                "refreshToken": "rt...",
+            }
+        },
+    },
+}
 NO_CREDENTIAL: Final = Problem(
     "unknown-credential",
     "No such credential",
@@ -77,6 +97,23 @@ def credentials_router(services: Services, credentials: Credentials) -> APIRoute
     example = CredentialReport(server="github", kind="oauth", at=SINCE).model_dump()
 
     @router.get(
+        "",
+        summary="For which servers the caller has given a credential",
+        responses={200: shown(credentials={"credentials": [example]})},
+    )
+    async def list_credentials(request: Request) -> CredentialList:
+        """Those that the caller was granted; never what they are."""
+        caller: Caller = request.state.caller
+        described = await credentials.describe_all(caller.name)
+        return CredentialList(
+            credentials=[
+                CredentialReport(server=server, kind=kind, at=at)
+                for server, (kind, at) in described.items()
+                if may_use(caller.grants, server)
+            ]
+        )
+
+    @router.get(
         "/{server}",
         summary="Whether the caller has given a credential",
         responses={200: shown(credential=example), **documented(NO_CREDENTIAL, INVALID_ID)},
@@ -95,7 +132,11 @@ def credentials_router(services: Services, credentials: Credentials) -> APIRoute
         responses={200: shown(credential=example), **documented(NOT_TAKEN, INVALID_ID)},
         dependencies=[Depends(require_json)],
     )
-    async def put_credential(server: Server, body: CredentialBody, request: Request) -> CredentialReport:
+    async def put_credential(
+        server: Server,
+        body: Annotated[CredentialBody, Body(openapi_examples=_EXAMPLES)],
+        request: Request,
+    ) -> CredentialReport:
         """Calls of the caller reach the server with it, from the next one on."""
         url = _url_of(services, server)
         name = request.state.caller.name

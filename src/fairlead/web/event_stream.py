@@ -64,16 +64,19 @@ class EventStream(StreamingResponse):
                 return
             else:
                 if not self._live.is_valid(self._caller):
-                    ended.append("credential")
-                    break
+                    yield self._last_word("credential", stored.sequence - 1)
+                    return
                 event = stored.event.type.value.encode()
                 yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
                     stored.sequence,
                     event,
                     self._live.encoded(stored),
                 )
-        message = leaving(ended[0] if ended else "stopping", {"events": events.resume_from})
-        yield self._last(message.type.encode(), message.model_dump_json(by_alias=True).encode())
+        yield self._last_word(ended[0] if ended else "stopping", events.resume_from)
+
+    def _last_word(self, reason: Reason, resume_from: int) -> bytes:
+        message = leaving(reason, {"events": resume_from})
+        return self._last(message.type.encode(), message.model_dump_json(by_alias=True).encode())
 
     @staticmethod
     def _last(name: bytes, data: bytes) -> bytes:

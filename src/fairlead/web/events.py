@@ -29,7 +29,8 @@ from fairlead.web.problems import FieldError, documented, problem_response, vali
 from fairlead.web.strict import Id, StrictRoute
 
 MAX_PAGE: Final = 1000
-_SCANNED: Final = 10  # pages of the log that are looked through for one page of what fits
+_SCANNED: Final = 10  # parts of the log that are looked through for one page of what fits
+_CHUNK: Final = 200  # events of such a part, at least
 _LENGTH: Final = 18  # digits
 
 _EXAMPLE: Final = StoredEvent(
@@ -132,7 +133,7 @@ def events_router(live: Live) -> APIRouter:
     )
     async def get_asyncapi() -> dict[str, Any]:
         """The AsyncAPI document of the WebSocket `/ws` and of the stream `/api/events`."""
-        return asyncapi_document(live.table)
+        return asyncapi_document(live.table.service, live.table.actions)
 
     @router.get("/ws", include_in_schema=False)
     async def get_live(request: Request) -> Response:
@@ -155,15 +156,16 @@ def _last_event_id(request: Request, since: int | None) -> int | None:
 async def _page(live: Live, since: int | None, limit: int, wanted: Wanted) -> EventPage:
     after = since if since is not None else await _before_last(live.feed, limit)
     found: list[dict[str, Any]] = []
+    chunk = max(limit, _CHUNK)
     for _ in range(_SCANNED):
-        events = await read_page(live.feed, after, limit)
+        events = await read_page(live.feed, after, chunk)
         for stored in events:
             after = stored.sequence
             if wanted(stored):
                 found.append(stored.document())
             if len(found) == limit:
                 break
-        if len(found) == limit or len(events) < limit:
+        if len(found) == limit or len(events) < chunk:
             break
     return EventPage(events=found, next=after, latest=live.feed.latest)
 

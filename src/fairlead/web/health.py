@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, Field
 
+from fairlead.core.access import may_use
 from fairlead.model.reports import CheckResult
 from fairlead.model.status import Condition, ServerState, ServerStatus
 from fairlead.web.examples import FILESYSTEM, INVALID_BODY, MAGIC, UNKNOWN_SERVER, as_json, shown
+from fairlead.web.permissions import require
 from fairlead.web.problems import documented
 from fairlead.web.services import Fleet
 from fairlead.web.store_gate import Away
@@ -128,9 +130,10 @@ def servers_health_router(fleet: Fleet) -> APIRouter:
     example = as_json(fleet_health([FILESYSTEM, MAGIC]))
 
     @router.get("/servers", summary="Health of the servers", responses={200: shown(fleet=example)})
-    async def get_servers_health() -> FleetHealth:
-        """Which servers answer, and why the others do not."""
-        return fleet_health(fleet.servers())
+    async def get_servers_health(request: Request) -> FleetHealth:
+        """Which servers answer, of those that the caller was granted, and why the others do not."""
+        grants = request.state.caller.grants
+        return fleet_health([server for server in fleet.servers() if may_use(grants, server.id)])
 
     @router.post(
         "/check",
@@ -142,6 +145,7 @@ def servers_health_router(fleet: Fleet) -> APIRouter:
         },
     )
     async def check_health(
+        request: Request,
         body: Annotated[
             CheckBody | None,
             Body(
@@ -156,6 +160,8 @@ def servers_health_router(fleet: Fleet) -> APIRouter:
 
         They count as any other check does: an instance that fails is checked again, and then replaced.
         """
-        return CheckList(results=await fleet.check_health(body.server if body else None))
+        server = body.server if body else None
+        require(request.state.caller, "POST", "/api/health/check", server)
+        return CheckList(results=await fleet.check_health(server))
 
     return router

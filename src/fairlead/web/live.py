@@ -29,7 +29,7 @@ from fairlead.model.events import StoredEvent
 from fairlead.ports import Auditor
 from fairlead.web.live_messages import Reason
 from fairlead.web.live_table import Table
-from fairlead.web.store_gate import Away
+from fairlead.web.store_gate import Away, Settled, nothing_to_settle
 
 SHARE: Final = 4  # one principal has at most this part of the seats
 _KEPT: Final = 512  # encoded events
@@ -57,6 +57,7 @@ class Door:
     limiter: Callable[[str], Gcra | None]
     audit: Auditor
     away: Away
+    settled: Settled = nothing_to_settle
 
 
 @dataclass(eq=False, slots=True)

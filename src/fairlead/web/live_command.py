@@ -12,10 +12,10 @@ import structlog
 from fairlead.model.access import Caller
 from fairlead.model.audit import AuditKind, AuditRecord
 from fairlead.model.errors import Problem, ProblemError
-from fairlead.web.live import Door
+from fairlead.web.live import Door, Live
 from fairlead.web.live_messages import ClientMessage
 from fairlead.web.live_table import Action
-from fairlead.web.permissions import require
+from fairlead.web.permissions import Reach, require, require_role
 from fairlead.web.problems import INTERNAL
 from fairlead.web.store_gate import require_store
 
@@ -34,18 +34,21 @@ class Sender:
 
 def authorize(door: Door, sender: Sender, action: Action, message: ClientMessage) -> None:
     """Raises ProblemError: 403 where REST would refuse it, 503 for a change while the database is away."""
-    require(sender.caller, *action.route, action.concerns(message))
+    if require_role(sender.caller, *action.route).reach is not Reach.NAMED:  # as REST's `guard`
+        require(sender.caller, *action.route, getattr(message, "server", None))
     require_store(door.away(), *action.route)
 
 
-async def carry_out(door: Door, sender: Sender, action: Action, message: ClientMessage) -> Any:
+async def carry_out(live: Live, sender: Sender, action: Action, message: ClientMessage) -> Any:
     """The result of a command, which is recorded whatever comes of it. Raises ProblemError."""
     problem: Problem | None = None
     started = perf_counter()
     try:
-        return await action.run(message, sender.caller)
-    except ProblemError as refused:
-        problem = refused.problem
+        result = await live.table.run(action, message, sender.caller)
+        await live.door.settled()  # what is acknowledged has been told, too
+        return result
+    except ProblemError as error:
+        problem = error.problem
         raise
     except Exception as error:  # noqa: BLE001 - a fault of ours ends one command
         _log.error("command failed", command=action.name, request_id=sender.request_id, exc_info=error)
@@ -53,8 +56,11 @@ async def carry_out(door: Door, sender: Sender, action: Action, message: ClientM
         raise ProblemError(INTERNAL) from None
     finally:
         outcome = problem.code if problem else "ok"
-        record = _record(AuditKind.CHANGE, sender, message, outcome, perf_counter() - started)
-        door.audit.note(record)
+        if problem is None or problem.status not in _REFUSALS:
+            record = _record(AuditKind.CHANGE, sender, message, outcome, perf_counter() - started)
+            live.door.audit.note(record)
+        else:
+            refused(live.door, sender, message, problem)
         _log.info("command", command=action.name, outcome=outcome, request_id=sender.request_id)
 
 

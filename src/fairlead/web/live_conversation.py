@@ -153,7 +153,7 @@ class Conversation:
                     self._start(action, message)
                 else:
                     sequence = self._live.feed.latest  # before the look: what changes meanwhile comes again
-                    result = await action.run(message, self._caller)
+                    result = await self._live.table.run(action, message, self._caller)
                     await self._tell(Result(id=message.id, sequence=sequence, result=result))
 
     async def _subscribe(self, message: Subscribe) -> None:
@@ -192,7 +192,7 @@ class Conversation:
 
     async def _carry_out(self, action: Action, message: ClientMessage) -> None:
         try:
-            result = await carry_out(self._live.door, self._sender, action, message)
+            result = await carry_out(self._live, self._sender, action, message)
         except ProblemError as failed:
             await self._refuse(message.id, failed.problem)
         else:

@@ -10,10 +10,12 @@ from fairlead.model.access import Caller
 from fairlead.model.reports import BreakerScope, BreakerStatus, Change
 from fairlead.model.status import ServerStatus
 from fairlead.orchestrator.metrics import MetricsCollector
+from fairlead.web.breakers import require_breaker
 from fairlead.web.health import CheckList
 from fairlead.web.live_messages import CommandMessage, GetMessage
-from fairlead.web.live_table import Action, Table
+from fairlead.web.live_table import Action, Run, Table
 from fairlead.web.metrics import Traffic
+from fairlead.web.permissions import require
 from fairlead.web.servers import ServerList
 from fairlead.web.services import ConfigService, Fleet
 from fairlead.web.strict import Id
@@ -95,6 +97,25 @@ class GetConfig(GetMessage):
 
 
 _SERVER: Final = "/api/servers/{id}"
+_CHECK: Final = ("POST", "/api/health/check")
+
+START: Final = Action(Start, ("POST", f"{_SERVER}/start"), ServerStatus)
+STOP: Final = Action(Stop, ("POST", f"{_SERVER}/stop"), ServerStatus)
+RESTART: Final = Action(Restart, ("POST", f"{_SERVER}/restart"), ServerStatus)
+DRAIN: Final = Action(Drain, ("POST", f"{_SERVER}/drain"), ServerStatus)
+CHECK: Final = Action(Check, _CHECK, CheckList)
+RELOAD: Final = Action(Reload, ("POST", "/api/config/reload"), Change)
+RESET_BREAKER: Final = Action(ResetBreaker, ("POST", "/api/circuit-breakers/{id}/reset"), BreakerStatus)
+GET_SERVERS: Final = Action(GetServers, ("GET", "/api/servers"), ServerList)
+GET_SERVER: Final = Action(GetServer, ("GET", _SERVER), ServerStatus)
+GET_METRICS: Final = Action(GetMetrics, ("GET", "/api/metrics/summary"), Traffic)
+GET_CONFIG: Final = Action(GetConfig, ("GET", "/api/config"), dict[str, Any])
+
+SERVICE: Final = "orchestrator"
+ACTIONS: Final = (
+    *(START, STOP, RESTART, DRAIN, CHECK, RELOAD, RESET_BREAKER),
+    *(GET_SERVERS, GET_SERVER, GET_METRICS, GET_CONFIG),
+)
 
 
 def fleet_table(fleet: Fleet, config: ConfigService, metrics: MetricsCollector) -> Table:
@@ -103,17 +124,17 @@ def fleet_table(fleet: Fleet, config: ConfigService, metrics: MetricsCollector) 
     async def drain(message: Drain, _: Caller) -> ServerStatus:
         return await fleet.drain(message.server, message.instance)
 
-    async def check(message: Check, _: Caller) -> CheckList:
+    async def check(message: Check, caller: Caller) -> CheckList:
+        require(caller, *_CHECK, message.server)
         return CheckList(results=await fleet.check_health(message.server))
 
     async def reload(_: Reload, __: Caller) -> Change:
         return await config.reload()
 
-    async def reset(message: ResetBreaker, _: Caller) -> BreakerStatus:
-        return fleet.reset_breaker(message.breaker, BreakerScope(message.scope) if message.scope else None)
-
-    def of_breaker(message: ResetBreaker) -> str | None:
-        return next((each.server for each in fleet.breakers() if each.id == message.breaker), None)
+    async def reset(message: ResetBreaker, caller: Caller) -> BreakerStatus:
+        scope = BreakerScope(message.scope) if message.scope else None
+        require_breaker(caller, fleet, message.breaker, scope)
+        return fleet.reset_breaker(message.breaker, scope)
 
     async def servers(_: GetServers, caller: Caller) -> ServerList:
         shown = [server for server in fleet.servers() if may_use(caller.grants, server.id)]
@@ -128,29 +149,23 @@ def fleet_table(fleet: Fleet, config: ConfigService, metrics: MetricsCollector) 
     async def spec(_: GetConfig, __: Caller) -> dict[str, Any]:
         return config.current()
 
-    return Table(
-        "orchestrator",
-        (
-            Action(Start, ("POST", f"{_SERVER}/start"), _on_server(fleet.start), ServerStatus),
-            Action(Stop, ("POST", f"{_SERVER}/stop"), _on_server(fleet.stop), ServerStatus),
-            Action(Restart, ("POST", f"{_SERVER}/restart"), _on_server(fleet.restart), ServerStatus),
-            Action(Drain, ("POST", f"{_SERVER}/drain"), drain, ServerStatus),
-            Action(Check, ("POST", "/api/health/check"), check, CheckList),
-            Action(Reload, ("POST", "/api/config/reload"), reload, Change),
-            Action(
-                ResetBreaker, ("POST", "/api/circuit-breakers/{id}/reset"), reset, BreakerStatus, of_breaker
-            ),
-            Action(GetServers, ("GET", "/api/servers"), servers, ServerList),
-            Action(GetServer, ("GET", _SERVER), server, ServerStatus),
-            Action(GetMetrics, ("GET", "/api/metrics/summary"), traffic, Traffic),
-            Action(GetConfig, ("GET", "/api/config"), spec, dict[str, Any]),
-        ),
-    )
+    runs: dict[Action, Run] = {
+        START: _on_server(fleet.start),
+        STOP: _on_server(fleet.stop),
+        RESTART: _on_server(fleet.restart),
+        DRAIN: drain,
+        CHECK: check,
+        RELOAD: reload,
+        RESET_BREAKER: reset,
+        GET_SERVERS: servers,
+        GET_SERVER: server,
+        GET_METRICS: traffic,
+        GET_CONFIG: spec,
+    }
+    return Table(SERVICE, {action: runs[action] for action in ACTIONS})
 
 
-def _on_server(
-    act: Callable[[str], Awaitable[ServerStatus]],
-) -> Callable[[Any, Caller], Awaitable[ServerStatus]]:
+def _on_server(act: Callable[[str], Awaitable[ServerStatus]]) -> Run:
     async def run(message: Start | Stop | Restart, _: Caller) -> ServerStatus:
         return await act(message.server)
 

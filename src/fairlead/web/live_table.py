@@ -1,14 +1,14 @@
 """What clients can ask of one service over its live connection: its commands and its snapshots.
 
-Each is a message model (whose `name` or `what` is a literal), the route of REST whose permission it takes,
-and what it does. A service brings a `Table` of them; everything else of the live connection is the same for
-all services.
+Each is a message model (whose `name` or `what` is a literal) and the route of REST whose permission it takes;
+what it does is said in the `Table` that a service brings. All else of the live connection is the same for all
+services.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -28,15 +28,12 @@ _MAX_ID: Final = 128
 class Action:
     """One command or snapshot. `route` is (method, path) of REST; `result` is the model of what it gives.
 
-    `run` gets the message, of the type `message`, and raises ProblemError. `concerns` says which server a
-    message is about, None for all or none.
+    A message that is about one server has a member `server`.
     """
 
     message: type[ClientMessage]
     route: tuple[str, str]
-    run: Callable[[Any, Caller], Awaitable[Any]]
     result: Any
-    concerns: Callable[[Any], str | None] = lambda message: getattr(message, "server", None)
 
     @property
     def name(self) -> str:
@@ -49,6 +46,10 @@ class Action:
         return issubclass(self.message, CommandMessage)
 
 
+Run = Callable[[Any, Caller], Awaitable[Any]]
+"""Does what a message asks for. Raises ProblemError."""
+
+
 class BadMessageError(Exception):
     """A message that cannot be understood; `id` is its own, where it has one that can be told."""
 
@@ -59,11 +60,12 @@ class BadMessageError(Exception):
 
 
 class Table:
-    """The actions of a service, and the reading of messages that ask for them."""
+    """The actions of a service, what they do, and the reading of messages that ask for them."""
 
-    def __init__(self, service: str, actions: Iterable[Action]) -> None:
+    def __init__(self, service: str, actions: Mapping[Action, Run]) -> None:
         self.service = service
         self.actions = tuple(actions)
+        self._runs = actions
         self._by_message = {action.message: action for action in self.actions}
         self._models: dict[str, tuple[str, Mapping[str, type[ClientMessage]]]] = {
             "command": ("name", {a.name: a.message for a in self.actions if a.is_command}),
@@ -77,6 +79,10 @@ class Table:
     def action(self, message: ClientMessage) -> Action | None:
         """What a message asks for; None for one that is the connection's own."""
         return self._by_message.get(type(message))
+
+    async def run(self, action: Action, message: ClientMessage, caller: Caller) -> Any:
+        """What comes of it. Raises ProblemError."""
+        return await self._runs[action](message, caller)
 
     def decode(self, text: str) -> ClientMessage:
         """One message as it came. Raises BadMessageError."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from fairlead.core import refusals
 from fairlead.web.problems import INTERNAL, ProblemDocument, documented
+from fairlead.web.store_gate import is_change, store_away
 
 _SCHEMAS = "#/components/schemas/"
 
@@ -24,10 +25,13 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
     limited = documented(refusals.rate_limited(2.0))
     refused = documented(refusals.MISSING_TOKEN, refusals.INVALID_TOKEN)
     other = {"default": documented(INTERNAL)[INTERNAL.status] | {"description": "Any other problem"}}
-    for path in document["paths"].values():
-        for operation in path.values():
+    unkept = documented(store_away("connection refused"))
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
             public = operation.get("security") == []
             shared = other if public else refused | limited | other
+            if is_change(method.upper(), path):
+                shared = unkept | shared
             for status, response in shared.items():
                 operation["responses"].setdefault(str(status), response)
     return document

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
+from fairlead.core import refusals
 from fairlead.core.access import may_use
 from fairlead.core.admission import is_public
 from fairlead.model.access import Caller, Role
@@ -101,7 +102,7 @@ def require(caller: Caller | None, method: str, route: str, server: str | None =
     if not caller.grants or permission.reach is Reach.NONE:
         return
     if server is not None and not may_use(caller.grants, server):
-        raise ProblemError(not_granted(server))
+        raise ProblemError(refusals.not_granted(server))
     if server is None and permission.reach is not Reach.GRANTED:
         raise ProblemError(NOT_ALL)
 
@@ -134,13 +135,6 @@ async def guard(connection: HTTPConnection) -> None:
 def too_weak(least: Role, caller: Caller | None) -> Problem:
     has = f"{caller.name!r} has {caller.role.word}" if caller else "nobody asks"
     return _forbidden(f"This takes the role {least.word} or more; {has}. An administrator can give it.")
-
-
-def not_granted(server: str) -> Problem:
-    return _forbidden(
-        f"Your grants do not cover server {server[:128]!r} (or what of it you ask for). An administrator can "
-        "change them."
-    )
 
 
 def _forbidden(detail: str) -> Problem:

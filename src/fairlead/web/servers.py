@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Self
 from fastapi import APIRouter, Body, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fairlead.core.access import may_use
 from fairlead.core.overrides import Edit
 from fairlead.model.errors import Problem, ProblemError
 from fairlead.model.status import ServerStatus
@@ -122,9 +123,11 @@ def servers_router(fleet: Fleet, config: ConfigService) -> APIRouter:
         summary="List the servers",
         responses={200: shown(fleet={"generation": 1, "servers": [as_json(FILESYSTEM), as_json(MAGIC)]})},
     )
-    async def list_servers() -> ServerList:
-        """State, instances, tools and conditions of every server."""
-        return ServerList(generation=fleet.generation, servers=fleet.servers())
+    async def list_servers(request: Request) -> ServerList:
+        """State, instances, tools and conditions of every server that the caller was granted."""
+        grants = request.state.caller.grants
+        shown = [server for server in fleet.servers() if may_use(grants, server.id)]
+        return ServerList(generation=fleet.generation, servers=shown)
 
     @router.get("/{id}", summary="Show one server", responses=_ONE)
     async def get_server(id: ServerId) -> ServerStatus:  # noqa: A002 - the path's own name

@@ -12,6 +12,7 @@ from fairlead.access.roster import Roster
 from fairlead.core.admission import AdmissionPolicy
 from fairlead.core.overrides import Edit
 from fairlead.core.ratelimit import Gcra
+from fairlead.model.access import Grant
 from fairlead.model.reports import (
     BalancerStatus,
     BreakerScope,
@@ -28,7 +29,7 @@ from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.orchestrator.trends import Trends
 from fairlead.web.audit import Audit
 from fairlead.web.live import Live
-from fairlead.web.store_gate import Away
+from fairlead.web.store_gate import Away, Settled, nothing_to_settle
 
 
 class Fleet(Protocol):
@@ -79,8 +80,8 @@ class Fleet(Protocol):
         """
         ...
 
-    def toolsets(self) -> list[ToolsetStatus]:
-        """All toolsets of the spec, in its order."""
+    def toolsets(self, grants: tuple[Grant, ...]) -> list[ToolsetStatus]:
+        """All toolsets of the spec, in its order; of those that grants choose, what they leave of them."""
         ...
 
     async def request(self, request: RoutedRequest) -> dict[str, Any]:
@@ -176,5 +177,6 @@ class Services:
     trends: Trends
     roster: Roster | None = None
     away: Away = dict  # what is away, and why: see `store_gate`
+    settled: Settled = nothing_to_settle
     browsers: BrowserLogins | None = None
     credentials: Credentials | None = None

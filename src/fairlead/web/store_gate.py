@@ -5,7 +5,7 @@ MCP goes on, and so does all reading. What only asks the servers something is no
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.requests import HTTPConnection
@@ -20,32 +20,48 @@ NO_CHANGES: Final = frozenset({("POST", "/api/request"), ("POST", "/api/health/c
 Away = Callable[[], Mapping[str, str]]
 """What the service needs and has not, and why; see `events.standing`."""
 
+Settled = Callable[[], Awaitable[None]]
+"""Returns when all events that were noted until now are kept, or the database is away."""
+
+
+async def nothing_to_settle() -> None:
+    """Where no events are kept."""
+
 
 def store_away(reason: str) -> Problem:
     """The answer to a change, for now."""
     return Problem(
         code="store-unavailable",
         title="Nothing can be changed just now",
-        detail=f"The database is away: {reason}. What was asked for may not have been done; it is safe to ask "
-        "again. MCP calls and reading go on.",
+        detail=f"The database is away: {reason}. What was asked for may not have been done; it can be asked "
+        "for again. MCP calls and reading go on.",
         status=503,
         fault=Fault.GATEWAY,
         retry_after=1.0,
     )
 
 
+def is_change(method: str, route: str) -> bool:
+    """Whether a request changes what is kept. `route` is its template."""
+    return method not in LOOKING and (method, route) not in NO_CHANGES
+
+
 def require_store(away: Mapping[str, str], method: str, route: str) -> None:
-    """Refuse (ProblemError, 503) a change while the database is away. `route` is its template."""
-    if method not in LOOKING and (method, route) not in NO_CHANGES and STORE in away:
+    """Refuse (ProblemError, 503) a change while the database is away."""
+    if STORE in away and is_change(method, route):
         raise ProblemError(store_away(away[STORE]))
 
 
-def store_gate(away: Away) -> Callable[[HTTPConnection], Awaitable[None]]:
-    """A dependency of the whole app."""
+def store_gate(away: Away, settled: Settled) -> Callable[[HTTPConnection], AsyncIterator[None]]:
+    """A dependency of the whole app, around each handler: a change is answered when it has been told of."""
 
-    async def gate(connection: HTTPConnection) -> None:
+    async def gate(connection: HTTPConnection) -> AsyncIterator[None]:
         scope = connection.scope
-        if scope["type"] == "http":
-            require_store(away(), scope["method"], scope["route"].path)
+        if scope["type"] != "http" or not is_change(scope["method"], scope["route"].path):
+            yield
+            return
+        require_store(away(), scope["method"], scope["route"].path)
+        yield
+        await settled()
 
     return gate

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from email.message import Message
-from typing import Annotated, Any, Final, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 from fastapi.routing import APIRoute
@@ -61,8 +61,7 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         repeatable = {
-            field.alias: get_origin(field.field_info.annotation) is list
-            for field in self.dependant.query_params
+            field.alias: _is_list(field.field_info.annotation) for field in self.dependant.query_params
         }
 
         async def strictly(request: Request) -> Response:
@@ -71,6 +70,10 @@ class StrictRoute(APIRoute):
             return await handle(StrictRequest(request.scope, request.receive, self.max_json))
 
         return strictly
+
+
+def _is_list(annotation: Any) -> bool:
+    return any(get_origin(each) is list for each in (annotation, *get_args(annotation)))
 
 
 def _query_errors(request: Request, repeatable: dict[str, bool]) -> Iterator[FieldError]:

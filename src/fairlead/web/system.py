@@ -6,10 +6,11 @@ import platform
 import time
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from fairlead.core.access import may_use
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.web.examples import shown
 from fairlead.web.services import Services
@@ -50,8 +51,10 @@ def system_router(services: Services) -> APIRouter:
     }
 
     @router.get("/api/system/info", summary="About this service", responses={200: shown(info=example)})
-    async def get_system_info() -> SystemReport:
+    async def get_system_info(request: Request) -> SystemReport:
         """Version, addresses, uptime, and the calls since the start."""
+        grants, traffic = request.state.caller.grants, services.metrics.summary()
+        traffic["servers"] = {id_: each for id_, each in traffic["servers"].items() if may_use(grants, id_)}
         return SystemReport(
             version=info.version,
             python=platform.python_version(),
@@ -63,7 +66,7 @@ def system_router(services: Services) -> APIRouter:
             addresses=dict(info.addresses),
             generation=services.fleet.generation,
             away=dict(services.away()),
-            traffic=services.metrics.summary(),
+            traffic=traffic,
         )
 
     return router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from fairlead.model.reports import ToolsetStatus
@@ -41,8 +41,8 @@ def toolsets_router(fleet: Fleet) -> APIRouter:
         summary="List the toolsets",
         responses={200: shown(toolsets=as_json(ToolsetList(toolsets=[_DOCS])))},
     )
-    async def list_toolsets() -> ToolsetList:
-        """How much each of them shows now, and what of its spec has no effect."""
-        return ToolsetList(toolsets=fleet.toolsets())
+    async def list_toolsets(request: Request) -> ToolsetList:
+        """How much each of them shows the caller now, and what of its spec has no effect."""
+        return ToolsetList(toolsets=fleet.toolsets(request.state.caller.grants))
 
     return router

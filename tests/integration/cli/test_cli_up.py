@@ -207,7 +207,7 @@ def test_in_the_foreground_json_is_followed_by_silence(commands: Commands):
 def test_the_environments_token_is_used(commands: Commands):
     commands.environment["FAIRLEAD_TOKEN"] = "a-token-from-the-environment"
     assert commands.up("detach").ended() == 0
-    TokenStore(commands.state).revoke("local")
+    TokenStore(commands.state).remove_local()
     assert "filesystem  ready" in commands.run("status").stdout
 
 

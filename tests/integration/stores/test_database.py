@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,7 +108,8 @@ async def test_upserts(database: Database) -> None:
                 insert.on_conflict_do_update(index_elements=["name"], set_={"value": insert.excluded.value})
             )
     async with database.read() as connection:
-        assert (await connection.execute(sqlalchemy.select(FACTS))).all() == [("a", "2")]
+        found = await connection.execute(sqlalchemy.select(FACTS).where(FACTS.c.name == "a"))
+        assert found.all() == [("a", "2")]
 
 
 async def test_many_open_at_once(database_url: str) -> None:
@@ -244,6 +246,34 @@ async def test_a_cancelled_writer_leaves_no_lock(database: Database) -> None:
 # --- SQLite ---
 
 
+async def test_a_lock_ends_with_its_connection(tmp_path: Path) -> None:
+    """Though somebody, perhaps a traceback, still holds a cursor of it: SQLite alone would wait for that."""
+    database = await Database.open(sqlite_url(tmp_path / "a.db"), service="orchestrator")
+    other = await Database.open(sqlite_url(tmp_path / "a.db"), service="orchestrator")
+    held = []
+    counting = "SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 2000000"
+    slow = f"WITH RECURSIVE c(n) AS ({counting}) SELECT max(n) FROM c"
+
+    async def stuck() -> None:
+        async with database.write() as connection:
+            await connection.execute(FACTS.insert().values(name="a", value="1"))
+            raw = await connection.get_raw_connection()
+            cursor = await raw.driver_connection.execute("SELECT name FROM facts")
+            held.append((cursor, await cursor.fetchone()))
+            await connection.exec_driver_sql(slow)
+
+    writing = asyncio.get_running_loop().create_task(stuck())
+    await until(lambda: held)
+    await asyncio.sleep(0.05)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    await asyncio.wait_for(put(other, "b"), 3)
+    assert await names(other) == {"b"}
+    assert held
+    await database.close()
+    await other.close()
+
+
 async def test_sqlite_files_are_private_and_safe(tmp_path: Path) -> None:
     path = tmp_path / "an odd?name%20#.db"
     database = await Database.open(sqlite_url(path), service="orchestrator")
@@ -346,6 +376,22 @@ async def test_a_lock_that_is_held_for_too_long(tmp_path: Path) -> None:
     finally:
         other.close()
         await database.close()
+
+
+async def test_a_file_that_is_removed_or_replaced(tmp_path: Path) -> None:
+    """What is written into a file without a name is lost with the process."""
+    path, aside = tmp_path / "orchestrator.db", tmp_path / "aside.db"
+    database = await Database.open(sqlite_url(path), service="orchestrator")
+    path.rename(aside)
+    for replace in (lambda: None, path.touch):
+        replace()
+        with pytest.raises(StoreAwayError, match="removed or replaced"):
+            await put(database, "a")
+        assert not database.available
+    aside.rename(path)
+    await until(lambda: database.available)
+    await put(database, "a")
+    await database.close()
 
 
 FULL = """
@@ -544,3 +590,22 @@ async def test_a_wrong_url(postgres_url: str, change, words: str) -> None:
         await Database.open(change(postgres_url), service="orchestrator")
     assert "FAIRLEAD_DATABASE" in caught.value.problem.detail
     assert "canary" not in str(caught.value)
+
+
+def test_the_migrations_are_in_the_wheel(tmp_path: Path) -> None:
+    """A database is brought up by what is installed, without the source tree."""
+    root = Path(__file__).parents[3]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN, sqlite_url(tmp_path / "orchestrator.db")],
+        env={"PYTHONPATH": str(tmp_path / "installed")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("True", "")

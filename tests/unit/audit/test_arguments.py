@@ -10,11 +10,9 @@ import pytest
 from fairlead.audit.arguments import (
     MARK,
     MAX_REDACTED,
-    Digested,
     digest_of,
     digests_of,
     redacted,
-    sizes_of,
 )
 from fairlead.model.audit import DIGEST
 
@@ -40,14 +38,6 @@ def test_bad_params_among_good_ones_do_no_harm():
         *[b""] * len(NOTHING),
         digest_of(PARAMS),
     ]
-
-
-def test_what_was_digested_before_stands_for_its_params():
-    before = Digested.of(PARAMS)
-    assert sizes_of([PARAMS, before]) == [len(PARAMS)] * 2
-    assert digests_of([before, PARAMS]) == [digest_of(PARAMS)] * 2
-    assert redacted(before, str) == DIGEST
-    assert redacted(Digested.of(b"{}"), str) == ""
 
 
 def show(**arguments):

@@ -96,7 +96,7 @@ def test_nothing_runs(state: StateFolder):
 
 
 def test_no_token(service: RestService, state: StateFolder):
-    TokenStore(state).revoke("local")
+    TokenStore(state).remove_local()
     problem = failure(lambda: cli_token(settings(state)))
     assert "fairlead token add local" in problem.detail
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -234,7 +235,7 @@ async def test_the_policy_is_asked_at_each_request():
     """A token that is revoked is refused at once, on the same connection."""
     current = [policy()]
     of = services(MemoryFleet(server("a")))
-    changing = type(of)(of.fleet, of.config, of.metrics, lambda: current[0], of.info, of.limiter)
+    changing = replace(of, policy=lambda: current[0])
     async with client(changing, **AUTHORIZED) as http:
         assert (await http.get("/api/servers")).status_code == 200
         current[0] = type(current[0]).compile({}, 3002)

@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+from fairlead.model.access import Caller, Role
 from fairlead.model.request import RoutedRequest
 from fairlead.web.request import MAX_TIMEOUT
 
 JSON = {"content-type": "application/json"}
+
+ADA = Caller("ada", Role.ADMIN)
 
 
 async def send(http, **body):
@@ -18,13 +21,13 @@ async def test_a_request_goes_out_as_it_came_with_the_caller_named(http, behind)
     answer = await send(http, server="filesystem", method="echo", params={"a": [1, None, "é"]}, timeout=2)
     assert (answer.status_code, answer.json()) == (200, {"result": {"echo": {"a": [1, None, "é"]}}})
     assert behind.fleet.requests == [
-        RoutedRequest("filesystem", None, "echo", {"a": [1, None, "é"]}, 2.0, "ada")
+        RoutedRequest("filesystem", None, "echo", {"a": [1, None, "é"]}, 2.0, "ada", ADA)
     ]
 
 
 async def test_by_capability_with_nothing_optional(http, behind):
     assert (await send(http, capability="file-operations", method="echo")).status_code == 200
-    assert behind.fleet.requests == [RoutedRequest(None, "file-operations", "echo", {}, None, "ada")]
+    assert behind.fleet.requests == [RoutedRequest(None, "file-operations", "echo", {}, None, "ada", ADA)]
 
 
 async def test_a_json_rpc_error_is_502_with_the_error_inside(http):

@@ -38,9 +38,11 @@ def forget_ended(heads: dict[bytes, Head], is_valid: Callable[[Caller], bool]) -
         del heads[raw]
 
 
-def expel(gateway: Gateway, exchange: Exchange) -> None:
-    """End an exchange: its caller may not be here any more."""
+def expel_invalid(gateway: Gateway, exchange: Exchange) -> None:
+    """End an exchange whose caller may not be here any more."""
     head, session = exchange.head, exchange.head.session
+    if exchange.ended or gateway.policy.identities.is_valid(head.caller):
+        return
     if exchange.method != "GET":
         gateway.subscriptions.end(exchange)
         exchange.cancel("its credential is good no more")

@@ -53,8 +53,8 @@ from fairlead.orchestrator.gateway.bridge import Bridge
 from fairlead.orchestrator.gateway.endpoints import Endpoints
 from fairlead.orchestrator.gateway.event_store import MAIN
 from fairlead.orchestrator.gateway.exchange import Exchange
-from fairlead.orchestrator.gateway.expulsion import forget_ended, is_revoked
 from fairlead.orchestrator.gateway.exposure import Route
+from fairlead.orchestrator.gateway.expulsion import forget_ended, is_revoked
 from fairlead.orchestrator.gateway.forwarding import Forwarder
 from fairlead.orchestrator.gateway.freshness import Freshness
 from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
@@ -435,7 +435,9 @@ class Gateway:
             self._initialize(exchange, members)
             return
         exchange.meta = meta
-        self.check_caller(exchange, meta, mirrored_name(message.method, members))
+        name = mirrored_name(message.method, members)
+        exchange.exposed = name or ""
+        self.check_caller(exchange, meta, name)
         handler = self._handlers.get((exchange.head.era, message.method))
         if exchange.head.view.searches and message.method == "tools/call":
             handler = self._search_or_call(members)

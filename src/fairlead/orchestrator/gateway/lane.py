@@ -62,7 +62,7 @@ from fairlead.model.access import Caller
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.orchestrator.gateway.doors import NOT_HERE, Door
 from fairlead.orchestrator.gateway.exchange import MAX_HELD, Exchange
-from fairlead.orchestrator.gateway.expulsion import expel
+from fairlead.orchestrator.gateway.expulsion import expel_invalid
 from fairlead.orchestrator.gateway.head import (
     BadHeadError,
     Head,
@@ -76,6 +76,7 @@ from fairlead.orchestrator.gateway.head import (
     twin_of,
 )
 from fairlead.orchestrator.gateway.refused import refused_head
+from fairlead.orchestrator.gateway.slots import AppTurn, Refusal
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.gateway import Gateway
@@ -95,26 +96,6 @@ _TOO_MANY_PIPELINED: Final = Problem(
     Fault.CLIENT,
     1.0,
 )
-
-
-class AppTurn:
-    """A slot of the ordinary lane: a request that the ASGI application answers when its turn comes."""
-
-    __slots__ = ("app", "cycle", "started")
-
-    def __init__(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self.cycle = cycle
-        self.app = app
-        self.started = False
-
-
-class Refusal:
-    """A slot whose answer is ready, and after which the connection closes."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
 
 
 class Lane(HttpToolsProtocol):
@@ -640,12 +621,8 @@ class Lane(HttpToolsProtocol):
         policy, before = self.gateway.policy, self._expelled
         self._expelled = policy
         for slot in list(self._slots):
-            if type(slot) is Exchange and not slot.ended:
-                caller = slot.head.caller
-                if caller.expires is None and policy is before:
-                    continue
-                if not policy.identities.is_valid(caller):
-                    expel(self.gateway, slot)
+            if type(slot) is Exchange and (policy is not before or slot.head.caller.expires is not None):
+                expel_invalid(self.gateway, slot)
 
     def pause_writing(self) -> None:
         """The client does not read its answers: take no more requests until it does."""
@@ -664,6 +641,8 @@ class Lane(HttpToolsProtocol):
         """The client sends nothing more. It may still read, except where closing means cancelling."""
         for slot in self._slots:
             if type(slot) is Exchange and (slot.head.era is Era.MODERN or slot.method == "GET"):
+                return False
+            if type(slot) is AppTurn and slot.is_streaming:
                 return False
         self._closing = bool(self._slots) or self._closing
         return bool(self._slots)

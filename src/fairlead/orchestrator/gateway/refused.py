@@ -48,7 +48,9 @@ def refused_head(
 
 def too_weak(caller: Caller) -> McpError:
     """For whoever may look and not call; an answer of 403 in the modern era."""
-    text = f"Not allowed: {caller.name!r} has the role {caller.role.word}, and this takes {CALLS.word} or more"
+    text = (
+        f"Not allowed: {caller.name!r} has the role {caller.role.word}, and this takes {CALLS.word} or more"
+    )
     return McpError(FORBIDDEN, text, {"problem": "forbidden"})
 
 

@@ -18,8 +18,10 @@ from fairlead.mcp.eras import Meta
 from fairlead.mcp.messages import Incoming
 from fairlead.mcp.profiles import NOBODY, Profile
 from fairlead.mcp.sealing import SealBrokenError, Sealer, SessionClaims, open_session, seal_session
+from fairlead.model.access import Caller
 from fairlead.model.errors import ProblemError
 from fairlead.orchestrator.gateway.event_store import Shelf
+from fairlead.orchestrator.gateway.views import Audience
 
 if TYPE_CHECKING:
     from fairlead.orchestrator.gateway.exchange import Exchange
@@ -42,6 +44,7 @@ class Session:
     __slots__ = (
         "asked",
         "born",
+        "caller",
         "calls",
         "changed",
         "ended",
@@ -60,10 +63,11 @@ class Session:
     )
 
     def __init__(
-        self, session_id: str, principal: str, endpoint: str, version: str, profile: Profile = NOBODY
+        self, session_id: str, caller: Caller, endpoint: str, version: str, profile: Profile = NOBODY
     ) -> None:
         self.id = session_id
-        self.principal = principal
+        self.principal = caller.name
+        self.caller = caller  # as it came last: an access token is followed by another one
         self.endpoint = endpoint
         self.version = version
         self.profile = profile  # what it can be asked
@@ -78,6 +82,11 @@ class Session:
         self.shelf: Shelf | None = None  # what is kept of its streams, once it has had any
         self.changed: set[str] | None = None  # lists that changed while there was no stream
         self.updated: set[str] | None = None  # resources that did, of those that it subscribed to
+
+    @property
+    def audience(self) -> Audience:
+        """Of which views it hears."""
+        return self.endpoint, self.caller.grants
 
     def as_modern(self, meta: Meta) -> Meta:
         """What a modern server must hear in each request of this client, which said it once."""
@@ -109,9 +118,10 @@ class SessionTable:
         return iter(list(self._sessions.values()))
 
     def create(
-        self, principal: str, endpoint: str, version: str, now: float, profile: Profile = NOBODY
+        self, caller: Caller, endpoint: str, version: str, now: float, profile: Profile = NOBODY
     ) -> Session:
         """A new session; raises ProblemError (429) when there are too many."""
+        principal = caller.name
         if len(self._sessions) >= self._limit:
             raise ProblemError(refusals.too_many_sessions(self._limit))
         if self._of[principal] >= self._per_principal:
@@ -120,26 +130,29 @@ class SessionTable:
         claims = SessionClaims(
             self._node, principal, endpoint, time.time() + LONGEST_LIFE, secrets.randbits(64)
         )
-        session = Session(seal_session(self._sealer, claims), principal, endpoint, version, profile)
+        session = Session(seal_session(self._sealer, claims), caller, endpoint, version, profile)
         session.used = session.born = now
         self._sessions[session.id] = self._by_key[session.key] = session
         return session
 
-    def find(self, session_id: str, principal: str, endpoint: str) -> Session | None:
-        """The live session with this id, if it belongs to this principal and endpoint."""
-        session = self.named(session_id, principal)
+    def find(self, session_id: str, caller: Caller, endpoint: str) -> Session | None:
+        """The live session with this id, if it belongs to this caller's principal and endpoint."""
+        session = self.named(session_id, caller)
         return None if session is None or session.endpoint != endpoint else session
 
-    def named(self, session_id: str, principal: str) -> Session | None:
-        """The same at whichever endpoint it is."""
+    def named(self, session_id: str, caller: Caller) -> Session | None:
+        """The same at whichever endpoint it is. A session is of one principal with the same grants."""
         session = self._sessions.get(session_id)
-        if session is None or session.principal != principal:
+        if session is None or (session.principal, session.caller.grants) != (caller.name, caller.grants):
             return None
         try:
             claims = open_session(self._sealer, session_id)
         except SealBrokenError:
             return None
-        return session if claims.node == self._node and claims.expires > time.time() else None
+        if claims.node != self._node or claims.expires <= time.time():
+            return None
+        session.caller = caller
+        return session
 
     def by_key(self, key: str) -> Session | None:
         """The live session that leases go by this key."""

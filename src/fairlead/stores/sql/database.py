@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -33,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import ProblemError
 from fairlead.ports import StoreAwayError
-from fairlead.stores.files import PRIVATE, state_problem
+from fairlead.stores.files import state_problem
 from fairlead.stores.sql import schema
 from fairlead.stores.sql.away import away_reason, busy, needs_mending
 from fairlead.stores.sql.engines import (
@@ -44,11 +42,11 @@ from fairlead.stores.sql.engines import (
     postgres_engines,
     sqlite_engines,
 )
+from fairlead.stores.sql.sqlite_file import check_file, inode, no_database
 from fairlead.stores.sql.tables import FACTS
 
 LOG: Final = structlog.get_logger("fairlead.database")
 LOOK: Final = 1.0  # s between two looks at a database that is away
-NONE: Final = "no-database"  # a problem's code
 _CLOSING: Final = 3.0  # s that open transactions may take to finish
 _SOON: Final = 0.05  # s
 Insert = postgresql.Insert | sqlite.Insert
@@ -65,6 +63,7 @@ class Database:
         self.problem = ""
         self._migrate = migrate
         self._prepared = False
+        self._inode = 0  # of SQLite's file
         self._closed = False
         self._open_transactions = 0
         self._idle = asyncio.Event()
@@ -125,6 +124,7 @@ class Database:
     async def write(self, *, seconds: float | None = TIMEOUT) -> AsyncIterator[AsyncConnection]:
         """All of it or, after an error, nothing. Raises StoreAwayError: then it may have been either."""
         self._check()
+        self._check_same_file()
         async with self._transaction(self._engines.writing, seconds) as connection:
             yield connection
         self._came()
@@ -145,6 +145,13 @@ class Database:
             raise StoreAwayError(msg)
         if not self._prepared:
             raise StoreAwayError(f"{self.place}: {self.problem}")
+
+    def _check_same_file(self) -> None:
+        """SQLite would go on writing into a file that has no name any more, and all of it would be lost."""
+        if self._engines.file is not None and inode(self._engines.file) != self._inode:
+            reason = "its file was removed or replaced: put it back, or start again"
+            self._went(reason)
+            raise StoreAwayError(f"{self.place}: {reason}")
 
     @contextlib.asynccontextmanager
     async def _transaction(
@@ -203,7 +210,7 @@ class Database:
     async def _first_look(self) -> None:
         deadline = time.monotonic() + TIMEOUT
         if self._engines.file is not None:
-            _touch(self._engines.file, create=self._migrate)
+            check_file(self._engines.file, create=self._migrate)
         while True:
             try:
                 await self._prepare()
@@ -225,6 +232,8 @@ class Database:
         engine = self._engines.writing if self._migrate else self._engines.reading
         async with self._transaction(engine, TIMEOUT) as connection:
             await connection.run_sync(self._bring_up)
+        if self._engines.file is not None:
+            self._inode = inode(self._engines.file)
         self._prepared = True
         self._came()
 
@@ -233,7 +242,7 @@ class Database:
             schema.lock(connection, self.schema)
             schema.upgrade(connection, self.place)
         elif (revision := schema.current(connection, self.place)) is None:
-            raise _no_database(self.place)
+            raise no_database(self.place)
         elif revision != schema.head():
             raise state_problem(
                 "older-database",
@@ -249,25 +258,6 @@ class Database:
                 return
             await connection.exec_driver_sql("COMMIT")
             await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-
-
-def _touch(path: Path, *, create: bool) -> None:
-    """Make the file, so that it and what SQLite puts beside it are private from the first moment."""
-    try:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        os.close(os.open(path, flags, PRIVATE))
-    except OSError as error:
-        if error.errno == errno.ENOENT and not create:
-            raise _no_database(str(path)) from None
-        raise state_problem(
-            "database",
-            f"cannot use the database ({error.strerror})",
-            f"{path}: make it and its folder yours to read and write, or give another --state-dir",
-        ) from None
-
-
-def _no_database(place: str) -> ProblemError:
-    return state_problem(NONE, "there is no database yet", f"{place}: it is made when the service starts")
 
 
 def _advice(database: Database, away: StoreAwayError) -> str:

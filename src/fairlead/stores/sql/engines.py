@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import random
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +15,16 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import event, exc
+from sqlalchemy import Connection, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_
+
+from fairlead.stores.sql.away import busy
 
 SQLITE: Final = "sqlite:///"
 TIMEOUT: Final = 5.0  # s, for a whole transaction
 _BUSY_TIMEOUT: Final = 4.0  # s, for the lock of a SQLite file: less, so that its own error comes first
+_BETWEEN: Final = (0.001, 0.01)  # s between two attempts to get it
 _CONNECT_TIMEOUT: Final = 4.0  # s
 _WAL_LIMIT: Final = 64 * 1024 * 1024  # bytes that the write-ahead log is cut down to
 _READERS: Final = 4
@@ -42,16 +49,47 @@ class Engines:
         await self.writing.dispose()
 
 
+class _SqliteConnection(sqlite3.Connection):
+    """One whose lock ends with it: SQLite keeps a closed one for as long as anybody has a cursor of it."""
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 def sqlite_engines(path: Path) -> Engines:
     """One writer, which takes the file's lock as it begins, and a few readers beside it (WAL)."""
-    return Engines(str(path), _sqlite(path, "BEGIN", _READERS), _sqlite(path, "BEGIN IMMEDIATE", 1))
+    reading = _sqlite(path, _READERS, busy_timeout=_BUSY_TIMEOUT)
+    writing = _sqlite(path, 1, busy_timeout=0.0)
+
+    @event.listens_for(reading.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    event.listen(writing.sync_engine, "begin", _begin_writing)
+    return Engines(str(path), reading, writing)
 
 
-def _sqlite(path: Path, begin: str, connections: int) -> AsyncEngine:
+def _begin_writing(connection: Connection) -> None:
+    """Take the file's lock. SQLite's own waiting looks ever less often, and may find it taken each time."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except exc.OperationalError as error:
+            if not busy(error) or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        await_(asyncio.sleep(random.uniform(*_BETWEEN)))  # noqa: S311 - no secret
+
+
+def _sqlite(path: Path, connections: int, *, busy_timeout: float) -> AsyncEngine:
     # SQLAlchemy's own URL would give `?` and `%` in a path a meaning.
     engine = create_async_engine(
         "sqlite+aiosqlite:///fairlead",
-        connect_args={"timeout": _BUSY_TIMEOUT},
+        connect_args={"timeout": busy_timeout, "factory": _SqliteConnection},
         pool_size=connections,
         max_overflow=0,
         pool_timeout=TIMEOUT,
@@ -64,7 +102,7 @@ def _sqlite(path: Path, begin: str, connections: int) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself: `start` does
+        connection.isolation_level = None  # the driver begins nothing by itself: our `begin` does
         cursor = connection.cursor()
         for pragma in (
             "synchronous = FULL",
@@ -73,10 +111,6 @@ def _sqlite(path: Path, begin: str, connections: int) -> AsyncEngine:
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def start(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
 
     return engine
 

@@ -8,10 +8,16 @@ from fairlead.stores.sql.database import Database
 from fairlead.stores.sql.tables import FACTS
 
 
-async def agreed(database: Database, name: str, proposal: str) -> str:
-    """The value of a fact: `proposal`, unless there was one before. Raises StoreAwayError."""
-    first = database.insert(FACTS).values(name=name, value=proposal).on_conflict_do_nothing(["name"])
+async def agreed(database: Database, name: str, proposal: str, *, anew: bool = False) -> str:
+    """The value of a fact: `proposal`, unless there was one before (and `anew` is not so).
+
+    Raises StoreAwayError.
+    """
+    first = database.insert(FACTS).values(name=name, value=proposal)
+    change = first.on_conflict_do_nothing(index_elements=["name"])
+    if anew:
+        change = first.on_conflict_do_update(index_elements=["name"], set_={"value": first.excluded.value})
     async with database.write() as connection:
-        await connection.execute(first)
+        await connection.execute(change)
         found = await connection.execute(select(FACTS.c.value).where(FACTS.c.name == name))
         return str(found.scalar_one())

@@ -135,6 +135,12 @@ class SqlIdentityStore:
         async with self._change() as connection:
             return await _did(connection, gone)
 
+    async def forget_secrets(self) -> None:
+        """All that the service's key is needed for; principals stay."""
+        async with self._change() as connection:
+            for table in (KEYS, WEB_SESSIONS, CREDENTIALS):
+                await connection.execute(delete(table))
+
     @contextlib.asynccontextmanager
     async def _change(self) -> AsyncIterator[AsyncConnection]:
         raised = update(COUNTERS).where(COUNTERS.c.name == "identities").values(value=COUNTERS.c.value + 1)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+from fairlead.core.access import KnownTokens
 from fairlead.orchestrator.gateway.bridge import MAX_ASKED
 from support.conversations import ABLE, ANSWER, CALL, Client, a_world
 from support.lane_rig import request
@@ -131,7 +132,7 @@ async def test_a_call_that_is_given_up_before_its_client_is_told_ends_with_an_er
         server.ask(work, ["sampling"])  # what it asks further within a moment is told together
         gateway = world.rig.gateway
         policy = gateway.policy
-        gateway.set_policy(replace(policy, tokens={}))
+        gateway.set_policy(replace(policy, identities=KnownTokens({})))
         await looked(world)
         [final] = call.finals
         assert "given up" in final["error"]["message"]

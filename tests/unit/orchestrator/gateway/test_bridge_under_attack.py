@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from fairlead.core.access import KnownTokens
 from fairlead.model.fleet import CallLimits, FleetSpec, RateLimiting, ResourceLimits, Security
 from fairlead.model.status import BreakerState
 from fairlead.orchestrator.gateway.bridge import MAX_ASKED
@@ -326,7 +327,7 @@ async def test_a_call_of_a_principal_whose_token_is_gone_is_not_parked():
     async with a_world() as world:
         _, _, server, work = await begun(world, modern=True)
         gateway = world.rig.gateway
-        gateway.set_policy(replace(gateway.policy, tokens={}))
+        gateway.set_policy(replace(gateway.policy, identities=KnownTokens({})))
         server.ask(work, ["elicitation"])
         await looked(world)
         assert gateway.bridge._parked == {}

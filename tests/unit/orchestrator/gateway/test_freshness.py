@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from fairlead.mcp.caching import OURS, CacheHint
+from fairlead.model.access import Grant
 from fairlead.model.fleet import Sharing
 from fairlead.orchestrator.catalogue import Catalogue, ListHint
 from fairlead.orchestrator.gateway.freshness import Freshness
@@ -18,8 +19,8 @@ class Pool:
         self.asked.append(now)
 
 
-def view(*pools):
-    return SimpleNamespace(endpoint="", pools=dict(enumerate(pools)))
+def view(*pools, grants=()):
+    return SimpleNamespace(grants=grants, audience=("", grants), pools=dict(enumerate(pools)))
 
 
 PUBLIC = ListHint(CacheHint(10.0, public=True))
@@ -52,3 +53,11 @@ def test_time_goes_on_from_when_a_list_was_read_and_then_it_is_read_again():
     expiring.catalogue = Catalogue({}, {"tools": ListHint(CacheHint(10.0, public=True), until=121.0)})
     freshness.forget()
     assert freshness.of(both, "tools", 111.0) == CacheHint(10.0, public=True)
+
+
+def test_what_is_granted_to_some_is_private():
+    pools = Pool(PUBLIC), Pool(PUBLIC)
+    freshness, grants = Freshness(), (Grant(servers=("a",)),)
+    assert freshness.of(view(*pools), "tools", 0.0).public
+    assert not freshness.of(view(*pools, grants=grants), "tools", 0.0).public
+    assert freshness.of(view(*pools), "tools", 0.0).public

@@ -115,6 +115,14 @@ async def test_requests_a_minute_of_a_server():
         assert (await sent(rig, call(7)))[0] == 200
 
 
+async def test_a_server_that_leaves_takes_its_bucket_with_it():
+    async with lane_rig(s={"limits": {"requestsPerMinute": 6}}, t={}) as rig:
+        assert "servers=1" in repr(rig.gateway.accounts)
+        servers = {"t": rig.fleet.spec.servers["t"]}
+        await rig.fleet.apply(rig.fleet.spec.model_copy(update={"servers": servers}))
+        assert "servers=0" in repr(rig.gateway.accounts)
+
+
 async def test_requests_a_minute_of_all():
     async with lane_rig(principals={OTHER: "other"}) as rig:
         limit(rig, rate_limiting=RateLimiting(requests_per_minute=600, total=3))

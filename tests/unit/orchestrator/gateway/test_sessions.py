@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fairlead.mcp.sealing import Sealer
+from fairlead.model.access import Caller, Role
 from fairlead.model.errors import ProblemError
 from fairlead.orchestrator.gateway.sessions import SessionTable
 
@@ -13,7 +14,7 @@ def table(**bounds: int) -> SessionTable:
 
 def refusal(sessions: SessionTable, principal: str) -> str:
     with pytest.raises(ProblemError) as refused:
-        sessions.create(principal, "", "", 0.0)
+        sessions.create(Caller(principal, Role.DEVELOPER), "", "", 0.0)
     problem = refused.value.problem
     assert (problem.status, problem.code, problem.retry_after) == (429, "too-many-sessions", 30.0)
     return problem.detail
@@ -22,24 +23,24 @@ def refusal(sessions: SessionTable, principal: str) -> str:
 def test_sessions_are_bounded_by_principal_and_in_all():
     sessions = table(per_principal=2)
     for principal in ("a", "b", "a", "b"):
-        sessions.create(principal, "", "", 0.0)
+        sessions.create(Caller(principal, Role.DEVELOPER), "", "", 0.0)
     assert "'a'" in refusal(sessions, "a")
     assert "MAX_PER_PRINCIPAL" in refusal(sessions, "b")
-    sessions.create("c", "", "", 0.0)
+    sessions.create(Caller("c", Role.DEVELOPER), "", "", 0.0)
     assert "MAX_SESSIONS" in refusal(sessions, "d")
 
 
 def test_a_session_that_ends_makes_room_once():
     sessions = table(per_principal=1)
-    session = sessions.create("a", "", "", 0.0)
+    session = sessions.create(Caller("a", Role.DEVELOPER), "", "", 0.0)
     sessions.end(session)
     sessions.end(session)
-    sessions.create("a", "", "", 0.0)
+    sessions.create(Caller("a", Role.DEVELOPER), "", "", 0.0)
     assert "1 sessions of 'a'" in refusal(sessions, "a")
 
 
 def test_without_a_bound_of_its_own_a_principal_may_have_them_all():
     sessions = table()
     for _ in range(5):
-        sessions.create("a", "", "", 0.0)
+        sessions.create(Caller("a", Role.DEVELOPER), "", "", 0.0)
     refusal(sessions, "a")
