@@ -135,6 +135,8 @@ async def test_while_the_database_is_away_calls_go_on_and_changes_wait(
     ):
         kept, client = stack.system.kept, stack.modern(ONE)
         reader = await Reader.of(stack)
+        before = (await kept.events.bounds())[1]
+        await until(lambda: len(reader.seen) == before)
         await (proxy.cut() if how == "cut" else asyncio.sleep(0, proxy.hang()))
         kept.journal.note(EventType.EVENTS_LOST, "probe", {})
         await until(lambda: not kept.database.available)
@@ -153,7 +155,6 @@ async def test_while_the_database_is_away_calls_go_on_and_changes_wait(
         info = (await stack.rest("GET", "/api/system/info")).json()
         assert info["away"]["store"]
         await until(lambda: kept.journal.statistics().waiting >= 2)  # the probe, and that it is degraded
-        before = len(reader.seen)
         await proxy.heal()
         await until(lambda: kept.database.available)
         await until(lambda: EventType.SERVICE_RECOVERED in reader.types[before:])

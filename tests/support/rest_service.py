@@ -52,7 +52,7 @@ class RestService(ThreadedHttp):
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = answer  # noqa: N815 - names of the base class
+            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - names of the base class
 
             def log_message(self, *_: object) -> None:
                 return

@@ -27,16 +27,20 @@ META = {
 
 @dataclass
 class Service:
-    """One installation in `folder`. `variables` are further settings, as of the environment."""
+    """One installation in `folder`.
+
+    `variables` are further settings, as of the environment; `sections` those of the fleet file.
+    """
 
     folder: Path
     variables: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, Any] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient, repr=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        (self.folder / "fleet.yml").write_text(fleet({"s": light()}))
+        (self.folder / "fleet.yml").write_text(fleet({"s": light()}, **self.sections))
 
     @property
     def state(self) -> Path:

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -119,7 +120,7 @@ def compose(
         installer,
         secrets_of(settings),
         drivers,
-        Folders(state.root / "homes", state.server_logs),
+        Folders(state.root / "homes", state.server_logs, state.packages, hidden_files(settings)),
     )
     fleet = MCPOrchestrator(launcher, gateway, metrics)
     config = FleetConfig(
@@ -185,6 +186,12 @@ def open_credentials(
         await fleet.credentials_changed()
 
     return Credentials(SqlIdentityStore(kept.database), service_key(settings, state), changed)
+
+
+def hidden_files(settings: Settings) -> tuple[Path, ...]:
+    """What no server is to see: the state folder, and whatever else opens something."""
+    keys = (settings.identity_file, settings.secrets_file, settings.tls.key)
+    return (settings.state_dir, *(path for path in keys if path is not None))
 
 
 def secrets_of(settings: Settings) -> Secrets:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from fairlead.app.compose import secrets_of
+from fairlead.app.compose import hidden_files, secrets_of
 from fairlead.app.logs import configure
 from fairlead.app.settings import Settings
 from fairlead.core.contracts import Contract, Contracts
@@ -69,7 +69,12 @@ async def read_tools(
             installer,
             secrets_of(settings),
             drivers,
-            Folders(state.root / "homes", state.server_logs),
+            Folders(
+                state.root / "homes",
+                state.server_logs,
+                StateFolder(settings.state_dir).packages,
+                (state.root, *hidden_files(settings)),
+            ),
         )
         try:
             return await _Reader(launcher, on_progress).read(spec)

@@ -207,7 +207,8 @@ class SandboxMode(StrEnum):
 
 
 class ServerSecurity(SpecModel):
-    """What a process may touch. Of paths that lie in one another, the inner one decides; all may hold ${NAME}."""
+    """What a process may touch. Paths may hold ${NAME}; of those that lie in one another, the inner one
+    decides."""
 
     sandbox: SandboxMode = SandboxMode.AUTO
     """`auto`: as far as the machine can; `required`: not without; `off`. A confined process sees no other

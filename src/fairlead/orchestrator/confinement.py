@@ -27,7 +27,8 @@ _ALL_HOMES: Final = (Path("/home"), Path("/root"))
 class Reach:
     """What one server needs beside what its spec names.
 
-    `home` is its own folder, `program` what it consists of if it came as a package, `hidden` what no server sees.
+    `home` is its own folder, `program` what it consists of if it came as a package, `hidden` what no server
+    sees.
     """
 
     home: Path

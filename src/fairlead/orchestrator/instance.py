@@ -54,7 +54,7 @@ from fairlead.orchestrator.questions import Questions
 from fairlead.orchestrator.replies import Failure, FailureKind, FutureReply, Reply, error_from_server
 from fairlead.orchestrator.rules import CallRules
 from fairlead.orchestrator.server_requests import ServerRequest, params_of
-from fairlead.ports import Driver, Link, LinkLost
+from fairlead.ports import Confinement, Driver, Link, LinkLost
 
 SET_LEVEL_TIMEOUT: Final = 10.0  # s
 MAX_PAGES: Final = 1000
@@ -739,6 +739,11 @@ class MCPServerInstance:
         """Whether it declared a part of that: `listChanged`, `subscribe`."""
         declared = None if self.negotiated is None else self.negotiated.capabilities.get(feature)
         return isinstance(declared, dict) and declared.get(part) is True
+
+    @property
+    def confinement(self) -> Confinement | None:
+        """How its process is held; None for none, or for a remote server."""
+        return self._link.statistics().confinement if self._link is not None else None
 
     def status(self, *, in_rotation: bool = False) -> InstanceStatus:
         link = self._link.statistics() if self._link is not None else None

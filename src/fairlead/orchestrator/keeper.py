@@ -49,6 +49,7 @@ BLOCKING: Final = frozenset(
         "package-invalid",
         "package-not-found",
         "package-unsupported",
+        "sandbox-unavailable",
         "version-not-found",
     }
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fairlead.core.breaker import Breaker
+from fairlead.model.fleet import ServerSpec
 from fairlead.model.reports import BreakerScope, BreakerStatus, Member, ServerBalance
-from fairlead.model.status import ServerStatus
+from fairlead.model.status import Condition, ServerStatus
 
 if TYPE_CHECKING:
+    from fairlead.orchestrator.instance import MCPServerInstance
     from fairlead.orchestrator.pool import ServerPool
 
 
@@ -21,7 +24,10 @@ def status_of(pool: ServerPool) -> ServerStatus:
         id=spec.id,
         state=pool.state,
         message=pool.shown.message,
-        conditions=[pool.shown.ready, pool.shown.complete, pool.shown.circuit, pool.contracts.condition],
+        conditions=[
+            *(pool.shown.ready, pool.shown.complete, pool.shown.circuit, pool.contracts.condition),
+            *_sandboxed(spec, last),
+        ],
         instances=[i.status(in_rotation=pool.gives_calls_to(i)) for i in pool.known_instances()],
         source=spec.source,
         sharing=spec.sharing.value,
@@ -43,6 +49,20 @@ def status_of(pool: ServerPool) -> ServerStatus:
         server_name=_text(server.get("name")),
         server_version=_text(server.get("version")),
     )
+
+
+def _sandboxed(spec: ServerSpec, last: MCPServerInstance | None) -> Iterator[Condition]:
+    """How the latest instance is held, since it started; nothing of a server that runs elsewhere."""
+    if last is None or spec.url is not None:
+        return
+    held, since = last.confinement, last.started_at or 0.0
+    if held is None:
+        status, reason = False, "Off"
+        message = "`security.sandbox` is off: it may do what the user may who started Fairlead"
+    else:
+        status, reason = not held.missing, "Partly" if held.missing else "Enforced"
+        message = "; ".join(held.missing) or f"by {held.by}"
+    yield Condition(type="Sandboxed", status=status, reason=reason, message=message, since=since)
 
 
 def balance_of(pool: ServerPool) -> ServerBalance:
