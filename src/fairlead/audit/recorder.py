@@ -72,7 +72,7 @@ class _Columns:
             "action": methods,
             "server": servers,
             "instance": instances,
-            "tool": [name[:MAX_NAME] for name in names],
+            "tool": names if max(map(len, names)) <= MAX_NAME else [name[:MAX_NAME] for name in names],
             "outcome": outcomes,
             "request_bytes": list(map(len, params)),
             "answer_bytes": sizes,

@@ -123,6 +123,9 @@ class Feed:
                 except StoreAwayError as away:
                     LOG.debug("events cannot be read", reason=str(away))
                     await asyncio.sleep(LOOK_EVERY)
+                except Exception as error:  # what is told goes on, and the next look may succeed
+                    LOG.error("events cannot be read", exc_info=error)
+                    await asyncio.sleep(LOOK_EVERY)
                 try:
                     async with asyncio.timeout(LOOK_EVERY):
                         await self._missing.wait()

@@ -137,6 +137,15 @@ async def test_nonsense_on_the_bus_does_no_harm(log: MemoryEventLog, bus: Memory
         assert await take(await feed.follow(0), 1) == [1]
 
 
+async def test_a_look_that_fails_is_not_the_last_one(log: MemoryEventLog, bus: MemoryBus) -> None:
+    async with running(log, bus) as feed:
+        read, log.read = log.read, None  # type: ignore[method-assign,assignment]
+        await asyncio.sleep(3)
+        log.read = read  # type: ignore[method-assign]
+        await happen(log, None, 1)
+        assert await take(await feed.follow(0), 1) == [1]
+
+
 async def test_what_is_not_kept_any_more_is_gone(log: MemoryEventLog, bus: MemoryBus) -> None:
     await happen(log, None, *range(1, 10))
     await log.prune(before=5.0)

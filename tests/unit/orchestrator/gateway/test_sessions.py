@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fairlead.mcp.sealing import Sealer
-from fairlead.model.access import Caller, Role
+from fairlead.model.access import Caller, Grant, Role
 from fairlead.model.errors import ProblemError
 from fairlead.orchestrator.gateway.sessions import SessionTable
 
@@ -44,3 +46,17 @@ def test_without_a_bound_of_its_own_a_principal_may_have_them_all():
     for _ in range(5):
         sessions.create(Caller("a", Role.DEVELOPER), "", "", 0.0)
     refusal(sessions, "a")
+
+
+def test_a_session_is_found_by_its_principal_with_the_same_grants_alone():
+    """Access tokens of one principal may differ in what they give."""
+    sessions = table()
+    narrow = Caller("a", Role.DEVELOPER, (Grant(servers=("x",)),), "jwt:1", 100.0)
+    session = sessions.create(narrow, "", "", 0.0)
+    fresh = replace(narrow, credential="jwt:2", expires=200.0)
+    assert sessions.find(session.id, fresh, "") is session
+    assert session.caller is fresh  # it lives as long as the token that came last
+    for other in (replace(narrow, grants=()), replace(narrow, name="b")):
+        assert sessions.find(session.id, other, "") is None
+        assert sessions.named(session.id, other) is None
+    assert sessions.find(session.id, narrow, "x") is None
