@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -43,10 +45,24 @@ def alive(pid: int) -> bool:
         return False
 
 
+def outer_pid(member: int, inner: int) -> int:
+    """The pid by which we know what `member` of a sandbox (or of none) calls `inner`."""
+    if not Path(f"/proc/{member}/ns/pid").exists():  # macOS
+        return inner
+    space = Path(f"/proc/{member}/ns/pid").readlink()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            numbers = re.search(r"^NSpid:(.*)", (folder / "status").read_text(), re.MULTILINE)
+            if (folder / "ns/pid").readlink() == space and numbers and int(numbers[1].split()[-1]) == inner:
+                return int(folder.name)
+    return inner  # it has ended
+
+
 async def spawn(link: Link, heard: Recorder, number: int = 99, **how: Any) -> int:
     """Have the light server leave a descendant; its pid, once it has become what it will be."""
     call(link, number, "spawn", **how)
-    pid = int((await heard.answered(number))["result"]["structuredContent"]["pid"])
+    told = int((await heard.answered(number))["result"]["structuredContent"]["pid"])
+    pid = await asyncio.to_thread(outer_pid, link.statistics().pid or 0, told)
     await until(lambda: not alive(pid) or psutil.Process(pid).name() == "sleep")
     return pid
 

@@ -181,8 +181,8 @@ class ProcessLink:
         await self._kill_tree()
         code = self._drain_and_reap()
         how = _exit_text(code)
-        if code == -signal.SIGKILL and cause is None and self._confined.memory_ran_out():
-            cause = f"memory over the limit of {(self._launch.memory_limit or 0) / _MIB:.0f} MiB"
+        if cause is None and not expected and self._confined.memory_ran_out():
+            cause = f"memory over the limit of {(self._launch.memory_limit or 0) / _MIB:.0f} MiB; {how}"
         self._log.note(how)
         reason = f"stopped ({how})" if expected else cause or how
         try:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from fairlead.access.roster import Roster, unknown_principal
+from fairlead.access.roster import NAME, Roster, unknown_principal
 from fairlead.core.access import EVERY
 from fairlead.model.access import ApiKey, Caller, Effect, Grant, Principal, Role
 from fairlead.model.errors import Fault, Problem, ProblemError
@@ -23,6 +23,7 @@ _ROLES: Final = "^(viewer|developer|operator|admin)$"
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 Patterns = Annotated[list[Pattern], Field(min_length=1, max_length=100)]
 Name = Annotated[str, Path(description="The principal's name", max_length=128, examples=["ada"])]
+NewName = Annotated[Name, Path(json_schema_extra={"pattern": f"^(?!(local|env)$){NAME.pattern}$"})]
 KeyId = Annotated[str, Path(description="The key's id", max_length=64, examples=["9f86d081884c"])]
 
 
@@ -171,7 +172,7 @@ def _add_principals(router: APIRouter, roster: Roster) -> None:
         responses={200: shown(ada=as_json(_ADA)), **documented(NOT_JSON, INVALID_BODY, _BAD_NAME)},
     )
     async def put_principal(
-        name: Name, body: Annotated[PrincipalBody, Body(openapi_examples=_BODY)], request: Request
+        name: NewName, body: Annotated[PrincipalBody, Body(openapi_examples=_BODY)], request: Request
     ) -> PrincipalReport:
         """All of it is replaced; in force at once, also for what is open."""
         grants = tuple(

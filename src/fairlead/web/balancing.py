@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Body, Depends, Request
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from fairlead.core.overrides import REMOVED, Edit
 from fairlead.model.fleet import Strategy
@@ -14,11 +14,24 @@ from fairlead.model.reports import BalancerStatus, CapabilityGroups, Member, Ser
 from fairlead.web.examples import CHANGE_REFUSED, INVALID_BODY, UNKNOWN_SERVER, as_json, shown
 from fairlead.web.problems import documented
 from fairlead.web.services import ConfigService, Fleet
-from fairlead.web.strict import NOT_JSON, Id, StrictBody, StrictRoute, require_json
+from fairlead.web.strict import NOT_JSON, Id, StrictBody, StrictRoute, given, require_json
 
 
 class BalancingBody(StrictBody):
     """What is to change. At least one of `strategy` and `weights`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                given("strategy"),
+                {"required": ["strategy", "server"]},
+                {
+                    "required": ["weights"],
+                    "properties": {"weights": {"minProperties": 1}, "server": {"type": "null"}},
+                },
+            ]
+        }
+    )
 
     strategy: Annotated[Strategy, Field(strict=False)] | None = Field(
         default=None, description="With `server`, null means: as the fleet"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Body, Depends, Path
 from fastapi.openapi.models import Example
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,10 +16,10 @@ from fairlead.core.access import may_use
 from fairlead.drivers.http_endpoint import header_lines
 from fairlead.model.access import Caller
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.web.examples import INVALID_ID, SINCE, shown
+from fairlead.web.examples import INVALID_ID, SINCE, UNKNOWN_SERVER, shown
 from fairlead.web.problems import FieldError, documented, validation_problem
 from fairlead.web.services import Services
-from fairlead.web.strict import StrictBody, StrictRoute, require_json
+from fairlead.web.strict import NOT_JSON, StrictBody, StrictRoute, given, require_json
 
 MAX_HEADERS: Final = 20
 Server = Annotated[str, Path(description="The id of a server", max_length=128, examples=["github"])]
@@ -39,6 +39,8 @@ class OAuthBody(StrictBody):
 
 class CredentialBody(StrictBody):
     """Exactly one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given("headers"), given("oauth")]})
 
     headers: dict[str, Value] | None = Field(default=None, min_length=1, max_length=MAX_HEADERS)
     oauth: OAuthBody | None = None
@@ -129,7 +131,10 @@ def credentials_router(services: Services, credentials: Credentials) -> APIRoute
     @router.put(
         "/{server}",
         summary="Give a credential for a server",
-        responses={200: shown(credential=example), **documented(NOT_TAKEN, INVALID_ID)},
+        responses={
+            200: shown(credential=example),
+            **documented(UNKNOWN_SERVER, NOT_TAKEN, NOT_JSON, INVALID_ID),
+        },
         dependencies=[Depends(require_json)],
     )
     async def put_credential(

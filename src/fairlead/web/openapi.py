@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.core import refusals
-from fairlead.web.problems import INTERNAL, ProblemDocument, documented
+from fairlead.model.access import Role
+from fairlead.web.permissions import too_weak
+from fairlead.web.problems import INTERNAL, FieldError, ProblemDocument, documented, validation_problem
 from fairlead.web.store_gate import is_change, store_away
 
 _SCHEMAS = "#/components/schemas/"
+_NO_PARAMETER = FieldError(where="query.x", what="there is no such parameter", how="remove it; known: none")
 
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
@@ -16,6 +19,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schema = ProblemDocument.model_json_schema(ref_template=_SCHEMAS + "{model}")
     schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nothing answers with
+        schemas.pop(unused, None)
     schemas.update(schema.pop("$defs"))
     schemas["Problem"] = schema
     components["securitySchemes"] = {
@@ -23,7 +28,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
     }
     document["security"] = [{"token": []}]
     limited = documented(refusals.rate_limited(2.0))
-    refused = documented(refusals.MISSING_TOKEN, refusals.INVALID_TOKEN)
+    refused = documented(refusals.MISSING_TOKEN, refusals.INVALID_TOKEN, too_weak(Role.OPERATOR, None))
+    refused |= documented(validation_problem([_NO_PARAMETER]))
     other = {"default": documented(INTERNAL)[INTERNAL.status] | {"description": "Any other problem"}}
     unkept = documented(store_away("connection refused"))
     for path, operations in document["paths"].items():
@@ -32,6 +38,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
             shared = other if public else refused | limited | other
             if is_change(method.upper(), path):
                 shared = unkept | shared
+            if "application/json" in operation["responses"].get("422", {}).get("content", ()):
+                del operation["responses"]["422"]
             for status, response in shared.items():
                 operation["responses"].setdefault(str(status), response)
     return document

@@ -10,9 +10,11 @@ from typing import Any, Final
 import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from fairlead.core.admission import Headers
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
@@ -177,8 +179,16 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            error.headers = {"Allow": ", ".join(_methods(app, request.scope["path"]))}
         headers = tuple((k.lower().encode(), v.encode()) for k, v in (error.headers or {}).items())
         return show(request, http_problem(error), headers)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """All that a path takes: the router itself knows only those of the first route that fits."""
+    fitting = (each for each in iter_route_contexts(app.routes) if compile_path(each.path)[0].match(path))
+    return sorted({method for each in fitting for method in each.methods or ()})
 
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:

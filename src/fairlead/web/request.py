@@ -12,7 +12,7 @@ from fairlead.model.request import RoutedRequest
 from fairlead.web import examples
 from fairlead.web.problems import documented, input_problem
 from fairlead.web.services import Fleet
-from fairlead.web.strict import NOT_JSON, StrictBody, StrictRoute, require_json
+from fairlead.web.strict import NOT_JSON, StrictBody, StrictRoute, given, require_json
 
 MAX_TIMEOUT: Final = 600.0  # s
 
@@ -20,9 +20,7 @@ MAX_TIMEOUT: Final = 600.0  # s
 class RequestBody(StrictBody):
     """One MCP request. Exactly one of `server` and `capability` says where it goes."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["server"]}, {"required": ["capability"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given("server"), given("capability")]})
 
     server: str | None = Field(default=None, min_length=1, max_length=128, description="A server's id")
     capability: str | None = Field(

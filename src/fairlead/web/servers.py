@@ -26,7 +26,7 @@ from fairlead.web.examples import (
 )
 from fairlead.web.problems import FieldError, documented, validation_problem
 from fairlead.web.services import ConfigService, Fleet
-from fairlead.web.strict import NOT_JSON, Id, StrictBody, StrictRoute, require_json
+from fairlead.web.strict import NOT_JSON, Id, StrictBody, StrictRoute, given, require_json
 
 ServerId = Annotated[
     str, Path(description="The server's id in the fleet file", max_length=128, examples=["filesystem"])
@@ -45,10 +45,7 @@ class ScaleBody(StrictBody):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [
-                {"required": ["instances"]},
-                {"anyOf": [{"required": ["minInstances"]}, {"required": ["maxInstances"]}]},
-            ]
+            "oneOf": [given("instances"), {"anyOf": [given("minInstances"), given("maxInstances")]}]
         }
     )
 

@@ -39,6 +39,11 @@ class StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, alias_generator=to_camel)
 
 
+def given(*members: str) -> dict[str, Any]:
+    """JSON Schema: these are there, and not null."""
+    return {"required": list(members), "properties": {name: {"not": {"type": "null"}} for name in members}}
+
+
 def _flag(text: Any) -> Any:
     if text in {"true", "false"}:
         return text == "true"

@@ -19,7 +19,7 @@ from fairlead.drivers.process import ProcessDriver
 from fairlead.drivers.process_table import MARKER
 from fairlead.model.errors import Fault, ProblemError
 from fairlead.model.launch import RemoteLaunch
-from support.light import OWNER, Resources, alive, answered_json, answered_text, launch_light, spawn
+from support.light import OWNER, Resources, alive, answered_json, answered_text, launch_light, outer_pid, spawn
 from support.recorder import Recorder, call, notify, request
 from support.until import until
 
@@ -41,7 +41,8 @@ async def test_the_environment_is_what_was_declared_and_the_marker(processes):
 async def test_a_child_leads_a_session_of_its_own_and_sits_in_its_folder(processes):
     link, _ = await processes.ready()
     pid = link.statistics().pid
-    assert os.getsid(pid) == os.getpgid(pid) == pid
+    assert os.getsid(pid) == os.getpgid(pid) == link.record.pid
+    assert processes.sandboxed or link.record.pid == pid
     assert psutil.Process(pid).cwd() == str(processes.folder)
     assert psutil.Process(pid).num_fds() == 3
 
@@ -49,7 +50,7 @@ async def test_a_child_leads_a_session_of_its_own_and_sits_in_its_folder(process
 async def test_two_instances_know_nothing_of_each_other(processes):
     (one, heard_one), (two, heard_two) = await processes.ready(), await processes.ready()
     pids = {
-        (await answered_json(link, heard, 1, "count"))["pid"]
+        outer_pid(link.statistics().pid, (await answered_json(link, heard, 1, "count"))["pid"])
         for link, heard in ((one, heard_one), (two, heard_two))
     }
     assert pids == {one.statistics().pid, two.statistics().pid}
@@ -290,6 +291,8 @@ async def test_what_waits_in_a_paused_pipe_is_heard_before_the_loss(processes):
     ],
 )
 async def test_a_server_without_stdout_is_lost(processes, code, reason):
+    if processes.sandboxed and reason == "closed its stdout":
+        pytest.skip("bwrap holds its stdout, too: a health check finds out")
     link, heard = await processes.open(argv=(sys.executable, "-S", "-E", "-c", code), stop_grace=SHORT)
     if "os.read" in code:
         link.send(b"go on", "", None, None)
@@ -297,6 +300,8 @@ async def test_a_server_without_stdout_is_lost(processes, code, reason):
 
 
 async def test_a_server_without_stdin_is_lost_when_it_is_called(processes):
+    if processes.sandboxed:
+        pytest.skip("bwrap holds its stdin, too: a health check finds out")
     code = "import os, time; os.close(0); os.write(1, b'{}\\n'); time.sleep(600)"
     link, heard = await processes.open(argv=(sys.executable, "-S", "-E", "-c", code), stop_grace=SHORT)
     await heard.until(lambda: heard.frames)
@@ -379,10 +384,13 @@ async def test_a_server_over_its_memory_limit_is_ended(processes):
     argv = (sys.executable, "-S", "-E", "-c", EATS.format(60 * 2**20))
     _, heard = await processes.open(argv=argv, memory_limit=50 * 2**20)
     lost = await heard.ended()
+    assert not lost.expected
+    if lost.reason == "memory over the limit of 50 MiB; killed by SIGKILL":
+        assert processes.sandboxed  # the kernel was faster
+        return
     used = int(lost.reason.split()[1])
     assert lost.reason == f"memory {used} MiB over the limit of 50 MiB"
     assert 50 < used < 90
-    assert not lost.expected
 
 
 async def test_the_limit_is_for_the_whole_tree(processes):
@@ -453,7 +461,7 @@ def script(tmp_path):
 async def refused(processes, *, fault: Fault = Fault.UPSTREAM, **launch) -> ProblemError:
     heard = Recorder()
     with pytest.raises(ProblemError) as caught:
-        await processes.driver.open(launch_light(processes.folder, **launch), heard)
+        await processes.driver.open(processes.launch(**launch), heard)
     assert caught.value.problem.fault is fault
     assert heard.events == []
     return caught.value
