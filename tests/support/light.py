@@ -112,7 +112,7 @@ async def nothing_more_than(before: Resources) -> None:
 
 
 class Processes:
-    """A process driver, and links to light servers through it: in a sandbox that may write to `folder`, or not."""
+    """A process driver, and links to light servers through it: in a sandbox that has `folder`, or not."""
 
     def __init__(self, folder: Path, *, sandboxed: bool = False, **options: Any) -> None:
         self.folder = folder

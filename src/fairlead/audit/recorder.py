@@ -1,12 +1,12 @@
 """The audit's way from the hot path to the store.
 
 `called` stands at the end of each call, so it only lays references into a flat list: no object is made that
-the garbage collector would have to follow. After 128 calls, or a MiB of arguments, `_take` makes columns of
-that list, one for each field of a record, with digests in the place of the arguments. That costs less than
-to do it call by call, while the arguments are still in the processor's cache, and less than a tenth of a
-millisecond at a time (digests of large arguments aside: 0.8 ms for a MB, about what decoding it has cost).
-Twice a second the writer closes the columns into compressed batches, in a thread, since zlib does not need
-the interpreter's lock; these are small, and wait in a bounded spool until the store has them.
+the garbage collector would have to follow. After 128 calls, or a MiB of arguments, `_take` encodes that list,
+one field of all calls after the other, with digests in the place of the arguments. That costs less than to do
+it call by call, or later, when all of it is out of the processor's cache, and a tenth of a millisecond at a
+time (digests of large arguments aside: 0.8 ms for a MB, about what decoding it has cost). Twice a second the
+writer closes these parts into compressed batches of a thousand calls, which takes 0.2 ms each (to hand one to
+a thread costs as much); these are small, and wait in a bounded spool for the store.
 
 Arguments are never kept for longer than that, so memory is bounded by the number of records. What is lost
 because too many wait is counted, and the audit says so as soon as it can.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -26,7 +26,7 @@ import structlog
 
 from fairlead.audit.arguments import Kept, digest_of, digests_of, redacted
 from fairlead.audit.refusals import Refusals
-from fairlead.model.audit import DIGEST, AuditBatch, AuditFilter, AuditKind, AuditRecord
+from fairlead.model.audit import DIGEST, AuditBatch, AuditFilter, AuditKind, AuditPart, AuditRecord
 from fairlead.ports import AuditLog, CallEnd, StoreAwayError
 
 LOG = structlog.get_logger("fairlead.audit")
@@ -36,56 +36,14 @@ CLOSING: Final = 3.0  # s for the last batches
 FIELDS: Final = 10  # of a `CallEnd`
 WEIGHT: Final = 8 * 2**10  # bytes that a call counts for, beside its params
 ENOUGH: Final = 2**20  # bytes of calls that are taken at a time
-BATCH: Final = 1000  # records, more or less
-FEW: Final = 100  # records that are not worth a thread
-WAITING: Final = 100  # batches that are not closed yet
+BATCH: Final = 8  # parts
+MAX_PARTS: Final = 2000  # that wait to be closed up
+MAX_NOTES: Final = 1000
 APPENDED: Final = 16  # batches at a time, at most
 SPOOL_RECORDS: Final = 200_000
 SPOOL_BYTES: Final = 32 * 2**20
 OVERHEAD: Final = 500  # bytes of a batch beside its content
 MAX_NAME: Final = 500  # characters of a tool, prompt or resource
-
-
-class _Columns:
-    """Calls on their way into a batch: a list for each field, and the digests of their arguments."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._of: defaultdict[str, list[Any]] = defaultdict(list)
-        self._digests: list[bytes] = []
-
-    def add(
-        self,
-        fields: list[list[Any]],
-        keep: Callable[[list[bytes]], tuple[list[str], list[bytes]]],
-        now: float,
-    ) -> None:
-        """The fields of some more calls, in the order of a `CallEnd`; all or, after an error, none."""
-        ats, seconds, callers, methods, servers, instances, names, outcomes, params, sizes = fields
-        offset = now - monotonic()
-        arguments, digests = keep(params)
-        more = {
-            "at": [at + offset for at in ats],
-            "seconds": seconds,
-            "principal": [caller.name for caller in callers],
-            "credential": [caller.credential for caller in callers],
-            "action": methods,
-            "server": servers,
-            "instance": instances,
-            "tool": names if max(map(len, names)) <= MAX_NAME else [name[:MAX_NAME] for name in names],
-            "outcome": outcomes,
-            "request_bytes": list(map(len, params)),
-            "answer_bytes": sizes,
-            "arguments": arguments,
-        }
-        for name, values in more.items():
-            self._of[name] += values
-        self._digests += digests
-        self.count += len(ats)
-
-    def closed(self, node: str) -> AuditBatch:
-        columns = {**self._of, "kind": AuditKind.CALL, "node": node}
-        return AuditBatch.of_columns(self.count, columns, self._digests)
 
 
 class AuditTrail:
@@ -113,8 +71,7 @@ class AuditTrail:
         self._held = 0  # what they count for
         # To redact takes much longer than to digest.
         self._enough = ENOUGH // 16 if arguments is Kept.REDACTED else ENOUGH
-        self._open = _Columns()
-        self._full: deque[_Columns] = deque()
+        self._parts: list[AuditPart] = []
         self._notes: list[AuditRecord] = []
         self._refusals = Refusals()
         self._spool: deque[AuditBatch] = deque()
@@ -134,7 +91,7 @@ class AuditTrail:
         return {
             "written": self._written,
             "waiting": len(self._calls) // FIELDS
-            + sum(columns.count for columns in (*self._full, self._open))
+            + sum(part.count for part in self._parts)
             + len(self._notes)
             + self._spooled.records,
             "bytes": self._spooled.size,
@@ -151,22 +108,44 @@ class AuditTrail:
             self._take()
 
     def _take(self) -> None:
-        """Make columns of the calls that have come since the last time."""
+        """Encode the calls that have come since the last time."""
         calls, self._calls, self._held = self._calls, [], 0
-        with self._spoilt(len(calls) // FIELDS):
-            self._open.add([calls[number::FIELDS] for number in range(FIELDS)], self._kept, self._clock())
-        if self._open.count >= BATCH:
-            if len(self._full) < WAITING:
-                self._full.append(self._open)
-            else:
-                self._lost.add(self._open.count, self._clock())
-            self._open = _Columns()
+        count = len(calls) // FIELDS
+        if len(self._parts) >= MAX_PARTS:
+            self._lost.add(count, self._clock())
+            return
+        with self._spoilt(count):
+            self._parts.append(self._part(count, calls))
 
-    def _kept(self, params: list[bytes]) -> tuple[list[str], list[bytes]]:
-        """What is kept of arguments, and the digests that belong to it."""
+    def _part(self, count: int, calls: list[Any]) -> AuditPart:
+        ats, seconds, callers, methods, servers, instances, names, outcomes, params, sizes = (
+            calls[number::FIELDS] for number in range(FIELDS)
+        )
+        offset = self._clock() - monotonic()
+        arguments, digests = self._kept(params)
+        columns = {
+            "at": [at + offset for at in ats],
+            "kind": AuditKind.CALL,
+            "node": self._node,
+            "seconds": seconds,
+            "principal": [caller.name for caller in callers],
+            "credential": [caller.credential for caller in callers],
+            "action": methods,
+            "server": servers,
+            "instance": instances,
+            "tool": names if max(map(len, names)) <= MAX_NAME else [name[:MAX_NAME] for name in names],
+            "outcome": outcomes,
+            "request_bytes": list(map(len, params)),
+            "answer_bytes": sizes,
+            "arguments": arguments,
+        }
+        return AuditPart.of(count, columns, digests)
+
+    def _kept(self, params: list[bytes]) -> tuple[str | list[str], list[bytes]]:
+        """The column of arguments, and the digests that belong to it."""
         match self._arguments:
             case Kept.NONE:
-                return [""] * len(params), []
+                return "", []
             case Kept.REDACTED:
                 shown = [redacted(one, self._conceal) for one in params]
                 return shown, [
@@ -174,12 +153,12 @@ class AuditTrail:
                 ]
         digests = digests_of(params)
         if all(digests):
-            return [DIGEST] * len(params), digests
+            return DIGEST, digests
         return [DIGEST if digest else "" for digest in digests], digests
 
     def note(self, record: AuditRecord) -> None:
         """A change, or something about the service itself."""
-        if len(self._notes) < BATCH:
+        if len(self._notes) < MAX_NOTES:
             self._notes.append(record)
         else:
             self._lost.add(1, record.at)
@@ -239,21 +218,23 @@ class AuditTrail:
 
     async def _close_up(self) -> None:
         """Make batches of what has come since the last time."""
+        parts, self._parts = self._parts, []
         if self._calls:
             self._take()
-        if self._open.count:
-            self._full.append(self._open)
-            self._open = _Columns()
+            parts += self._parts
+            self._parts = []
         notes, self._notes = self._notes, []
         if notes:
             with self._spoilt(len(notes)):
                 self._spool_up(AuditBatch.of(notes, node=self._node))
-        node = self._node
-        while self._full:
-            columns = self._full.popleft()
-            with self._spoilt(columns.count):
-                few = columns.count < FEW
-                self._spool_up(columns.closed(node) if few else await asyncio.to_thread(columns.closed, node))
+        for start in range(0, len(parts), BATCH):
+            some = parts[start : start + BATCH]
+            with self._spoilt(sum(part.count for part in some)):
+                if self._arguments is Kept.REDACTED:  # they may have megabytes
+                    self._spool_up(await asyncio.to_thread(AuditBatch.of_parts, some))
+                else:
+                    self._spool_up(AuditBatch.of_parts(some))
+                    await asyncio.sleep(0)
 
     @contextmanager
     def _spoilt(self, count: int) -> Iterator[None]:

@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from fairlead.kit.tasks import require_running
 from fairlead.model.errors import Fault, Problem, ProblemError
 
 KEPT: Final = 1000  # messages of a topic, about
@@ -70,8 +71,10 @@ class RedisBus:
             async with asyncio.timeout(PUBLISH):
                 await self._writer.xadd(self._key(topic), {_PAYLOAD: payload}, maxlen=KEPT, approximate=True)
         except _AWAY as away:
+            require_running()
             self._is_away(away)
             return False
+        require_running()
         self._is_back()
         return True
 
@@ -83,6 +86,7 @@ class RedisBus:
             while not self._closed:
                 try:
                     last = await self._end(key)
+                    require_running()
                     self._is_back()
                     pauses = itertools.chain(PAUSES, itertools.repeat(PAUSES[-1]))
                     yield b""
@@ -91,6 +95,7 @@ class RedisBus:
                             last = entry
                             yield payload
                 except _AWAY as away:
+                    require_running()
                     if not self._closed:
                         self._is_away(away)
                         await asyncio.sleep(next(pauses, PAUSES[-1]))

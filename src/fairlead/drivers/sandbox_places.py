@@ -25,7 +25,8 @@ def survey(launch: ProcessLaunch, sandbox: Sandbox, program: str) -> Layout:
     wanted = [(Path(path), access) for path, access in _SYSTEM]
     wanted += [(Path(path), Access.PRIVATE) for path in (launch.environment.get("TMPDIR"),) if path]
     wanted += [(path, Access.VEILED) for path in sandbox.veiled]
-    wanted += [(path, Access.READ) for path in (*_shown(sandbox), *sandbox.readable, *_needs(program))]
+    needed = _needs(program, [follow(path)[0] for path in sandbox.veiled])
+    wanted += [(path, Access.READ) for path in (*_shown(sandbox), *sandbox.readable, *needed)]
     wanted += [(path, Access.WRITE) for path in sandbox.writable]
     wanted += [(path, Access.HIDDEN) for path in sandbox.hidden]
     places: list[Place] = []
@@ -40,7 +41,7 @@ def survey(launch: ProcessLaunch, sandbox: Sandbox, program: str) -> Layout:
         PurePosixPath(follow(launch.working_directory)[0]),
         tuple((PurePosixPath(path), text) for path, text in links.items()),
         network=sandbox.network,
-        memory=launch.memory_limit,
+        memory=launch.memory_limit and launch.memory_limit // 2,  # full before memory runs out
     )
 
 
@@ -77,11 +78,14 @@ def _shown(sandbox: Sandbox) -> Iterator[Path]:
         yield follow(Path(_RESOLVER))[0].parent
 
 
-def _needs(program: str) -> Iterable[Path]:
+def _needs(program: str, veiled: Iterable[Path]) -> Iterator[Path]:
     """Where a program stands and what is installed with it: `prefix` of each `prefix/bin/program` on the way.
 
-    The program of an environment is a link to the interpreter of another prefix, whose library it needs.
+    The program of an environment is a link to the interpreter of another prefix, whose library it needs. A
+    prefix that would unveil something (`~/bin/program`) is none.
     """
     real, links = follow(Path(program))
     for hop in (*(path for path, _ in links), real):
-        yield hop.parent.parent if hop.parent.name == "bin" else hop
+        prefix = hop.parent.parent
+        whole = hop.parent.name == "bin" and not any(path.is_relative_to(prefix) for path in veiled)
+        yield prefix if whole else hop

@@ -10,6 +10,17 @@ _T = TypeVar("_T")
 OnFailure = Callable[[str, BaseException], None]
 
 
+def require_running() -> None:
+    """Raise CancelledError if this task was cancelled, though nothing has come of it.
+
+    Libraries may lose a cancellation: redis-py does while it connects, or when its connection breaks. A task
+    that goes on and on with one asks here after each turn, or it might never end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Tasks:
     """A guarded spawner, for owners that live longer than one `async with`.
 

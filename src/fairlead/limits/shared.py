@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from fairlead.core.accounts import Accounts
 from fairlead.core.ratelimit import MOST_OWED, Use
-from fairlead.kit.tasks import Tasks
+from fairlead.kit.tasks import Tasks, require_running
 from fairlead.model.errors import Fault, Problem, ProblemError
 
 PERIOD: Final = 0.1  # s between two tellings, while there is anything to tell
@@ -150,6 +150,7 @@ class SharedLimits:
                 else:
                     told, pauses = now, iter(PAUSES)
                     self._is_back()
+            require_running()
             await asyncio.sleep(pause)
 
     async def _tell_all(self, uses: Mapping[str, Use]) -> None:

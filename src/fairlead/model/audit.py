@@ -1,16 +1,16 @@
 """Audit records: who did what, when, with what outcome; and the batches that they are kept in. Frozen data.
 
-Calls come in tens of thousands a second, so they are kept by the batch, and a batch by columns: one field of
-all records after the other, as MessagePack, compressed. That costs a fraction of what rows do, in time and
-room, and a column that is the same all over is kept once. Digests stand beside what is compressed, since they
-cannot be and would only cost time.
+Calls come in tens of thousands a second, so they are kept by the batch. A batch has a few parts, and these
+their records by columns: one field of all records after the other, as MessagePack, compressed. That costs a
+fraction of what rows do, in time and room, and a column that is the same all over is kept once. Digests stand
+beside what is compressed, since they cannot be and would only cost time.
 """
 
 from __future__ import annotations
 
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import repeat
@@ -87,6 +87,38 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class AuditPart:
+    """A few records, encoded: what batches are made of. Times are those of the first and the last."""
+
+    count: int
+    first_at: float
+    last_at: float
+    kinds: frozenset[str]
+    principals: frozenset[str]
+    servers: frozenset[str]
+    columns: bytes
+    digests: bytes
+
+    @classmethod
+    def of(cls, count: int, columns: Mapping[str, Any], digests: Iterable[bytes] = ()) -> AuditPart:
+        """Of `count` records, by the names of their fields: a list of the values, or one that all have.
+
+        Those with `DIGEST` for arguments have each the next of `digests`.
+        """
+        times = columns["at"]
+        return cls(
+            count,
+            min(times),
+            max(times),
+            _among(columns["kind"]),
+            _among(columns["principal"]),
+            _among(columns["server"]),
+            _encode((count, columns)),
+            b"".join(digests),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AuditBatch:
     """Some records, closed up, and what can be known of them without opening it."""
 
@@ -94,7 +126,7 @@ class AuditBatch:
     first_at: float
     last_at: float
     count: int
-    kinds: frozenset[AuditKind]
+    kinds: frozenset[str]
     principals: frozenset[str]
     servers: frozenset[str]
     content: bytes
@@ -102,29 +134,24 @@ class AuditBatch:
     @classmethod
     def of(cls, records: Sequence[AuditRecord], **same: Any) -> AuditBatch:
         """Of one record or more; `same` are fields that all are given."""
-        columns = {
-            name: [getattr(record, name) for record in records] for name in AuditRecord.__struct_fields__
-        }
-        return cls.of_columns(len(records), {**columns, **same})
+        names = AuditRecord.__struct_fields__
+        columns = {name: [getattr(record, name) for record in records] for name in names}
+        return cls.of_parts([AuditPart.of(len(records), {**columns, **same})])
 
     @classmethod
-    def of_columns(cls, count: int, columns: Mapping[str, Any], digests: Sequence[bytes] = ()) -> AuditBatch:
-        """Of `count` records, by the names of their fields: a list of the values, or one that all have.
-
-        Those with `DIGEST` for arguments have each the next of `digests`. What takes time here is zlib, which
-        works without the interpreter's lock: give large batches to a thread.
-        """
-        packed = zlib.compress(_encode(columns), _LEVEL)
-        times = columns["at"]
+    def of_parts(cls, parts: Sequence[AuditPart]) -> AuditBatch:
+        """Of one part or more, at most 65,535."""
+        columns = b"\xdc%b%b" % (len(parts).to_bytes(2, "big"), b"".join([part.columns for part in parts]))
+        packed = zlib.compress(columns, _LEVEL)
         return cls(
             id=uuid.uuid4().hex,
-            first_at=min(times),
-            last_at=max(times),
-            count=count,
-            kinds=_among(columns["kind"]),
-            principals=_among(columns["principal"]),
-            servers=_among(columns["server"]),
-            content=_encode((_FORMAT, count, packed, b"".join(digests))),
+            first_at=min(part.first_at for part in parts),
+            last_at=max(part.last_at for part in parts),
+            count=sum(part.count for part in parts),
+            kinds=frozenset().union(*(part.kinds for part in parts)),
+            principals=frozenset().union(*(part.principals for part in parts)),
+            servers=frozenset().union(*(part.servers for part in parts)),
+            content=_encode((_FORMAT, packed, b"".join([part.digests for part in parts]))),
         )
 
     def records(self) -> list[AuditRecord]:
@@ -135,21 +162,23 @@ class AuditBatch:
 def open_batch(content: bytes) -> list[AuditRecord]:
     """The records of a batch's content, in their order. Raises ValueError when it is damaged."""
     try:
-        version, count, packed, digests = _decode_outside(content)
+        version, packed, digests = _decode_outside(content)
         if version != _FORMAT:
             msg = f"a batch of the audit has the format {version}, which this version does not read"
             raise ValueError(msg)
-        columns = _decode_columns(zlib.decompressobj().decompress(packed, _MAX_BYTES))
-        columns = {
-            name: value if isinstance(value, list) else repeat(value, count)
-            for name, value in columns.items()
-        }
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        parts = _decode_parts(zlib.decompressobj().decompress(packed, _MAX_BYTES))
+        rows = [row for count, columns in parts for row in _rows(count, columns)]
         _fill_in(rows, digests)
         return msgspec.convert(rows, list[AuditRecord])
     except (msgspec.MsgspecError, zlib.error) as damaged:
         msg = f"a batch of the audit is damaged: {damaged}"
         raise ValueError(msg) from None
+
+
+def _rows(count: int, columns: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    lists = [value if isinstance(value, list) else repeat(value, count) for value in columns.values()]
+    for row in zip(*lists, strict=True):
+        yield dict(zip(columns, row, strict=True))
 
 
 def _fill_in(rows: list[dict[str, Any]], digests: bytes) -> None:
@@ -170,5 +199,5 @@ def _camel(name: str) -> str:
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_outside: Final = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes]).decode
-_decode_columns: Final = msgspec.msgpack.Decoder(dict[str, Any]).decode
+_decode_outside: Final = msgspec.msgpack.Decoder(tuple[int, bytes, bytes]).decode
+_decode_parts: Final = msgspec.msgpack.Decoder(list[tuple[int, dict[str, Any]]]).decode

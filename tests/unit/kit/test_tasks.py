@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fairlead.kit.tasks import Tasks
+from fairlead.kit.tasks import Tasks, require_running
 
 
 async def test_a_failure_is_told_once_and_takes_nothing_with_it():
@@ -38,3 +38,33 @@ async def test_close_ends_what_runs_and_refuses_what_comes():
 async def test_a_task_may_close_its_own_owner():
     tasks = Tasks(lambda name, error: pytest.fail(f"{name}: {error}"))
     await asyncio.wait_for(tasks.spawn(tasks.close(), "closing"), 5)
+
+
+async def test_a_cancellation_that_a_library_lost_is_found_again():
+    async def lossy() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    async def loop() -> None:
+        while True:
+            try:
+                await lossy()
+            except ConnectionError:
+                require_running()
+
+    tasks = Tasks(lambda name, error: pytest.fail(f"{name}: {error}"))
+    task = tasks.spawn(loop(), "loop")
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await tasks.close()
+    assert task.cancelled()
+
+
+async def test_who_was_not_cancelled_goes_on():
+    require_running()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await asyncio.Event().wait()
+    require_running()

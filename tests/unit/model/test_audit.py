@@ -15,6 +15,7 @@ from fairlead.model.audit import (
     AuditBatch,
     AuditFilter,
     AuditKind,
+    AuditPart,
     AuditRecord,
     open_batch,
 )
@@ -58,7 +59,13 @@ def test_each_digest_comes_back_to_its_own_record(digests):
         "server": "s",
         "arguments": [DIGEST if digest else "" for digest in digests],
     }
-    opened = AuditBatch.of_columns(len(digests), columns, digests).records()
+    half = len(digests) // 2
+    first = {name: value[:half] if isinstance(value, list) else value for name, value in columns.items()}
+    second = {name: value[half:] if isinstance(value, list) else value for name, value in columns.items()}
+    parts = [AuditPart.of(half, first, digests[:half])] if half else []
+    opened = AuditBatch.of_parts(
+        [*parts, AuditPart.of(len(digests) - half, second, digests[half:])]
+    ).records()
     assert [r.arguments for r in opened] == [DIGEST + d.hex() if d else "" for d in digests]
     assert {(r.kind, r.principal) for r in opened} == {(AuditKind.CALL, "ada")}
 
@@ -72,20 +79,35 @@ def test_batches_have_ids_of_their_own():
     assert AuditBatch.of([record()]).id != AuditBatch.of([record()]).id
 
 
+def packed(*parts: object, version: int = 1) -> bytes:
+    inside = zlib.compress(msgspec.msgpack.encode(parts))
+    return msgspec.msgpack.encode((version, inside, b""))
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"\xc1",
-        msgspec.msgpack.encode((1, 1, b"no zlib", b"")),
-        msgspec.msgpack.encode((1, 1, zlib.compress(b"\xc1"), b"")),
-        msgspec.msgpack.encode((1, 2, zlib.compress(msgspec.msgpack.encode({"at": [1.0]})), b"")),
-        msgspec.msgpack.encode(
-            (1, 1, zlib.compress(msgspec.msgpack.encode({"at": [1.0], "kind": ["call", "call"]})), b"")
-        ),
-        msgspec.msgpack.encode((2, 1, zlib.compress(msgspec.msgpack.encode({"at": [1.0]})), b"")),
+        msgspec.msgpack.encode((1, b"no zlib", b"")),
+        msgspec.msgpack.encode((1, zlib.compress(b"\xc1"), b"")),
+        packed((1, {"at": [1.0]})),
+        packed((1, {"at": [1.0], "kind": ["call", "call"]})),
+        packed((2, {"at": [1.0], "kind": "call"})),
+        packed("no part"),
+        packed((1, {"at": [1.0], "kind": "call"}), version=2),
     ],
-    ids=["empty", "no msgpack", "no zlib", "no msgpack inside", "no kind", "ragged", "a later format"],
+    ids=[
+        "empty",
+        "no msgpack",
+        "no zlib",
+        "no msgpack inside",
+        "no kind",
+        "ragged",
+        "short",
+        "no part",
+        "later",
+    ],
 )
 def test_a_damaged_batch_says_so(content):
     with pytest.raises(ValueError, match=r"batch of the audit|argument"):
@@ -101,7 +123,7 @@ def test_a_batch_that_was_cut_short_says_so():
 
 def test_a_field_that_a_later_version_adds_is_no_harm():
     columns = {"at": [1.0], "kind": "call", "principal": "a", "server": "", "later": ["x"]}
-    (opened,) = AuditBatch.of_columns(1, columns).records()
+    (opened,) = AuditBatch.of_parts([AuditPart.of(1, columns)]).records()
     assert opened == record(principal="a")
 
 

@@ -71,7 +71,7 @@ def test_json_has_the_units_written_out_and_python_has_them_plain() -> None:
         "call": "90s",
         "stop": "500ms",
     }
-    assert server.model_dump()["resources"] == {"memory": 2**29, "cpu": 1.0}
+    assert server.model_dump()["resources"] == {"memory": 2**29, "cpu": 1.0, "processes": 1000}
     assert ServerSpec.model_validate_json(server.model_dump_json(by_alias=True)) == server
     assert Resources(memory=1024).memory == 1024, "a plain number is in the base unit"
 

@@ -185,7 +185,6 @@ class TestOriginalFile:
             "servers.context7.image",
             "servers.context7.port",
             "servers.filesystem.volumes",
-            "servers.filesystem.security",
             "servers.remote.url",
             "monitoring",
             "security.authentication",

@@ -42,6 +42,8 @@ def test_the_document_is_openapi_3_1():
 
 def test_exactly_the_operations_of_the_api():
     assert {(path, method) for path, method, _ in OPERATIONS} == {
+        ("/api/audit", "get"),
+        ("/api/metrics/trends", "get"),
         ("/health", "get"),
         ("/api/servers", "get"),
         ("/api/servers/{id}", "get"),

@@ -8,7 +8,6 @@ connections are looked at next, within a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fairlead.model.access import Caller
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from fairlead.core.access import Identities
     from fairlead.orchestrator.gateway.exchange import Exchange
     from fairlead.orchestrator.gateway.gateway import Gateway
-    from fairlead.orchestrator.gateway.head import Head
 
 
 def is_revoked(caller: Caller, identities: Identities, *, now: float | None = None) -> bool:
@@ -27,15 +25,6 @@ def is_revoked(caller: Caller, identities: Identities, *, now: float | None = No
     """
     over = caller.expires is not None and caller.expires <= (time.time() if now is None else now)
     return not over and not identities.is_valid(caller)
-
-
-def forget_ended(heads: dict[bytes, Head], is_valid: Callable[[Caller], bool]) -> None:
-    """Known heads must not outlive their callers; those that never expire end with a change of policy."""
-    ended = [
-        raw for raw, head in heads.items() if head.caller.expires is not None and not is_valid(head.caller)
-    ]
-    for raw in ended:
-        del heads[raw]
 
 
 def expel_invalid(gateway: Gateway, exchange: Exchange) -> None:

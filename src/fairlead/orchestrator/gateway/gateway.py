@@ -54,7 +54,7 @@ from fairlead.orchestrator.gateway.endpoints import Endpoints
 from fairlead.orchestrator.gateway.event_store import MAIN
 from fairlead.orchestrator.gateway.exchange import Exchange
 from fairlead.orchestrator.gateway.exposure import Route
-from fairlead.orchestrator.gateway.expulsion import forget_ended, is_revoked
+from fairlead.orchestrator.gateway.expulsion import is_revoked
 from fairlead.orchestrator.gateway.forwarding import Forwarder
 from fairlead.orchestrator.gateway.freshness import Freshness
 from fairlead.orchestrator.gateway.handshake import discover_result, initialize_result
@@ -638,7 +638,6 @@ class Gateway:
         if self.accounts.forget_idle(now):
             self.known_heads.clear()  # they hold accounts
         self._drop_invalid()
-        forget_ended(self.known_heads, self.policy.identities.is_valid)
         for session in self.sessions.idle(now):
             LOG.info("session expired", session=session.id[:8])
             self.close_session(session)

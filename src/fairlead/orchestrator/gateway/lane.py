@@ -369,8 +369,7 @@ class Lane(HttpToolsProtocol):
         self._caller = caller
         assert caller is not None
         principal = caller.name
-        if caller.grants:
-            view = gateway.endpoints.at(twin_of(path), caller.grants) or view
+        view = (gateway.endpoints.at(twin_of(path), caller.grants) or view) if caller.grants else view
         if isinstance(view, Problem):
             self._refuse(view)
             return None
@@ -589,8 +588,8 @@ class Lane(HttpToolsProtocol):
     def tick(self, now: float) -> None:
         """Called about once a second: close what has been silent for too long."""
         limits = self.gateway.timeouts
-        idle = now - self._since
         self._expel()
+        idle = now - self._since
         if self._write_paused:
             unread, self._unread = self._unread, self.transport.get_write_buffer_size()
             if self._unread < unread:
@@ -618,10 +617,10 @@ class Lane(HttpToolsProtocol):
 
     def _expel(self) -> None:
         """End the requests of those whose credentials are good no more."""
-        policy, before = self.gateway.policy, self._expelled
-        self._expelled = policy
+        before, self._expelled = self._expelled, self.gateway.policy
+        fresh = self._expelled is not before
         for slot in list(self._slots):
-            if type(slot) is Exchange and (policy is not before or slot.head.caller.expires is not None):
+            if type(slot) is Exchange and (fresh or slot.head.caller.expires is not None):
                 expel_invalid(self.gateway, slot)
 
     def pause_writing(self) -> None:
