@@ -68,7 +68,9 @@ class Service:
         pid = self.process.pid
         await until(lambda: self._runs(pid), lambda: (self.folder / "log").read_text()[-3000:], guard=READY)
         self.http = httpx.AsyncClient(
-            base_url=self.url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {environment['FAIRLEAD_TOKEN']}"},
+            timeout=30,
         )
         while (await self.get("/api/servers/s"))["state"] != "ready":
             await asyncio.sleep(0.05)

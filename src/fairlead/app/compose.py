@@ -29,7 +29,6 @@ from fairlead.core.accounts import Accounts
 from fairlead.core.admission import AdmissionPolicy, Limits, SignIn
 from fairlead.drivers.process import ProcessDriver
 from fairlead.drivers.remote import RemoteDriver
-from fairlead.limits.shared import SharedLimits
 from fairlead.mcp.sealing import Sealer
 from fairlead.model.fleet import FleetSpec
 from fairlead.orchestrator.gateway.gateway import EdgeTimeouts, Gateway
@@ -56,6 +55,7 @@ from fairlead.web.services import BrowserLogins, Services, SystemInfo
 
 if TYPE_CHECKING:
     from fairlead.app.otlp import OtlpTracer
+    from fairlead.limits.shared import SharedLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,13 @@ def compose(
         installer,
         secrets_of(settings),
         drivers,
-        Folders(state.root / "homes", state.server_logs, state.packages, hidden_files(settings)),
+        Folders(
+            homes=state.root / "homes",
+            logs=state.server_logs,
+            packages=state.packages,
+            hidden=hidden_files(settings),
+            workspace=settings.workspace,
+        ),
     )
     fleet = MCPOrchestrator(launcher, gateway, metrics)
     config = FleetConfig(
@@ -172,6 +178,8 @@ def share_limits(settings: Settings, state: StateFolder, accounts: Accounts) -> 
     """None where this is the only process. Raises ProblemError for a `bus` that is no URL."""
     if settings.bus is None:
         return None
+    from fairlead.limits.shared import SharedLimits  # noqa: PLC0415 - 8 MiB that one process alone does not need
+
     process = f"{state.id()}-{secrets.token_hex(4)}"  # this start of this node
     return SharedLimits(settings.bus.get_secret_value(), accounts, service="orchestrator", process=process)
 

@@ -57,6 +57,8 @@ ELSEWHERE: Final = "another process"
 AGAIN: Final = 1.0  # s until the file is followed again after a fault of ours
 LOOK: Final = 1.0  # s between looks at what other processes have kept
 REFUSED_AGAIN: Final = 30.0  # s until what they have kept, and this one cannot run, is tried again
+RETURN: Final = "the database's return"
+MEANWHILE: Final = "changed-meanwhile"  # a problem's code
 STARTING: Final = Problem(
     code="starting",
     title="Fairlead is starting",
@@ -201,7 +203,7 @@ class FleetConfig:
     async def _start_from_file(self, last: Stated | None) -> None:
         """`last`: what was accepted from this file before."""
         try:
-            await self._accept(Owner.FILE, await self._file_spec(), by=FILE)
+            await self._accept_file(FILE)
         except ProblemError as refused:
             if last is None:
                 raise
@@ -235,7 +237,8 @@ class FleetConfig:
                     if not self._read:
                         await self._begin()
                     if self._troubles.unsaved:
-                        await self._keep("the database's return")
+                        with suppress(SpecConflictError):  # it gives way to what another has kept meanwhile
+                            await self._keep(RETURN)
                     await self._catch_up()
             except ProblemError as refused:
                 if refused.problem.code != UNAVAILABLE:  # of which others tell
@@ -249,6 +252,9 @@ class FleetConfig:
         """Put in force what another process has kept since we looked last. Raises ProblemError."""
         before = self._keeper.generation
         found = await self._keeper.newer()
+        if self._keeper.generation < before:
+            await self._keep_again(before)
+            return
         if found is None or found.kept == self._kept:
             return
         try:
@@ -260,6 +266,18 @@ class FleetConfig:
         except ProblemError:
             self._keeper.generation = before  # it is still to be done
             raise
+        if self._troubles.unsaved:
+            LOG.warning("what could not be kept gave way to what another process has kept meanwhile")
+            self._set_troubles(unsaved="")
+
+    async def _keep_again(self, before: int) -> None:
+        """The database has forgotten generations up to `before`, as a standby does that lagged."""
+        why = f"the database has gone back from generation {before} to {self._keeper.generation}"
+        LOG.error("what is in force is kept once more", why=why)
+        self._set_troubles(unsaved=why)
+        self._fleet.generation = max(before, self._fleet.generation) + 1  # a new one, for all to see
+        with suppress(SpecConflictError):  # another process was first
+            await self._keep(RETURN)
 
     async def _take_saved(self, content: bytes) -> None:
         async with self._lock:
@@ -290,13 +308,23 @@ class FleetConfig:
     async def _take_file(self, by: str = FILE) -> Change:
         try:
             with self._remembered(by):
-                change = await self._accept(Owner.FILE, await self._file_spec(), by=by)
+                change = await self._accept_file(by)
         except ProblemError as refused:
             if refused.problem.code != UNREADABLE:  # else it may come back as what is in force
                 self._set_troubles(refused_file=refused.problem.detail)
             raise
         self._set_troubles(refused_file="")
         return change
+
+    async def _accept_file(self, by: str) -> Change:
+        """What the file says now. Nobody is there who could be told to try again."""
+        stated = await self._file_spec()
+        while True:
+            try:
+                return await self._accept(Owner.FILE, stated, by=by)
+            except ProblemError as refused:
+                if refused.problem.code != MEANWHILE:
+                    raise
 
     # -- changes by people and GitOps --------------------------------------------------------------------
 
@@ -397,7 +425,7 @@ class FleetConfig:
         except SpecConflictError:
             await self._catch_up()
             detail = "another process has changed the fleet spec in the same moment, and its change holds"
-            raise problem("changed-meanwhile", "Changed meanwhile", f"{detail}; try again", 409) from None
+            raise problem(MEANWHILE, "Changed meanwhile", f"{detail}; try again", 409) from None
         change = change.model_copy(
             update={"saved": not self._troubles.unsaved, "generation": self._fleet.generation}
         )

@@ -21,7 +21,6 @@ from fairlead.app.settings import Settings
 from fairlead.audit.arguments import Kept
 from fairlead.audit.recorder import AuditTrail
 from fairlead.buses.memory import MemoryBus
-from fairlead.buses.redis import RedisBus
 from fairlead.events.failures import FailureWatch
 from fairlead.events.feed import Feed
 from fairlead.events.journal import Journal
@@ -71,6 +70,15 @@ def database_url(settings: Settings, state: StateFolder, service: str) -> str:
     return sqlite_url(state.database(service))
 
 
+def open_bus(settings: Settings, service: str) -> Bus:
+    """Raises ProblemError for a `bus` that is no URL."""
+    if settings.bus is None:
+        return MemoryBus()
+    from fairlead.buses.redis import RedisBus  # noqa: PLC0415 - 8 MiB that one process alone does not need
+
+    return RedisBus(settings.bus.get_secret_value(), service)
+
+
 @contextlib.asynccontextmanager
 async def keeping(settings: Settings, state: StateFolder, service: str) -> AsyncIterator[Persistence]:
     """Everything opened and running; a database or a bus that is away is none in the way of it.
@@ -78,7 +86,7 @@ async def keeping(settings: Settings, state: StateFolder, service: str) -> Async
     Raises ProblemError for what waiting does not mend: a damaged database, a wrong password, no URL.
     """
     node, started = state.id(), time.monotonic()
-    bus = RedisBus(settings.bus.get_secret_value(), service) if settings.bus else MemoryBus()
+    bus = open_bus(settings, service)
     database = await Database.open(database_url(settings, state, service), service=service)
     audit = AuditTrail(
         SqlAuditLog(database), node=node, arguments=Kept(settings.audit.arguments), conceal=conceal

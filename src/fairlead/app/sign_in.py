@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fairlead.access.jwks import SigningKeys
-from fairlead.access.jwt import JwtVerifier, TokenRules
 from fairlead.app.settings import Settings
 from fairlead.core.admission import SignIn
 from fairlead.core.challenge import SCOPE
 from fairlead.model.access import Role
+
+if TYPE_CHECKING:
+    from fairlead.access.jwks import SigningKeys
+    from fairlead.access.jwt import JwtVerifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,9 @@ def open_oauth(settings: Settings, addresses: Mapping[str, str]) -> OAuth | None
     oauth = settings.oauth
     if oauth.issuer is None:
         return None
+    from fairlead.access.jwks import SigningKeys  # noqa: PLC0415 - memory that few need
+    from fairlead.access.jwt import JwtVerifier, TokenRules  # noqa: PLC0415
+
     rules = TokenRules(
         oauth.issuer,
         settings.public_url or addresses["mcp"],

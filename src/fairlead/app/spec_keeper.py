@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.reports import Override
-from fairlead.ports import SavedSpec, SpecStore, StoreAwayError
+from fairlead.ports import SavedSpec, SpecConflictError, SpecStore, StoreAwayError
 from fairlead.stores.overrides import Found, Kept, OverrideStore
 
 LOG = structlog.get_logger("fairlead.config")
@@ -47,22 +47,27 @@ class SpecKeeper:
             return _found(saved)
         found = await asyncio.to_thread(self._before.read)
         if found.kept != Kept():
-            await self.write(found.kept, by=_BEFORE, generation=1)
+            try:
+                await self.write(found.kept, by=_BEFORE, generation=1)
+            except SpecConflictError:  # another process was first: ours stays where it is
+                LOG.warning("what an earlier version kept is not taken over: another process has kept a spec")
+                return await self.read()
             await asyncio.to_thread(self._before.retire)
         return found
 
     async def newer(self) -> Found | None:
-        """What another process has kept since; None for nothing."""
+        """What another process has kept since; None for nothing.
+
+        A database that has gone back, as a standby does that lagged, takes `generation` back with it.
+        """
         try:
             if await self._store.generation() == self.generation:
                 return None
         except StoreAwayError as away:
             raise _away(away) from away
         saved = await self._latest()
-        if saved is None or saved.generation <= self.generation:
-            return None
-        self.generation = saved.generation
-        return _found(saved)
+        before, self.generation = self.generation, saved.generation if saved else 0
+        return _found(saved) if saved and saved.generation > before else None
 
     async def write(self, kept: Kept, *, by: str, generation: int) -> int:
         """Keep it as `generation`, or the next one that is free: which it is.

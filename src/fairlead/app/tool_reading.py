@@ -70,10 +70,11 @@ async def read_tools(
             secrets_of(settings),
             drivers,
             Folders(
-                state.root / "homes",
-                state.server_logs,
-                StateFolder(settings.state_dir).packages,
-                (state.root, *hidden_files(settings)),
+                homes=state.root / "homes",
+                logs=state.server_logs,
+                packages=StateFolder(settings.state_dir).packages,
+                hidden=(state.root, *hidden_files(settings)),
+                workspace=settings.workspace,
             ),
         )
         try:

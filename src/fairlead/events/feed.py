@@ -9,6 +9,10 @@ A `Subscription` is a position in the log. It reads on from the ring, or from th
 not reach back so far. At the end it waits, and then what is new is put before it if it is wanted, so that ten
 thousand readers who want something else cost little. One that has come to the end once and has then fallen
 behind by more wanted events than it may is ended, with the number from which it can go on.
+
+A log may go back: a standby that lagged takes the database's place. Then a number that is known here means
+another event there, or none. All readers are ended, since nobody can tell what they have missed, and the feed
+begins anew at the log's end.
 """
 
 from __future__ import annotations
@@ -81,6 +85,7 @@ class Feed:
         self._ring: deque[StoredEvent] = deque(maxlen=ring)  # without a gap, up to the latest
         self._latest: int | None = None
         self._missing = asyncio.Event()  # there is something in the store that is not here
+        self._forked = False  # the log has other events than the ring
         self._followers: set[Subscription] = set()
         self._tasks = Tasks(_task_failed)
         self.closed = False
@@ -108,9 +113,19 @@ class Feed:
                 news.append(event)
             elif event.sequence > self._latest:
                 self._missing.set()
+            elif self._differs(event):
+                self._forked = True
+                self._missing.set()
+                break
         if news:
             for follower in list(self._followers):
                 follower.told(news)
+
+    def _differs(self, event: StoredEvent) -> bool:
+        """Whether the ring has another one of this number."""
+        assert self._latest is not None
+        place = self._latest - event.sequence + 1  # from the end
+        return place <= len(self._ring) and self._ring[-place].event.id != event.event.id
 
     async def run(self) -> None:
         """Listen to the bus and look into the store, until cancelled."""
@@ -150,16 +165,27 @@ class Feed:
             self._begin(after=(await self._log.bounds())[1])
         assert self._latest is not None
         while True:
-            found = await self._log.read(self._latest, CHUNK)
+            known = self._latest
+            found = await self._log.read(max(known - 1, 0), CHUNK)  # with the latest known, to compare
+            self._forked |= not found and (await self._log.bounds())[1] < known
             if found and found[0].sequence > self._latest + 1:  # pruned before it was seen
                 self._skip_to(found[0].sequence - 1)
             self.offer(found)
+            if self._forked:
+                self._begin_anew((await self._log.bounds())[1])
             if len(found) < CHUNK:
                 return
 
     def _begin(self, *, after: int) -> None:
         if self._latest is None:  # nobody else has looked meanwhile
             self._latest = after
+
+    def _begin_anew(self, latest: int) -> None:
+        LOG.error("the log of events has gone back", known=self._latest, latest=latest)
+        self._ring.clear()
+        self._latest, self._forked = latest, False
+        for follower in list(self._followers):
+            follower.lose(latest + 1)
 
     def _skip_to(self, sequence: int) -> None:
         """What lies between is lost to all; those who wait for it find out by reading the store."""
@@ -249,6 +275,7 @@ class Subscription:
         self._woken = asyncio.Event()
         self._waits = False  # at the end
         self._caught_up = False  # has been there once
+        self._lost: GoneError | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -268,8 +295,11 @@ class Subscription:
         return self
 
     async def __anext__(self) -> StoredEvent:
-        """The next one. Raises SlowReaderError; GoneError when it was pruned before it could be read."""
+        """The next one. Raises SlowReaderError; GoneError when it was pruned before it could be read, or lost."""
         while not self._closed:
+            if self._lost is not None:
+                self.close()
+                raise self._lost
             if self._ready:
                 return self._ready.popleft()
             if self._position < (self._feed.latest or 0):
@@ -323,6 +353,11 @@ class Subscription:
         if self._ready:
             self._waits = False
             self._woken.set()
+
+    def lose(self, oldest: int) -> None:
+        """The feed's: what it has read is not in the log any more; what can be followed begins with `oldest`."""
+        self._lost = GoneError(oldest)
+        self.wake()
 
     def wake(self) -> None:
         """The feed's: look again."""

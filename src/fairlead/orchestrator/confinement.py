@@ -28,12 +28,13 @@ class Reach:
     """What one server needs beside what its spec names.
 
     `home` is its own folder, `program` what it consists of if it came as a package, `hidden` what no server
-    sees.
+    sees but for what is in `workspace`.
     """
 
     home: Path
     program: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    workspace: Path | None = None
 
 
 def sandbox_of(spec: ServerSpec, resolved: ResolvedServer, reach: Reach) -> Sandbox | None:
@@ -41,7 +42,8 @@ def sandbox_of(spec: ServerSpec, resolved: ResolvedServer, reach: Reach) -> Sand
     security = spec.security
     if security.sandbox is SandboxMode.OFF:
         return None
-    named = list(_named(resolved))
+    denied = _paths(resolved.denied_paths)
+    named = [path for path in _named(resolved) if not _is_closed(path, reach, denied)]
     folders = [path for path in named if path.is_dir()]
     offered = folders if resolved.allowed_paths is None else _paths(resolved.allowed_paths)
     writable = () if security.read_only else tuple(offered)
@@ -52,7 +54,7 @@ def sandbox_of(spec: ServerSpec, resolved: ResolvedServer, reach: Reach) -> Sand
         writable=(reach.home, *writable),
         readable=(*reach.program, *named, *offered),
         veiled=(*_keys(own), *((*own, *_ALL_HOMES) if spec.package is not None else ())),
-        hidden=(*reach.hidden, *_paths(resolved.denied_paths)),
+        hidden=(*reach.hidden, *denied),
     )
 
 
@@ -65,6 +67,16 @@ def _named(resolved: ResolvedServer) -> Iterator[Path]:
             with suppress(OSError, ValueError):  # too long, or no path at all
                 if Path(value).exists():
                     yield Path(value)
+
+
+def _is_closed(path: Path, reach: Reach, denied: Iterable[Path]) -> bool:
+    """Whether a path is hidden, so that it takes more than to name it: `allowedPaths`."""
+    real = path.resolve()
+    if any(real.is_relative_to(each.resolve()) for each in denied):
+        return True
+    if reach.workspace is not None and real.is_relative_to(reach.workspace.resolve()):
+        return False
+    return any(real.is_relative_to(each.resolve()) for each in reach.hidden)
 
 
 def _paths(texts: Iterable[str]) -> list[Path]:

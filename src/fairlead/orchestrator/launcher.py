@@ -24,13 +24,15 @@ SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 class Folders:
     """Where servers may keep things: a home folder for each, and a log for each.
 
-    `packages` is where they are installed, `hidden` is what no server is to see.
+    `packages` is where they are installed, `hidden` what no server is to see, `workspace` what may be named to
+    them all the same.
     """
 
     homes: Path
     logs: Path
     packages: Path | None = None
     hidden: tuple[Path, ...] = ()
+    workspace: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class SpecLauncher:
             home=home,
             program=tuple(map(self._installation, installed)),
             hidden=self._folders.hidden,
+            workspace=self._folders.workspace,
         )
         return ProcessLaunch(
             instance_id=instance_id,

@@ -80,7 +80,7 @@ class Live:
         self.door = door
         self._seats: set[Seat] = set()
         self._taken: Counter[str] = Counter()
-        self._encoded: dict[int, bytes] = {}
+        self._encoded: dict[str, bytes] = {}  # by the event's id: a number may come again, see `Feed`
         self._closed = False
 
     def __repr__(self) -> str:
@@ -128,11 +128,11 @@ class Live:
 
     def encoded(self, stored: StoredEvent) -> bytes:
         """An event as JSON."""
-        known = self._encoded.get(stored.sequence)
+        known = self._encoded.get(stored.event.id)
         if known is None:
             if len(self._encoded) >= _KEPT:
                 self._encoded.clear()
-            known = self._encoded[stored.sequence] = msgspec.json.encode(stored.document())
+            known = self._encoded[stored.event.id] = msgspec.json.encode(stored.document())
         return known
 
     def sweep(self) -> None:

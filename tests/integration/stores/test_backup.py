@@ -359,6 +359,7 @@ async def test_an_older_revision_is_brought_up_to_date(
         "    op.add_column('events', sa.Column('more', sa.Text, nullable=False, server_default='x'))\n"
     )
     monkeypatch.setattr(schema, "_FOLDER", folder)
+    monkeypatch.setattr(schema, "HEAD", "0002")
     await put_back(settings, path)
     database = await opened(settings)
     async with database.read() as connection:

@@ -24,6 +24,7 @@ from fairlead.ports import StoreAwayError
 from fairlead.stores.sql import schema
 from fairlead.stores.sql.database import Database, sqlite_url
 from fairlead.stores.sql.engines import TIMEOUT
+from fairlead.stores.sql.migrations import HEAD
 from fairlead.stores.sql.tables import COUNTERS, FACTS, KEYS, METADATA
 from support.servers import PostgresServer, cuttable_proxy, running_postgres
 
@@ -609,3 +610,7 @@ def test_the_migrations_are_in_the_wheel(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.stdout.strip(), done.stderr) == ("True", "")
+
+
+def test_the_latest_revision_is_the_one_that_is_said() -> None:
+    assert schema.scripts().get_current_head() == HEAD

@@ -231,9 +231,25 @@ class TestOtherProcesses:
         for each in (first, second):
             each.fleet.held.set()
         await asyncio.gather(*starts)
-        assert first.spec == second.spec == changed(FILE, *MODE_B, to="first")
-        assert first.fleet.spec == second.fleet.spec
-        await second.config.edit(edit(MAX_A, 9), by="ada")  # it has begun
+        async with first.following_others(), second.following_others():
+            await until(lambda: first.fleet.spec == second.fleet.spec)
+            await first.config.edit(edit(MAX_A, 9), by="ada")
+            await until(lambda: second.overrides == first.overrides)
+        assert first.spec == second.spec
+
+    async def test_their_file_is_saved_once_for_both(self, bench: Bench, other: Bench) -> None:
+        for each in (bench, other):
+            each.fleet.held.clear()
+        async with bench.following(), other.following():
+            bench.write(changed(FILE, *MODE_B, to="slow"))
+            await until(lambda: len(bench.fleet.asked) == len(other.fleet.asked) == 2)
+            for each in (bench, other):
+                each.fleet.held.set()
+            await until(lambda: bench.kept == bench.kept_of_file())
+            for each in (bench, other):
+                await until(lambda each=each: each.condition("LastChange").status)
+                assert each.condition("Stalled").status is False
+                assert each.spec == changed(FILE, *MODE_B, to="slow")
 
     async def test_two_take_over_what_earlier_versions_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -307,3 +307,29 @@ async def test_the_end_does_not_wait_for_a_store_that_is_away(log: MemoryEventLo
 
 async def _all(subscription: Subscription) -> list[int]:
     return [event.sequence async for event in subscription]
+
+
+@pytest.mark.parametrize("again", [0, 1, 2, 5, 300])
+async def test_a_log_that_has_gone_back_ends_readers_and_is_followed_anew(
+    again: int, log: MemoryEventLog, bus: MemoryBus
+) -> None:
+    """As after a fail-over to a standby that lagged; `again` events are in it when the feed looks."""
+    async with running(log, bus) as feed:
+        reader, idle = await feed.follow(0), await feed.follow(0, wanted=lambda _: False)
+        waiting = asyncio.ensure_future(anext(idle))
+        await happen(log, feed, 1, 2, 3)
+        assert await take(reader, 2) == [1, 2]
+        del log.kept[-2:]
+        log.latest = 1
+        await happen(log, feed, *range(10, 10 + again))
+        await asyncio.sleep(2)
+        for lost in (anext(reader), waiting):
+            with pytest.raises(GoneError) as gone:
+                await lost
+            assert gone.value.oldest == again + 2
+        assert feed.latest == again + 1
+        anew = await feed.follow(feed.latest)
+        await happen(log, feed, 1000)
+        async with asyncio.timeout(0.1):
+            assert (await anext(anew)).event.subject == "1000"
+        assert [each.event.id for each in await feed.page(0, 1000)] == [each.event.id for each in log.kept]

@@ -46,6 +46,20 @@ def test_it_may_write_in_its_home_and_in_the_folders_that_it_is_given(data):
     assert (made.network, made.required) == (True, False)
 
 
+def test_to_name_what_is_hidden_does_not_open_it(data):
+    (data / "link").symlink_to(data / "file")
+    assert data / "file" not in sandbox({"denied_paths": (str(data),)}, args=(str(data / "file"),)).readable
+    assert data not in sandbox({"denied_paths": (str(data),)}, args=(str(data),)).writable
+    reach = Reach(HOME, hidden=(data.parent,), workspace=data)
+    spec = ServerSpec(
+        id="s", command="x", args=(str(data), str(data.parent)), environment={"F": str(data / "link")}
+    )
+    made = sandbox_of(spec, resolve_server(spec, {}.get), reach)
+    assert (made.writable, set(made.readable)) == ((HOME, data), {data, data / "link"})
+    elsewhere = Reach(HOME, hidden=(data.parent,), workspace=data.parent / "other")
+    assert sandbox_of(spec, resolve_server(spec, {}.get), elsewhere).readable == ()
+
+
 def test_the_working_directory_and_folders_of_the_environment_count_too(data):
     made = sandbox(working_directory="${D}", environment={"E": str(data.parent)}, names={"D": str(data)})
     assert set(made.writable) == {HOME, data, data.parent}

@@ -6,9 +6,9 @@ The words that come out are logged and shown: never the statement or its values,
 from __future__ import annotations
 
 import sqlite3
+import sys
 from typing import Final
 
-import asyncpg
 from sqlalchemy import exc
 
 # SQLSTATE classes: connection, resources, operator intervention, system errors, damaged data.
@@ -68,7 +68,8 @@ def away_reason(error: BaseException) -> str | None:
     if state is not None:
         away = state.startswith(_AWAY_CLASSES) or state in _AWAY_STATES
         return _first_line(driver) if away else None
-    if isinstance(driver, asyncpg.InterfaceError) and "closed" in str(driver):
+    asyncpg = sys.modules.get("asyncpg")  # not imported for it: 5 MiB where there is only SQLite
+    if asyncpg is not None and isinstance(driver, asyncpg.InterfaceError) and "closed" in str(driver):
         return "the connection was lost"
     if isinstance(driver, TimeoutError):
         return "it did not answer in time"

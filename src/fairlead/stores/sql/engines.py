@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import asyncpg
 from sqlalchemy import Connection, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_
@@ -120,6 +119,8 @@ def postgres_engines(url: str, schema: str, trusted: Callable[[float], bool]) ->
 
     The whole URL is left to asyncpg, which reads it as libpq does (sslmode, several hosts, a socket).
     """
+
+    import asyncpg  # noqa: PLC0415 - 5 MiB that SQLite does not need
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(
