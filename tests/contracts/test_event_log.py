@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.event import listen, remove
+from sqlalchemy.util import await_
 
 from fairlead.model.events import Event, EventType, StoredEvent
 from fairlead.ports import EventLog, StoreAwayError
@@ -127,6 +130,26 @@ async def test_many_are_pruned_in_parts(log: EventLog, monkeypatch: pytest.Monke
     await log.append([*events(35, at=10.0), *events(1, at=30.0)])
     assert await log.prune(20.0) == 35
     assert await log.bounds() == (36, 36)
+
+
+async def test_what_is_appended_while_all_is_pruned_stays(database_url: str) -> None:
+    database = await Database.open(database_url, service="orchestrator")
+    log, added = SqlEventLog(database), []
+    await log.append(events(3, at=10.0))
+
+    def about_to(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("DELETE") and not added:
+            added.append(asyncio.create_task(log.append(events(1, at=30.0))))
+            await_(asyncio.sleep(0.3))
+
+    listen(Engine, "before_cursor_execute", about_to)
+    try:
+        assert await log.prune(20.0) == 3
+        await added[0]
+        assert numbers(await log.read(0, 10)) == [4]
+    finally:
+        remove(Engine, "before_cursor_execute", about_to)
+        await database.close()
 
 
 async def test_one_that_failed_takes_no_number(database_url: str) -> None:

@@ -37,8 +37,8 @@ NAMES = (
     "credential-header", "client-secret", "refresh-token", "access-token", "literal", "dead", "broken",
 )  # fmt: skip
 CLI = (
-    "status", "status leaky", "status dead", "status far", "logs leaky", "events --limit 500", "audit --since 1h",
-    "config", "config show", "overrides", "breakers", "toolsets", "key list", "principal list", "token list",
+    "status", "status leaky", "status dead", "status far", "logs leaky", "events --limit 500",
+    "audit --since 1h", "config", "config show", "overrides", "breakers", "toolsets", "key list", "principal list", "token list",
     "secrets list", "validate", "call leaky boom {{}}", "call far whoami {{}}", "strategy",
     "restart dead", "restart far",
 )  # fmt: skip

@@ -214,3 +214,20 @@ async def test_a_client_that_goes_is_noticed_at_once(service: LiveService) -> No
     await reader.readuntil(b"retry")
     writer.close()
     await until(lambda: service.live.readers == 0, guard=5.0)  # far less than between two comments
+
+
+async def test_who_stops_reading_keeps_no_seat() -> None:
+    """Neither while its credential is good, nor when that has been revoked."""
+    async with live_service(limits=LiveLimits(queue=20)) as service:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port, limit=2**17)
+        head = ("GET /api/events HTTP/1.1", f"Host: 127.0.0.1:{service.port}", "Accept: text/event-stream")
+        writer.write("\r\n".join([*head, f"Authorization: Bearer {TOKENS[Role.ADMIN]}", "", ""]).encode())
+        await reader.readuntil(b"retry")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for number in range(400):
+            await service.happen(scaled(number, size=20_000))
+        service.revoked.add("admin")
+        try:
+            await until(lambda: service.live.readers == 0, guard=15.0)
+        finally:
+            writer.transport.abort()

@@ -224,12 +224,11 @@ async def test_two_processes_tell_each_other(tmp_path: Path, postgres_url: str, 
         running(tmp_path / "two", {"a": light()}, settings=settings) as two,
     ):
         readers = [await Reader.of(stack) for stack in (one, two)]
-        notes = [
-            stack.system.kept.journal.record(EventType.SERVER_SCALED, f"{name}-{number}", {})
-            for number in range(100)
-            for name, stack in (("one", one), ("two", two))
-        ]
-        await asyncio.gather(*notes)
+        for number in range(100):
+            for name, stack in (("one", one), ("two", two)):
+                stack.system.kept.journal.note(EventType.SERVER_SCALED, f"{name}-{number}", {})
+        for stack in (one, two):
+            await stack.system.kept.journal.settled()
         latest = (await one.system.kept.events.bounds())[1]
         await until(lambda: all(each.seen and each.seen[-1].sequence >= latest for each in readers))
         for reader in readers:

@@ -26,7 +26,8 @@ async def main(folder: Path, name: str) -> None:
         tasks.create_task(journal.run())
         for number in itertools.count():
             journal.note(EventType.SERVER_SCALED, f"noted-{name}-{number}", {})
-            await journal.record(EventType.SERVER_SCALED, f"{name}-{number}", {"number": number})
+            journal.note(EventType.SERVER_SCALED, f"{name}-{number}", {"number": number})
+            await journal.settled()
             print(f"{name}-{number}", flush=True)
 
 

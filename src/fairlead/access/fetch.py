@@ -89,6 +89,8 @@ async def fetch(
         raise FetchError(f"{where}: no whole answer within {timeout:g} s") from None
     except ssl.SSLError as error:
         raise FetchError(f"{where}: TLS failed ({getattr(error, 'verify_message', '') or error})") from None
+    except UnicodeError:
+        raise FetchError(f"{where}: that is not the name of a host") from None
     except OSError as error:
         raise FetchError(f"{where}: cannot connect ({error.strerror or error})") from None
 

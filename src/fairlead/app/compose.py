@@ -17,7 +17,7 @@ from fairlead.access.credentials import Credentials
 from fairlead.app.fleet_config import FleetConfig
 from fairlead.app.identities import Access, open_access, service_key
 from fairlead.app.listening import Listener, addresses
-from fairlead.app.logs import register_secret
+from fairlead.app.logs import conceal, register_secret
 from fairlead.app.persistence import Persistence
 from fairlead.app.settings import Settings
 from fairlead.app.sign_in import pages_address, sign_in
@@ -139,6 +139,7 @@ def compose(
     fleet.credentials = credentials = open_credentials(settings, state, kept, access, fleet)
     fleet.recorder = config.recorder = kept.journal
     gateway.audit = kept.audit
+    gateway.conceal = conceal
     trends = Trends(metrics, fleet.servers, SqlTrendStore(kept.database), state.id())
     live = Live(
         kept.feed,

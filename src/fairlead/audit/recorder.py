@@ -26,6 +26,7 @@ import structlog
 
 from fairlead.audit.arguments import Kept, digest_of, digests_of, redacted
 from fairlead.audit.refusals import Refusals
+from fairlead.model.access import Caller
 from fairlead.model.audit import DIGEST, AuditBatch, AuditFilter, AuditKind, AuditPart, AuditRecord
 from fairlead.ports import AuditLog, CallEnd, StoreAwayError
 
@@ -128,13 +129,12 @@ class AuditTrail:
             "kind": AuditKind.CALL,
             "node": self._node,
             "seconds": seconds,
-            "principal": [caller.name for caller in callers],
-            "credential": [caller.credential for caller in callers],
-            "action": methods,
-            "server": servers,
-            "instance": instances,
-            "tool": names if max(map(len, names)) <= MAX_NAME else [name[:MAX_NAME] for name in names],
-            "outcome": outcomes,
+            **_who(callers),
+            "action": _one(methods),
+            "server": _one(servers),
+            "instance": _one(instances),
+            "tool": _one(names if max(map(len, names)) <= MAX_NAME else [name[:MAX_NAME] for name in names]),
+            "outcome": _one(outcomes),
             "request_bytes": list(map(len, params)),
             "answer_bytes": sizes,
             "arguments": arguments,
@@ -268,6 +268,20 @@ class AuditTrail:
         if self._away:
             self._away = False
             LOG.info("the audit's store is back")
+
+
+def _one(values: list[str]) -> str | list[str]:
+    """The value that all have, or else the list: calls that come one after the other are much alike."""
+    return values[0] if values.count(values[0]) == len(values) else values
+
+
+def _who(callers: list[Caller]) -> dict[str, Any]:
+    if callers.count(callers[0]) == len(callers):
+        return {"principal": callers[0].name, "credential": callers[0].credential}
+    return {
+        "principal": [caller.name for caller in callers],
+        "credential": [caller.credential for caller in callers],
+    }
 
 
 class _Amount:

@@ -61,7 +61,9 @@ class FailureWatch:
     def tick(self) -> None:
         """About once a second: tell what was counted in the windows that are over."""
         now = self._now()
-        for kind, window in [each for each in self._windows.items() if each[1].until <= now]:
+        for kind, window in list(self._windows.items()):
+            if 0 < window.until - now <= WINDOW:  # neither over, nor of a clock that was set back
+                continue
             if window.count:
                 self._tell(kind, window.count, window.since)
                 self._windows[kind] = _Window(now + WINDOW)

@@ -295,7 +295,7 @@ class Subscription:
         return self
 
     async def __anext__(self) -> StoredEvent:
-        """The next one. Raises SlowReaderError; GoneError when it was pruned before it could be read, or lost."""
+        """The next one. Raises SlowReaderError; GoneError when it is not in the log any more."""
         while not self._closed:
             if self._lost is not None:
                 self.close()
@@ -355,7 +355,7 @@ class Subscription:
             self._woken.set()
 
     def lose(self, oldest: int) -> None:
-        """The feed's: what it has read is not in the log any more; what can be followed begins with `oldest`."""
+        """The feed's: the log is another one; what can be followed begins with `oldest`."""
         self._lost = GoneError(oldest)
         self.wake()
 

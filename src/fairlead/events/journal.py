@@ -47,8 +47,15 @@ class JournalStatistics:
 
 @dataclass(slots=True)
 class _Waiting:
+    """An event in the spool; `done` is there once somebody waits until nothing more can be done for it."""
+
     event: Event
-    done: asyncio.Future[StoredEvent] | None = None
+    done: asyncio.Future[None] | None = None
+
+    def release(self) -> None:
+        if self.done is not None:
+            self.done.set_result(None)
+            self.done = None
 
 
 class Journal:
@@ -89,21 +96,13 @@ class Journal:
 
     def note(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> None:
         """Write it down soon. Never blocks or raises; `data` is JSON."""
-        self._put(_Waiting(self._event(event_type, subject, data)))
-
-    async def record(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> StoredEvent:
-        """Write it down and return when it is committed.
-
-        Raises StoreAwayError: at once when the store is known to be away, and then nothing was noted. When it
-        goes away meanwhile, the event stays in the spool and is written when the store is back.
-        """
-        if self._reason:
-            raise StoreAwayError(self._reason)
-        done: asyncio.Future[StoredEvent] = asyncio.get_running_loop().create_future()
-        if not self._put(_Waiting(self._event(event_type, subject, data), done)):
-            msg = f"{len(self._spool)} events wait to be written already"
-            raise StoreAwayError(msg)
-        return await done
+        event = Event(event_type, self._source, subject, self._concealed(data), self._now())
+        if len(self._spool) >= CAPACITY:
+            self._lose(event)
+            return
+        self._spool.append(_Waiting(event))
+        self._empty.clear()
+        self._waiting.set()
 
     async def settled(self) -> None:
         """Wait until all that was noted until now is committed; not while the store is away."""
@@ -112,8 +111,7 @@ class Journal:
         last = self._spool[-1]
         if last.done is None:
             last.done = asyncio.get_running_loop().create_future()
-        with contextlib.suppress(StoreAwayError):
-            await asyncio.shield(last.done)
+        await asyncio.shield(last.done)
 
     @property
     def degraded(self) -> bool:
@@ -123,24 +121,12 @@ class Journal:
     def statistics(self) -> JournalStatistics:
         return JournalStatistics(len(self._spool), self._written, self._lost, self._reason)
 
-    def _event(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> Event:
-        return Event(event_type, self._source, subject, self._concealed(data), self._now())
-
     def _concealed(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._conceal(value)
         if isinstance(value, Mapping):
             return {name: self._concealed(each) for name, each in value.items()}
         return list(map(self._concealed, value)) if isinstance(value, list | tuple) else value
-
-    def _put(self, waiting: _Waiting) -> bool:
-        if len(self._spool) >= CAPACITY:
-            self._lose(waiting.event)
-            return False
-        self._spool.append(waiting)
-        self._empty.clear()
-        self._waiting.set()
-        return True
 
     def _lose(self, event: Event) -> None:
         if self._losing is None:
@@ -176,8 +162,7 @@ class Journal:
     def _drop(self, error: Exception) -> None:
         waiting = self._spool.popleft()
         LOG.error("an event cannot be kept", type=waiting.event.type.value, exc_info=error)
-        if waiting.done is not None and not waiting.done.done():
-            waiting.done.set_exception(error)
+        waiting.release()
         self._lose(waiting.event)
         self._look_for_more()
 
@@ -186,22 +171,19 @@ class Journal:
             LOG.error("events cannot be written; they wait", reason=reason)
         self._reason = reason
         for waiting in self._spool:
-            if waiting.done is not None and not waiting.done.done():
-                waiting.done.set_exception(StoreAwayError(reason))
-            waiting.done = None
+            waiting.release()
 
     def _committed(self, batch: list[_Waiting], stored: list[StoredEvent]) -> None:
         if self._reason:
             LOG.info("events are written again", waiting=len(self._spool))
         self._reason = ""
         self._written += len(batch)
-        for waiting, event in zip(batch, stored, strict=True):
+        for waiting in batch:
             self._spool.popleft()
-            if waiting.done is not None and not waiting.done.done():
-                waiting.done.set_result(event)
+            waiting.release()
         if self._losing is not None:
             lost, self._losing = self._losing, None
-            self._spool.append(_Waiting(self._event(EventType.EVENTS_LOST, "", lost)))
+            self._spool.append(_Waiting(Event(EventType.EVENTS_LOST, self._source, "", lost, self._now())))
         self._look_for_more()
         self._feed.offer(stored)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -54,9 +55,28 @@ class McpError(Exception):
         except (msgspec.DecodeError, RecursionError):
             return None
 
+    def concealed(self, conceal: Callable[[str], str]) -> McpError:
+        """The same without what `conceal` takes out of a text; this one, where there is nothing of it."""
+        whole = self.encode().decode()
+        if conceal(whole) == whole:
+            return self
+        return McpError(self.code, conceal(self.message), _texts(self.tree(), conceal), status=self.status)
+
     def encode(self) -> bytes:
         """The JSON-RPC error object."""
         return encode_error(self.code, self.message, self.data)
+
+
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """JSON data with each text in it changed."""
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {change(name): _texts(item, change) for name, item in value.items()}
+        case list():
+            return [_texts(item, change) for item in value]
+    return value
 
 
 def encode_error(code: int, message: str, data: Any = None) -> bytes:

@@ -58,9 +58,17 @@ class BackupWriter:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[PartWriter]:
-        with self._archive.open(name, "w", force_zip64=True) as file:
-            writer = PartWriter(file)
+        with _on_disk():
+            file = self._archive.open(name, "w", force_zip64=True)
+        writer = PartWriter(file)
+        try:
             yield writer
+        except BaseException:
+            with contextlib.suppress(OSError):  # of a full disk, which has been told
+                file.close()
+            raise
+        with _on_disk():
+            file.close()
         part = Part(name, writer.size, writer.digest.hexdigest(), writer.rows)
         self.manifest = msgspec.structs.replace(self.manifest, parts=(*self.manifest.parts, part))
 
@@ -73,14 +81,21 @@ class PartWriter:
         self.rows = 0
 
     def write(self, lines: bytes) -> None:
-        """Raises ProblemError, since an OSError would be taken for the database's."""
-        try:
+        """Raises ProblemError."""
+        with _on_disk():
             self._file.write(lines)
-        except OSError as error:
-            raise _unwritable(error) from None
         self.digest.update(lines)
         self.size += len(lines)
         self.rows += lines.count(b"\n")
+
+
+@contextlib.contextmanager
+def _on_disk() -> Iterator[None]:
+    """While the database is read an OSError would be taken for its own."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(error) from None
 
 
 @contextlib.contextmanager
@@ -156,7 +171,7 @@ def reading(path: Path) -> Iterator[Backup]:
     """The backup at `path`, all of it verified. Raises ProblemError."""
     try:
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
+    except _DAMAGED:
         detail = f"{path}: it is none, or was cut short. Nothing was changed"
         raise _problem("damaged-backup", "not a whole backup", detail) from None
     except OSError as error:

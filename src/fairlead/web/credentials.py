@@ -191,9 +191,10 @@ def _check_headers(headers: dict[str, str]) -> None:
 
 def _check_token_url(token_url: str, url: str) -> None:
     """Where we are sent with a secret: by TLS, and to this machine only for a server that is on it."""
+    place = url.partition("?")[0]
     try:
         host = check_url(token_url).hostname or ""
-        own = check_url(url).hostname or "" if "$" not in url else ""
+        own = check_url(place).hostname or "" if "$" not in place else ""
     except ValueError as wrong:
         raise _invalid("body.oauth.tokenUrl", str(wrong), "mend it") from None
     if is_loopback(host) and not is_loopback(own):

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import resource
 import stat
 import time
 import zipfile
@@ -214,22 +215,21 @@ async def test_nothing_is_replaced_or_left_over(make: Make, tmp_path: Path) -> N
     assert not state_of(settings).database("gitops").exists()
 
 
-async def test_a_disk_that_is_full(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [50_000, 200_000])
+async def test_a_disk_that_is_full(make: Make, tmp_path: Path, room: int) -> None:
     settings = make("sqlite")
-    await fill(settings)
-    real = zipfile._ZipWriteFile.write  # type: ignore[attr-defined]
-    written = 0
-
-    def write(self, data: bytes) -> int:
-        nonlocal written
-        written += len(data)
-        if written > 50_000:
-            raise OSError(28, "No space left on device")
-        return real(self, data)
-
-    monkeypatch.setattr(zipfile._ZipWriteFile, "write", write)  # type: ignore[attr-defined]
-    with pytest.raises(ProblemError, match="No space left"):
-        await take(settings, tmp_path / "backup.zip")
+    database = await opened(settings)
+    noise = [Event(EventType.SYNC_STARTED, "", "", {"n": os.urandom(1000).hex()}) for _ in range(400)]
+    await SqlEventLog(database).append(noise)
+    await database.close()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(ProblemError, match="File too large") as full:
+            await take(settings, tmp_path / "backup.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full.value.problem.title == "cannot write the backup", "and not: the database is away"
     assert [name for name in os.listdir(tmp_path) if "backup" in name] == []  # noqa: PTH208
 
 

@@ -47,6 +47,15 @@ def test_the_first_is_told_at_once_and_the_others_at_the_windows_end() -> None:
     assert repr(rig.watch) == "FailureWatch(0 kinds)"
 
 
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    rig = Rig()
+    rig.refuse()
+    rig.refuse()
+    rig.now -= 3600
+    rig.watch.tick()
+    assert len(rig.counts()) == 2
+
+
 def test_addresses_and_problems_are_told_apart() -> None:
     rig = Rig()
     rig.refuse()

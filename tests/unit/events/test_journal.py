@@ -11,7 +11,6 @@ from fairlead.events import journal as module
 from fairlead.events.feed import TOPIC, Feed
 from fairlead.events.journal import Journal
 from fairlead.model.events import EventType
-from fairlead.ports import StoreAwayError
 from support.event_logs import MemoryEventLog
 
 pytestmark = pytest.mark.looptime
@@ -70,35 +69,38 @@ async def test_nothing_is_told_before_it_is_kept() -> None:
         assert (await telling).sequence == 1
 
 
-async def test_record_returns_when_it_is_kept() -> None:
+async def test_settled_returns_when_all_that_was_noted_is_kept() -> None:
     log = MemoryEventLog()
     async with running(log) as (journal, _feed):
-        journal.note(SCALED, "before", {})
-        stored = await journal.record(EventType.ACCESS_CHANGED, "mine", {})
-        assert stored == log.kept[1]
-        assert stored.event.subject == "mine"
+        await journal.settled()
+        log.pause = 1.0
+        for number in range(3):
+            journal.note(SCALED, str(number), {})
+            await asyncio.sleep(0.5)
+        waiting = [asyncio.ensure_future(journal.settled()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()  # one who has gone takes nothing from the others
+        await asyncio.gather(*waiting[1:])
+        assert subjects(log) == ["0", "1", "2"]
 
 
-async def test_while_the_store_is_away_events_wait_and_records_are_refused() -> None:
+async def test_nobody_waits_for_a_store_that_is_away() -> None:
     log = MemoryEventLog()
     async with running(log) as (journal, _feed):
         log.away = "unplugged"
         journal.note(SCALED, "a", {})
-        caught = asyncio.ensure_future(journal.record(SCALED, "b", {}))
-        await asyncio.sleep(0.05)
+        await journal.settled()
         assert journal.degraded
-        with pytest.raises(StoreAwayError, match="unplugged"):
-            await caught
+        journal.note(SCALED, "b", {})
         started = asyncio.get_running_loop().time()
-        with pytest.raises(StoreAwayError, match="unplugged"):
-            await journal.record(SCALED, "c", {})
+        await journal.settled()
         assert asyncio.get_running_loop().time() == started  # at once
         await asyncio.sleep(30)
         assert log.appends < 25  # not too often
         assert journal.statistics().waiting == 2
         log.away = ""
         assert await journal.flush() == 0
-        assert subjects(log) == ["a", "b"]  # the one whose fate was unknown, too; not the refused one
+        assert subjects(log) == ["a", "b"]
         assert not journal.degraded
 
 
@@ -140,28 +142,6 @@ async def test_an_overflow_drops_the_newest_and_is_an_event(monkeypatch: pytest.
         assert lost.data == {"count": 5, "since": pytest.approx(first), "until": pytest.approx(first + 4)}
 
 
-async def test_a_full_spool_refuses_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CAPACITY", 2)
-    log = MemoryEventLog()
-    async with running(log) as (journal, _feed):
-        log.pause = 1.0
-        for number in range(2):
-            journal.note(SCALED, str(number), {})
-        with pytest.raises(StoreAwayError, match="wait"):
-            await journal.record(SCALED, "x", {})
-
-
-async def test_a_record_that_nobody_waits_for_is_kept_all_the_same() -> None:
-    log = MemoryEventLog()
-    async with running(log) as (journal, _feed):
-        log.pause = 1.0
-        task = asyncio.ensure_future(journal.record(SCALED, "x", {}))
-        await asyncio.sleep(0.5)
-        task.cancel()
-        assert await journal.flush() == 0
-        assert subjects(log) == ["x"]
-
-
 async def test_a_flush_is_bounded() -> None:
     log = MemoryEventLog()
     async with running(log) as (journal, _feed):
@@ -190,7 +170,9 @@ async def test_known_secrets_are_taken_out_and_nothing_else() -> None:
     )
     writing = asyncio.ensure_future(journal.run())
     data = {"reason": "key hunter22 refused", "tools": [{"tool": "hunter22"}], "count": 3, "none": None}
-    stored = await journal.record(SCALED, "s", data)
+    journal.note(SCALED, "s", data)
+    await journal.settled()
+    (stored,) = log.kept
     writing.cancel()
     assert stored.event.data == {
         "reason": "key [redacted] refused",
@@ -212,8 +194,8 @@ async def test_one_that_no_store_takes_does_not_hold_up_the_others() -> None:
         for number in range(100):
             journal.note(SCALED, str(number), {})
         journal.note(SCALED, "bad", {})
-        with pytest.raises(ValueError, match="a bug"):
-            await journal.record(SCALED, "bad", {})
+        journal.note(SCALED, "bad", {})
+        await journal.settled()
         journal.note(SCALED, "after", {})
         assert await journal.flush() == 0
         assert [s for s in subjects(log) if s] == [*map(str, range(100)), "after"]

@@ -157,7 +157,7 @@ class Exchange:
                 return
             if raw.code == HEADER_MISMATCH and self.pool is not None:
                 self.pool.lists_changed()  # its headers were made of a schema that is old by now
-            self._end_with(raw)
+            self._end_with(raw.concealed(self.gateway.conceal))  # a server may tell its environment
             return
         size = len(raw)
         if size > self.gateway.max_answer:

@@ -142,6 +142,7 @@ class Gateway:
         self.bridge = Bridge(self, sealer)
         self.tracer: Tracer | None = None
         self.audit: Auditor = Unaudited()
+        self.conceal: Callable[[str], str] = str  # takes known secrets out of a text
         self.closing = False
         self._tasks = Tasks(self._task_failed)
         self._handlers = self._make_handlers()

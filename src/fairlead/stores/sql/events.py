@@ -57,6 +57,7 @@ class SqlEventLog:
         while True:
             statement = select(func.min(EVENTS.c.sequence)).where(EVENTS.c.time >= before)
             async with self._database.write() as connection:
+                await _lock(connection)  # who appends now waits, and is not taken for old
                 young = (await connection.execute(statement)).scalar_one()
                 oldest = (await connection.execute(select(func.min(EVENTS.c.sequence)))).scalar_one()
                 if oldest is None:
@@ -82,11 +83,15 @@ async def _append(connection: AsyncConnection, events: Sequence[Event]) -> list[
     return stored
 
 
-async def _append_missing(connection: AsyncConnection, events: Sequence[Event]) -> list[StoredEvent]:
-    """With the counter locked first, so that nobody adds one of them meanwhile."""
+async def _lock(connection: AsyncConnection) -> None:
+    """Until the transaction's end nobody else appends."""
     await connection.execute(
         update(COUNTERS).where(COUNTERS.c.name == "events").values(value=COUNTERS.c.value)
     )
+
+
+async def _append_missing(connection: AsyncConnection, events: Sequence[Event]) -> list[StoredEvent]:
+    await _lock(connection)  # nobody adds one of them meanwhile
     kept = await _sequences(connection, {event.id for event in events})
     missing = {event.id: event for event in events if event.id not in kept}
     if missing:

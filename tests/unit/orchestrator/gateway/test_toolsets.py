@@ -9,10 +9,12 @@ from fairlead.mcp.errors import McpError
 from fairlead.mcp.messages import decode_members
 from fairlead.mcp.profiles import NOBODY, read_profile
 from fairlead.mcp.sealing import Sealer
+from fairlead.model.access import Grant
 from fairlead.model.fleet import LoadBalancing, ServerSpec
 from fairlead.model.toolset import Toolset
 from fairlead.orchestrator.catalogue import Catalogue, Item
 from fairlead.orchestrator.gateway.exposure import Prefixed
+from fairlead.orchestrator.gateway.granted import Granted
 from fairlead.orchestrator.gateway.tool_search import Finder, unwrap_call
 from fairlead.orchestrator.gateway.toolsets import ToolsetView
 from fairlead.orchestrator.gateway.views import View
@@ -319,3 +321,16 @@ async def test_a_fault_of_ours_while_a_request_waits_is_told_to_its_client(monke
             answer = await rig.ask("legacy", "tools/call", asked, path="/toolsets/t/mcp")
             assert answer["error"]["code"] == -32603
         assert rig.gateway.in_flight == 0
+
+
+async def test_what_was_not_granted_is_no_problem_of_the_toolset(prefixed):
+    """Its status must not name, as a server that is disabled, what the caller may not know of."""
+    pools = [pool("a", "one"), pool("secret", "two")]
+    whole = view(prefixed, pools, a={}, secret={"hide": ["nothing"]}, gone={})
+    grants = (Grant(servers=("a",)),)
+    seen = whole.granted(grants, Granted(whole.exposure, grants, whole.toolset_name)).status()
+    assert (seen.servers, seen.problems) == (["a"], [])
+    assert whole.status().problems == [
+        "gone: the server is disabled",
+        "secret: hide: nothing there is named 'nothing'",
+    ]
