@@ -341,7 +341,10 @@ class IdentityStore(Protocol):
         ...
 
     async def use_login_code(self, digest: bytes, session: WebSession, now: float) -> str | None:
-        """Turn a code into `session`, whose principal becomes the code's: its name. None: no such code."""
+        """Turn a code into `session`, whose principal becomes the code's: its name. None: no such code.
+
+        What stands in the code's id up to the last dot is put before the session's.
+        """
         ...
 
     async def end_web_session(self, session_id: str) -> bool: ...

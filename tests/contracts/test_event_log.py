@@ -12,15 +12,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.event import listen, remove
 from sqlalchemy.util import await_
 
+from fairlead.model.access import Caller, Role
 from fairlead.model.events import Event, EventType, StoredEvent
 from fairlead.ports import EventLog, StoreAwayError
 from fairlead.stores.sql.database import Database, sqlite_url
 from fairlead.stores.sql.events import SqlEventLog
+from fairlead.stores.sql.tables import EVENTS
+from fairlead.web.live_filter import may_see
 from support.event_logs import MemoryEventLog
 
 GUARD = 60.0  # s
@@ -150,6 +154,20 @@ async def test_what_is_appended_while_all_is_pruned_stays(database_url: str) -> 
     finally:
         remove(Engine, "before_cursor_execute", about_to)
         await database.close()
+
+
+async def test_a_type_that_only_a_newer_version_knows(database_url: str) -> None:
+    database = await Database.open(database_url, service="orchestrator")
+    log = SqlEventLog(database)
+    await log.append(events(2))
+    async with database.write() as connection:
+        await connection.execute(EVENTS.update().where(EVENTS.c.sequence == 1).values(type="from-tomorrow"))
+    found = await log.read(0, 10)
+    assert [each.event.type.value for each in found] == ["from-tomorrow", "config-changed"]
+    assert [each.event.type in EventType for each in found] == [False, True]
+    assert [may_see(Caller("v", Role.VIEWER), each) for each in found] == [False, True]
+    assert "from-tomorrow" in msgspec.json.encode(found[0].document()).decode()
+    await database.close()
 
 
 async def test_one_that_failed_takes_no_number(database_url: str) -> None:

@@ -189,3 +189,9 @@ async def test_away_is_said(store, database):
         await store.read()
     with pytest.raises(StoreAwayError):
         await store.put_principal(ADA)
+
+
+async def test_a_session_bears_what_its_codes_id_begins_with(store):
+    await store.add_login_code(replace(session("code", "ada"), id="k1.code"))
+    await store.use_login_code(session("code").digest, session("s1"), 1.0)
+    assert (await store.read()).web_sessions == (replace(session("s1", "ada"), id="k1.s1"),)

@@ -38,8 +38,8 @@ NAMES = (
 )  # fmt: skip
 CLI = (
     "status", "status leaky", "status dead", "status far", "logs leaky", "events --limit 500",
-    "audit --since 1h", "config", "config show", "overrides", "breakers", "toolsets", "key list", "principal list", "token list",
-    "secrets list", "validate", "call leaky boom {{}}", "call far whoami {{}}", "strategy",
+    "audit --since 1h", "config show", "overrides", "breakers", "toolsets", "key list", "principal list", "token list",
+    "secrets list", "validate fleet.yml", "call leaky boom {{}}", "call far whoami {{}}", "strategy",
     "restart dead", "restart far",
 )  # fmt: skip
 
@@ -101,8 +101,8 @@ class Rig:
     async def cli(self, *arguments: str, stdin: str = "", **variables: str) -> tuple[int | None, str]:
         """What a command said on both its outputs; it is searched, too."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "fairlead.cli.main", *arguments, "--state-dir", str(self.service.state)),
-            env=_plain() | self.variables | variables,
+            *(sys.executable, "-m", "fairlead.cli.main", *arguments),
+            env=_plain() | {"FAIRLEAD_STATE_DIR": str(self.service.state)} | self.variables | variables,
             cwd=self.folder,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -305,6 +305,8 @@ async def credentials(rig: Rig, issuer: AuthorizationServer, key: str) -> None:
         {"headers": {"Authorization": f"Bearer {canaries['credential-header']}\n"}},
         {"headers": {"Content-Length": canaries["credential-header"]}, "oauth": None, "x": 1},
         {"headers": canaries["credential-header"]},
+        {"oauth": {"tokenUrl": canaries["client-secret"], "clientId": "c"}},
+        {"oauth": {"tokenUrl": f"http://x.example/?k={canaries['client-secret']}", "clientId": "c"}},
         {
             "oauth": {
                 "tokenUrl": canaries["client-secret"],
@@ -375,8 +377,8 @@ async def changes(rig: Rig) -> None:
     good = fleet_file.read_text()
     fleet_file.write_text(f'version: "1"\nservers:\n  a:\n    environment:\n      TOKEN: "{broken}\n  b: [\n')
     await rig.ask("POST", "/api/config/reload")
-    await rig.cli("validate")
-    await rig.cli("validate", "--json")
+    await rig.cli("validate", "fleet.yml")
+    await rig.cli("validate", "fleet.yml", "--json")
     fleet_file.write_text(good)
     await rig.ask("POST", "/api/config/reload")
 
@@ -392,6 +394,9 @@ async def refusals(rig: Rig, issuer: AuthorizationServer, key: str) -> None:
         ).status_code == 503:
             await asyncio.sleep(0.1)
     secret = rig.canaries["token"]
+    for value in (secret, key, rig.canaries["cookie"], jwt):
+        for path in ("/api/servers", "/mcp", "/login", "/docs", "/nowhere"):
+            await rig.ask("GET", f"{path}?access_token={value}&code={value}", headers={"Authorization": ""})
     for token in (jwt, foreign, rig.canaries["revoked key"], secret + "x", key + "x"):
         bearer = {"Authorization": f"Bearer {token}"}
         for path in ("/api/servers", "/api/principals", "/mcp"):
@@ -410,7 +415,7 @@ async def refusals(rig: Rig, issuer: AuthorizationServer, key: str) -> None:
         "/api/health/check",
     ):
         for body in (
-            {secret: 1},
+            {"x": secret},
             {"label": {"x": secret}, "server": [secret], "instances": secret, "strategy": secret},
             secret,
         ):
@@ -451,7 +456,7 @@ async def settings(rig: Rig) -> None:
         ("FAIRLEAD_DATABASE", f"mysql://x:{database}@y/z"),
         ("FAIRLEAD_DATABASE", f"postgresql://a:{database}#@y/z"),
     ]:
-        for command in ("config", "validate", "secrets list", "key list"):
+        for command in ("config show", "validate fleet.yml", "secrets list", "key list"):
             await rig.cli(*command.split(), **{name: value})
         state = rig.folder.parent / "other-state"
         with contextlib.suppress(TimeoutError):
@@ -479,7 +484,7 @@ async def settings(rig: Rig) -> None:
                 process.terminate()
             finally:
                 told, _ = await process.communicate()
-                rig.canaries.hear(f"$ {name}={value.partition(':')[0]} orchestrator", told)
+                rig.canaries.hear(f"$ {name}=... orchestrator", told)
 
 
 async def test_no_secret_stands_where_it_does_not_belong(tmp_path: Path) -> None:

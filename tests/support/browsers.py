@@ -44,7 +44,9 @@ class MemorySessions:
         code = self.codes.pop(digest, None)
         if code is None or code.expires <= now:
             return None
-        self.sessions[session.id] = replace(session, principal=code.principal)
+        maker, dot, _ = code.id.rpartition(".")
+        session = replace(session, id=f"{maker}{dot}{session.id}", principal=code.principal)
+        self.sessions[session.id] = session
         return code.principal
 
     async def end_web_session(self, session_id: str) -> bool:

@@ -495,7 +495,9 @@ class World:
 
     def look(self) -> None:
         """After every step."""
-        self.pools += [pool for pool in self.rig.gateway.endpoints.merged.pools.values() if pool not in self.pools]
+        self.pools += [
+            pool for pool in self.rig.gateway.endpoints.merged.pools.values() if pool not in self.pools
+        ]
         for client in self.clients:
             client.listen()
         for pool in self.rig.gateway.endpoints.merged.pools.values():

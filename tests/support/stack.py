@@ -32,8 +32,9 @@ ACCEPT = "application/json, text/event-stream"
 
 
 def light(*flags: str, **server: Any) -> dict[str, Any]:
-    """A server entry of the fleet file that runs the light fixture."""
-    return {"command": sys.executable, "args": ["-S", "-E", str(LIGHT), *flags], **server}
+    """A server entry of the fleet file that runs the light fixture: by default where tests see its pids and files."""
+    open_to_tests = {"security": {"sandbox": "off"}}
+    return {"command": sys.executable, "args": ["-S", "-E", str(LIGHT), *flags], **open_to_tests, **server}
 
 
 def fleet(servers: dict[str, Any], **sections: Any) -> str:

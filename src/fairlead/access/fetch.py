@@ -47,13 +47,13 @@ def check_url(url: str) -> SplitResult:
     except ValueError:
         host = ""
     if not host or not _URL.fullmatch(url) or parts.fragment:
-        msg = f"{url!r} is not a URL; write it like https://login.example.com/path"
+        msg = "it is not a URL; write it like https://login.example.com/path"
         raise ValueError(msg)
     if parts.username is not None or parts.password is not None:
         msg = f"the URL at {host} must hold no credentials"
         raise ValueError(msg)
     if parts.scheme == "http" and not is_loopback(host):
-        msg = f"{url!r} must begin with https://; plain http is for loopback only"
+        msg = f"the URL at {host} must begin with https://; plain http is for loopback only"
         raise ValueError(msg)
     return parts
 

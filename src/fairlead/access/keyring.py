@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from fairlead import ports
 from fairlead.access.jwt import looks_like_jwt
 from fairlead.access.keys import KeyDigests
-from fairlead.access.login import Browsers
+from fairlead.access.login import MADE_BY, Browsers
 from fairlead.core import refusals
 from fairlead.core.access import Browser
 from fairlead.model.access import Caller, Principal, Role
@@ -86,11 +87,21 @@ class Keyring:
         }
         self._callers = {caller.credential: caller for caller in self._keys.values()}
         sessions = []
-        for each in known.web_sessions:
+        for each in filter(None, map(self._with_its_key, known.web_sessions)):
             if (caller := self._caller(each.principal, f"web:{each.id}", each.expires)) is not None:
                 self._callers[caller.credential] = caller
                 sessions.append(each)
         self._browsers.set(sessions)
+
+    def _with_its_key(self, session: ports.WebSession) -> ports.WebSession | None:
+        """A session does not outlive the key that made its link; None where that is gone."""
+        maker, made_by_key, _ = session.id.rpartition(MADE_BY)
+        if not made_by_key:
+            return session
+        key = self._callers.get(f"key:{maker}")
+        if key is None or key.expires is None:
+            return session if key is not None else None
+        return replace(session, expires=min(session.expires, key.expires))
 
     def _caller(self, name: str, credential: str, expires: float | None) -> Caller | None:
         """None where there is no such principal (any more)."""

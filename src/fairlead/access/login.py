@@ -3,7 +3,8 @@
 A link holds a code that is good once and for ten minutes. Looking at it uses nothing up, since mail programs
 and chats look at links by themselves; the button on its page does. What the browser gets then is a new random
 value in a cookie, whatever it had before. The store keeps keyed digests of both, each under a label of its
-own, so neither a code nor what the store holds can be shown as a cookie.
+own, so neither a code nor what the store holds can be shown as a cookie. A session ends with the key that
+made its link (see `keyring.py`): who revokes a stolen key must not have to think of what it was used for.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from fairlead.ports import IdentityStore, WebSession
 
 CODE_SECONDS: Final = 600.0
 SESSION_SECONDS: Final = 12 * 3600.0
+MADE_BY: Final = "."
+"""Stands in the id of a code, and of its session, after the id of the key that made it, if one did."""
 _VALUE: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
 
 
@@ -91,7 +94,9 @@ class Logins:
         code = secrets.token_urlsafe(32)
         expires = min(now + CODE_SECONDS, caller.expires or float("inf"))
         digest = self._browsers.digest("code", code.encode())
-        await self._store.add_login_code(WebSession(_new_id(), caller.name, digest, now, expires))
+        kind, _, key = caller.credential.partition(":")
+        code_id = _new_id() if kind != "key" else f"{key}{MADE_BY}{_new_id()}"
+        await self._store.add_login_code(WebSession(code_id, caller.name, digest, now, expires))
         return Secret(code, expires)
 
     async def begin(self, code: bytes, *, replaces: bytes | None = None) -> tuple[Secret, str] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from fairlead import __version__
+from fairlead.app.offline_changes import OfflineChanges
 from fairlead.app.persistence import database_url
 from fairlead.app.settings import Settings
 from fairlead.model.errors import ProblemError
@@ -63,11 +64,20 @@ async def restore(settings: Settings, state: StateFolder, backup: Backup, on_par
                 for service, database in databases.items():
                     connection = await stack.enter_async_context(database.write(seconds=None))
                     await connection.run_sync(transfer.load, database, service, backup, on_part)
+            await _audited(databases, state, backup)
     for part in backup.manifest.of(STATE):
         if (name := part.name.removeprefix(f"{STATE}/")) in KEYS:
             with backup.open(part.name) as file:
                 files.write(state.root / name, file.read())
             on_part(part)
+
+
+async def _audited(databases: Mapping[str, Database], state: StateFolder, backup: Backup) -> None:
+    """Where the audit goes on, it says what it goes on from."""
+    changes = OfflineChanges()
+    changes.add("command: restored", {"taken": backup.manifest.taken, "version": backup.manifest.version})
+    for database in databases.values():
+        await changes.write(database, state)
 
 
 async def _existing(

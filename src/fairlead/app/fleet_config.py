@@ -255,7 +255,10 @@ class FleetConfig:
         if self._keeper.generation < before:
             await self._keep_again(before)
             return
-        if found is None or found.kept == self._kept:
+        if found is None:
+            return
+        if found.kept == self._kept:
+            self._fleet.generation = self._keeper.generation
             return
         try:
             with self._remembered(ELSEWHERE):
@@ -418,7 +421,7 @@ class FleetConfig:
         except ProblemError as failed:
             LOG.error("the fleet spec is in force, but not for who may call", detail=failed.problem.detail)
         if not keep:
-            self._fleet.generation = max(self._keeper.generation, self._fleet.generation)
+            self._fleet.generation = self._keeper.generation  # as the others call it
             return change
         try:
             await self._keep(by)

@@ -13,12 +13,13 @@ from fairlead.access.keyring import Keyring
 from fairlead.access.keys import KeyDigests, key_check, master_key
 from fairlead.access.login import Browsers, Logins
 from fairlead.access.roster import Roster
+from fairlead.app.offline_changes import OfflineChanges
 from fairlead.app.persistence import Persistence, database_url
 from fairlead.app.settings import Settings
 from fairlead.app.sign_in import OAuth, open_oauth
 from fairlead.model.access import ApiKey, Principal, Role
 from fairlead.model.errors import ProblemError
-from fairlead.ports import NO_RECORDER, StoreAwayError
+from fairlead.ports import StoreAwayError
 from fairlead.stores.files import state_problem
 from fairlead.stores.sql.database import Database
 from fairlead.stores.sql.facts import agreed
@@ -130,7 +131,11 @@ async def offline_roster(settings: Settings, state: StateFolder) -> AsyncIterato
     async with _opened(settings, state) as database:
         tokens = TokenStore(state)
         await prepare_identities(database, key, tokens)
-        yield Roster(SqlIdentityStore(database), KeyDigests(key), NO_RECORDER, unheard)
+        changes = OfflineChanges()
+        try:
+            yield Roster(SqlIdentityStore(database), KeyDigests(key), changes, unheard)
+        finally:
+            await changes.write(database, state)
 
 
 async def renew_key(settings: Settings, state: StateFolder) -> None:
@@ -139,6 +144,9 @@ async def renew_key(settings: Settings, state: StateFolder) -> None:
         async with _opened(settings, state) as database:
             await SqlIdentityStore(database).forget_secrets()
             await agreed(database, "key_check", key_check(service_key(settings, state)), anew=True)
+            changes = OfflineChanges()
+            changes.add("command: key renewed", {})
+            await changes.write(database, state)
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -15,6 +15,7 @@ from fairlead.drivers.reaper import Reaper, Sample
 from fairlead.drivers.registry import Record, Registry
 from fairlead.kit.tasks import Tasks
 
+_KILL_ROUNDS: Final = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.1, 0.1, 0.1)  # s, before each look
 _log = structlog.get_logger(__name__)
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
@@ -46,7 +47,13 @@ class Host:
         await asyncio.get_running_loop().run_in_executor(self._looks, confined.remove)
 
     async def kill(self, record: Record) -> int:
-        return await self._look(self._reaper.kill, record)
+        """KILL what is left of an instance, and wait until it is gone: half a second at most. What remains."""
+        left = 0
+        for pause in _KILL_ROUNDS:
+            await asyncio.sleep(pause)
+            if not (left := await self._look(self._reaper.kill, record)):
+                break
+        return left
 
     async def sweep(self) -> list[str]:
         """End what an earlier orchestrator left, and forget it."""

@@ -47,6 +47,9 @@ class ProcessDriver:
         self._links: dict[str, ProcessLink] = {}  # by marker
         self._sampler: asyncio.Task[None] | None = None
         self._closed = False
+        self._opening = 0
+        self._none_opens = asyncio.Event()
+        self._none_opens.set()
 
     def __repr__(self) -> str:
         return f"ProcessDriver({len(self._links)} links)"
@@ -60,6 +63,16 @@ class ProcessDriver:
         assert isinstance(launch, ProcessLaunch), "the process driver gets process launches only"
         if self._closed:
             raise RuntimeError("the driver is closed")
+        self._opening += 1
+        self._none_opens.clear()
+        try:
+            return await self._open(launch, listener)
+        finally:
+            self._opening -= 1
+            if not self._opening:
+                self._none_opens.set()
+
+    async def _open(self, launch: ProcessLaunch, listener: LinkListener) -> Link:
         become_subreaper()
         marker = f"{self._owner}:{launch.instance_id}#{secrets.token_hex(4)}"
         confined = await self._confined(launch, marker)
@@ -88,6 +101,7 @@ class ProcessDriver:
     async def close(self) -> None:
         """See `ports.Driver`. Takes as long as the slowest link; afterwards `open` raises RuntimeError."""
         self._closed = True
+        await self._none_opens.wait()
         await asyncio.gather(*(link.close() for link in tuple(self._links.values())))
         await self._host.close()
 
@@ -119,12 +133,18 @@ class ProcessDriver:
         except BaseException:
             spawned.process.kill()  # which ends the waiting, too
             await asyncio.wait([entering])
-            spawned.abandon()
-            confined.remove()
+            await self._abandon(spawned, marker)
             raise
-        said = spawned.abandon()
-        confined.remove()
+        said = await self._abandon(spawned, marker)
         raise sandbox_failed(reason or said)
+
+    async def _abandon(self, spawned: Spawned, marker: str) -> str:
+        """Nobody has heard of it yet: leave nothing of it. What it has said on stderr."""
+        spawned.process.kill()
+        await self._host.kill(Record(marker, spawned.process.pid, frozenset()))
+        said = spawned.abandon()
+        await self._host.release(spawned.confined)
+        return said
 
     def _ended(self, link: ProcessLink) -> None:
         del self._links[link.record.marker]

@@ -42,7 +42,6 @@ _log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
 _DRAIN: Final = _MIB  # bytes still read when a child has ended; a pipe holds less
 _LAST_WORDS: Final = 0.5  # s, for a child that closed a pipe to end by itself and tell why
-_KILL_ROUNDS: Final = (0.0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.1, 0.1, 0.1)  # s, before each look
 _REAP: Final = 0.3  # s, for a child that was killed to go
 _SIGNALLED: Final = 128
 _NO_SECRETS: Final = frozenset({"PATH", "HOME", "LANG", "TMPDIR"})  # long values that may be shown
@@ -221,11 +220,7 @@ class ProcessLink:
     async def _kill_tree(self) -> None:
         """End whatever is left, and wait until it is gone: half a second at most."""
         self._signal_group(signal.SIGKILL)
-        for pause in _KILL_ROUNDS:
-            await asyncio.sleep(pause)
-            if not (left := await self._host.kill(self.record)):
-                break
-        else:
+        if left := await self._host.kill(self.record):
             _log.warning("processes outlive SIGKILL", instance=self._launch.instance_id, count=left)
         await self._exits_within(_REAP)
 

@@ -64,16 +64,16 @@ class Spawned:
     confined: Confined
 
     def abandon(self) -> str:
-        """End it before anybody has heard of it; what it has said on stderr. Blocks for a moment."""
-        self.process.kill()
+        """It was killed, before anybody heard of it: let go of it all. What it has said on stderr."""
         self.process.wait()
         self.exit.close()
-        with suppress(BlockingIOError):
+        said = b""
+        with suppress(BlockingIOError):  # it has said nothing, and a process of it still holds the pipe
             os.set_blocking(self.stderr, False)
-            said = os.read(self.stderr, _LAST_WORDS).decode(errors="replace")
+            said = os.read(self.stderr, _LAST_WORDS)
         for end in (self.stdin, self.stdout, self.stderr):
             os.close(end)
-        return said.strip()
+        return said.decode(errors="replace").strip()
 
 
 def find_program(launch: ProcessLaunch) -> str:

@@ -39,6 +39,16 @@ class EventType(StrEnum):
     ACCESS_CHANGED = "access-changed"  # a principal, key or grant
     EVENTS_LOST = "events-lost"  # the spool overflowed while the store was away
 
+    @classmethod
+    def kept(cls, word: str) -> EventType:
+        """As it stands in a log: perhaps one that only a newer version knows, and then no member."""
+        try:
+            return cls(word)
+        except ValueError:
+            foreign = str.__new__(cls, word)
+            foreign._name_ = foreign._value_ = word
+            return foreign
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -447,7 +447,7 @@ class MCPOrchestrator:
                 outcome = Outcome.UPSTREAM_FAILED
             elif refused.code == CALL_TIMED_OUT:
                 outcome = Outcome.TIMEOUT
-            raise _as_rest(refused) from None
+            raise _as_rest(refused.concealed(self._gateway.conceal)) from None
         finally:
             now = monotonic()
             stats.record(now - started, outcome)

@@ -8,14 +8,14 @@ from typing import Final
 
 import msgspec
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from fairlead.events.feed import GoneError, SlowReaderError, Subscription
 from fairlead.model.access import Caller
 from fairlead.web.live import Live
 from fairlead.web.live_filter import Wanted
 from fairlead.web.live_following import follow, gone_problem
-from fairlead.web.live_messages import Reason, leaving
+from fairlead.web.live_messages import PATIENCE, Reason, leaving
 
 KEEP_ALIVE: Final = 15.0  # s between comments on a silent stream
 RECONNECT: Final = 2000  # ms after which a browser comes again
@@ -40,10 +40,16 @@ class EventStream(StreamingResponse):
             ended.append(reason)
             events.close()
 
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(PATIENCE):
+                await send(message)
+
         try:
             with live.seat(self._caller, leave):
                 self.body_iterator = self._chunks(events, ended)
-                await super().__call__(scope, receive, send)
+                await super().__call__(scope, receive, send_in_time)
+        except TimeoutError:
+            pass  # whoever takes nothing is cut off, and holds no seat
         finally:
             events.close()
 

@@ -32,6 +32,7 @@ from fairlead.web.live_filter import Filter
 from fairlead.web.live_following import follow, gone_problem
 from fairlead.web.live_messages import (
     LAST_WORD,
+    PATIENCE,
     ClientMessage,
     Ping,
     Pong,
@@ -44,7 +45,6 @@ from fairlead.web.live_messages import (
 )
 from fairlead.web.live_table import Action, BadMessageError
 
-PATIENCE: Final = 5.0  # s in which a client must take a message
 MAX_SUBSCRIPTIONS: Final = 32
 MAX_COMMANDS: Final = 8  # of one connection at a time
 MESSAGES: Final = Rate(per_minute=3000, burst=500)  # of one connection, whoever it is

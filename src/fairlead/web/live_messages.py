@@ -20,6 +20,7 @@ PROTOCOL: Final = "fairlead.v1"
 """The WebSocket subprotocol, and the version of these messages."""
 
 LAST_WORD: Final = 1.0  # s that saying goodbye may take
+PATIENCE: Final = 5.0  # s in which a client must take a message
 
 MessageId = Annotated[
     str, Field(min_length=1, max_length=128, description="The client's own; answers to the message bear it")

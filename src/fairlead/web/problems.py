@@ -187,7 +187,8 @@ def add_handlers(app: FastAPI) -> None:
 
 def _methods(app: FastAPI, path: str) -> list[str]:
     """All that a path takes: the router itself knows only those of the first route that fits."""
-    fitting = (each for each in iter_route_contexts(app.routes) if compile_path(each.path or "")[0].match(path))
+    every = iter_route_contexts(app.routes)
+    fitting = (each for each in every if compile_path(each.path or "")[0].match(path))
     return sorted({method for each in fitting for method in each.methods or ()})
 
 

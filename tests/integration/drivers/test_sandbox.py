@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from fairlead.drivers.sandbox_host import SandboxHost
 from fairlead.model.errors import ProblemError
 from fairlead.model.launch import Sandbox
 from support.bubblewrap import sandbox_host
-from support.light import OWNER, Processes, alive, launch_light
+from support.light import OWNER, Processes, Resources, alive, launch_light, nothing_more_than
 from support.recorder import Recorder
 from support.until import until
 
@@ -313,6 +314,31 @@ async def test_a_sandbox_that_cannot_be_made_is_told_with_bwraps_words(box, monk
     assert "no-such-option" in failed.value.problem.detail
 
 
+@pytest.mark.parametrize("pause", [0, 0.002, 0.004, 0.008, 0.016])
+async def test_a_start_that_is_cancelled_leaves_nothing(box, pause):
+    await (await box.ready())[0].close()
+    before = Resources.now()
+    opening = asyncio.create_task(box.open("--ignore-stdin-eof"))
+    await asyncio.sleep(pause)
+    opening.cancel()
+    try:
+        link, _ = await opening
+        await link.close()
+    except asyncio.CancelledError:
+        assert repr(box.driver) == "ProcessDriver(0 links)"
+    await nothing_more_than(before)
+
+
+async def test_a_driver_that_is_closed_meanwhile_starts_nothing(box):
+    before = Resources.now()
+    opening = asyncio.create_task(box.open())
+    await asyncio.sleep(0)
+    await box.driver.close()
+    with pytest.raises(ProblemError, match="the driver is closed"):
+        await opening
+    await nothing_more_than(before)
+
+
 @pytest.fixture
 def bare(tmp_path, monkeypatch):
     """A driver on a machine that has nothing."""
@@ -361,7 +387,9 @@ def test_all_of_this_as_an_ordinary_user():
     root = Path(__file__).parents[3]
     packages = Path(psutil.__file__).parents[1]
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    check = "import os, sys, pydantic_core; assert sys.version_info[:2] == {} and os.access(sys.executable, 1)"
+    check = (
+        "import os, sys, pydantic_core; assert sys.version_info[:2] == {} and os.access(sys.executable, 1)"
+    )
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(map(str, (packages, root / "src", root / "tests"))),

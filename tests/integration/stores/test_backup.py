@@ -215,11 +215,11 @@ async def test_nothing_is_replaced_or_left_over(make: Make, tmp_path: Path) -> N
     assert not state_of(settings).database("gitops").exists()
 
 
-@pytest.mark.parametrize("room", [50_000, 200_000])
+@pytest.mark.parametrize("room", [50_000, 100_000, 400_000, 900_000])
 async def test_a_disk_that_is_full(make: Make, tmp_path: Path, room: int) -> None:
     settings = make("sqlite")
     database = await opened(settings)
-    noise = [Event(EventType.SYNC_STARTED, "", "", {"n": os.urandom(1000).hex()}) for _ in range(400)]
+    noise = [Event(EventType.SYNC_STARTED, "", "", {"n": os.urandom(1000).hex()}) for _ in range(1200)]
     await SqlEventLog(database).append(noise)
     await database.close()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -229,3 +229,18 @@ def test_access_tokens_are_for_who_knows_them(clock: Clock):
 def test_what_it_shows_of_itself_has_no_secret(ring: Keyring):
     shown = repr(ring)
     assert shown == "<Keyring revision=1 principals=1 keys=1>"
+
+
+def test_a_session_ends_with_the_key_that_made_its_link(ring: Keyring, clock: Clock):
+    made = replace(SESSION, id="k1.s1")
+    ring.take(known(sessions=(made,)))
+    browser = ring.identify_cookie(COOKIE)
+    assert isinstance(browser, Browser)
+    assert browser.caller.expires == SESSION.expires
+    ring.take(known(keys=(replace(KEY, revoked=99.0),), sessions=(made,)))
+    assert ring.identify_cookie(COOKIE) is refusals.SESSION_OVER
+    assert not ring.is_valid(browser.caller)
+    ring.take(known(keys=(replace(KEY, expires=101.0),), sessions=(made,)))
+    assert isinstance(ring.identify_cookie(COOKIE), Browser)
+    clock.now = 101.0
+    assert ring.identify_cookie(COOKIE) is refusals.SESSION_OVER

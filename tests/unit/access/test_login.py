@@ -125,3 +125,13 @@ async def test_while_the_store_is_away_nobody_logs_in(rig: Rig):
         await rig.logins.begin(code.value.encode())
     with pytest.raises(StoreAwayError):
         await rig.logins.make_code(ADA)
+
+
+async def test_a_session_tells_which_key_made_its_link(rig: Rig):
+    await rig.logins.begin((await rig.logins.make_code(ADA)).value.encode())
+    [session] = rig.store.sessions
+    assert session.startswith("1.")
+    assert len(session) == 2 + 16, "with the id of a key, 12, it fits into 32"
+    local = Caller("local", Role.ADMIN, credential="local")
+    await rig.logins.begin((await rig.logins.make_code(local)).value.encode())
+    assert "." not in list(rig.store.sessions)[1]

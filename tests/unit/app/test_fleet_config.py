@@ -194,6 +194,7 @@ class TestOtherProcesses:
         error = await refused(late, 409, "changed-meanwhile")
         assert "try again" in error.problem.detail
         assert bench.overrides == other.overrides == {"servers.a.scaling.minInstances": 2}
+        assert bench.config.status().generation == other.config.status().generation == 2
         assert bench.fleet.spec == other.fleet.spec
         await bench.config.edit(edit(MAX_A, 9), by="ada")
         assert bench.overrides["servers.a.scaling.maxInstances"] == 9

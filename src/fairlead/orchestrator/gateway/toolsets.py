@@ -135,6 +135,8 @@ class ToolsetView(View):
     def set_pools(self, pools: Iterable[ServerPool]) -> None:
         super().set_pools(pool for pool in pools if self.toolset.choice(pool.spec.id) is not None)
         away = self.toolset.servers.keys() - {EVERY_SERVER, *self.pools}
+        if self.grants:  # they leave out the others
+            away = set()
         self._problems = {server: ["the server is disabled"] for server in away}
         for pool in self.pools.values():
             self._look_for_problems(pool)

@@ -132,5 +132,5 @@ def _json(data: Any) -> str:
 
 def _event(row: Row[Any]) -> StoredEvent:
     data = msgspec.json.decode(row.data)
-    event = Event(EventType(row.type), row.source, row.subject, data, row.time, row.id)
+    event = Event(EventType.kept(row.type), row.source, row.subject, data, row.time, row.id)
     return StoredEvent(row.sequence, event)

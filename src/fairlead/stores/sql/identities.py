@@ -90,13 +90,15 @@ class SqlIdentityStore:
         code = (
             delete(WEB_SESSIONS)
             .where(WEB_SESSIONS.c.kind == "code", WEB_SESSIONS.c.digest == digest)
-            .returning(WEB_SESSIONS.c.principal, WEB_SESSIONS.c.expires)
+            .returning(WEB_SESSIONS.c.id, WEB_SESSIONS.c.principal, WEB_SESSIONS.c.expires)
         )
         async with self._change() as connection:
             used = (await connection.execute(code)).one_or_none()
             if used is None or used.expires <= now:
                 return None
-            await connection.execute(insert(WEB_SESSIONS), _web_row("session", session, used.principal))
+            maker, dot, _ = used.id.rpartition(".")
+            row = _web_row("session", session, used.principal) | {"id": f"{maker}{dot}{session.id}"}
+            await connection.execute(insert(WEB_SESSIONS), row)
             principal: str = used.principal
             return principal
 

@@ -235,7 +235,11 @@ async def test_a_server_that_is_removed_does_not_wait_for_clients_that_cannot_co
         _, _, server, work = await begun(world, modern=True)
         server.ask(work, ["elicitation"])
         await looked(world)
-        specs = {name: pool.spec for name, pool in world.rig.gateway.endpoints.merged.pools.items() if name != "old"}
+        specs = {
+            name: pool.spec
+            for name, pool in world.rig.gateway.endpoints.merged.pools.items()
+            if name != "old"
+        }
         limits = ResourceLimits(rate_limiting=RateLimiting(enabled=False))
         applying = asyncio.create_task(
             world.rig.fleet.apply(FleetSpec(servers=specs, security=Security(resource_limits=limits)))
