@@ -38,9 +38,9 @@ NAMES = (
 )  # fmt: skip
 CLI = (
     "status", "status leaky", "status dead", "status far", "logs leaky", "events --limit 500",
-    "audit --since 1h", "config show", "overrides", "breakers", "toolsets", "key list", "principal list", "token list",
-    "secrets list", "validate fleet.yml", "call leaky boom {{}}", "call far whoami {{}}", "strategy",
-    "restart dead", "restart far",
+    "audit --since 1h", "config show", "overrides", "breakers", "toolsets", "key list", "principal list",
+    "token list", "secrets list", "validate fleet.yml", "call leaky boom {{}}", "call far whoami {{}}",
+    "strategy", "restart dead", "restart far",
 )  # fmt: skip
 
 
@@ -396,7 +396,10 @@ async def refusals(rig: Rig, issuer: AuthorizationServer, key: str) -> None:
     secret = rig.canaries["token"]
     for value in (secret, key, rig.canaries["cookie"], jwt):
         for path in ("/api/servers", "/mcp", "/login", "/docs", "/nowhere"):
-            await rig.ask("GET", f"{path}?access_token={value}&code={value}", headers={"Authorization": ""})
+            await rig.ask("GET", f"{path}?access_token={value}", headers={"Authorization": ""})
+    await rig.ask(
+        "GET", f"/login?code={rig.canaries['unused code']}", quiet=True
+    )  # the page has it for its button
     for token in (jwt, foreign, rig.canaries["revoked key"], secret + "x", key + "x"):
         bearer = {"Authorization": f"Bearer {token}"}
         for path in ("/api/servers", "/api/principals", "/mcp"):

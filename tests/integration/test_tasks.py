@@ -17,7 +17,8 @@ NEEDED = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
 
 
 def jobs(**spec: Any) -> dict[str, Any]:
-    return {"command": sys.executable, "args": ["-S", "-E", str(SERVER)], **spec}
+    open_to_tests = {"security": {"sandbox": "off"}}  # they tell processes apart by their pids
+    return {"command": sys.executable, "args": ["-S", "-E", str(SERVER)], **open_to_tests, **spec}
 
 
 def client(stack: Stack, path: str = "/mcp", token: str = TOKEN) -> ModernClient:

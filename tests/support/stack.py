@@ -32,7 +32,7 @@ ACCEPT = "application/json, text/event-stream"
 
 
 def light(*flags: str, **server: Any) -> dict[str, Any]:
-    """A server entry of the fleet file that runs the light fixture: by default where tests see its pids and files."""
+    """A server entry of the fleet file that runs the light fixture, where tests see its pids and files."""
     open_to_tests = {"security": {"sandbox": "off"}}
     return {"command": sys.executable, "args": ["-S", "-E", str(LIGHT), *flags], **open_to_tests, **server}
 

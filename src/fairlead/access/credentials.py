@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -76,7 +77,7 @@ class Credentials:
         self._changed = changed
         self._sealer = Sealer(b"credentials" + key)
         self._now = now
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._locks = WeakValueDictionary[tuple[str, str], asyncio.Lock]()  # those that somebody holds
 
     def __repr__(self) -> str:
         return "Credentials()"
@@ -96,7 +97,8 @@ class Credentials:
         """False: there was none."""
         async with self._lock(principal, server):
             removed = await self._store.remove_credential(principal, server)
-        await self._changed()
+        if removed:
+            await self._changed()
         return removed
 
     async def describe(self, principal: str, server: str) -> tuple[str, float] | None:

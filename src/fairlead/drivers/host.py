@@ -47,7 +47,7 @@ class Host:
         await asyncio.get_running_loop().run_in_executor(self._looks, confined.remove)
 
     async def kill(self, record: Record) -> int:
-        """KILL what is left of an instance, and wait until it is gone: half a second at most. What remains."""
+        """KILL what is left of an instance, and wait until it is gone, for half a second. What remains."""
         left = 0
         for pause in _KILL_ROUNDS:
             await asyncio.sleep(pause)

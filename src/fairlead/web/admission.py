@@ -25,6 +25,7 @@ from fairlead.core.admission import (
     admit,
     announces_body,
 )
+from fairlead.model.access import Caller
 from fairlead.model.errors import Problem, ProblemError
 from fairlead.web.live_handshake import request_head
 from fairlead.web.problems import problem_response
@@ -57,12 +58,18 @@ class AdmissionMiddleware:
                 try:
                     self._spend(principal)
                     await body.read(body_bytes, policy.limits.body_seconds)
+                    self._look_again(caller)
                 except ProblemError as error:
                     await body.answer_before(self._refusal(error.problem, (), scope), scope, send)
                 except ClientDisconnect:
                     return  # nobody is there to be answered
                 else:
                     await self._app(scope, receive if scope["type"] == "websocket" else body.replay(), send)
+
+    def _look_again(self, caller: Caller | None) -> None:
+        """While the body came, the credential may have been revoked, or expired. Raises ProblemError (401)."""
+        if caller is not None and not self._services.policy().identities.is_valid(caller):
+            raise ProblemError(refusals.INVALID_TOKEN)
 
     def _spend(self, principal: str | None) -> None:
         """Count the request against the principal's rate. Raises ProblemError (429)."""

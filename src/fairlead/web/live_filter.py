@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 from fairlead.core.access import may_use
 from fairlead.model.access import Caller, Role
@@ -18,7 +18,6 @@ _LEAST_ROLE: Final = {
     EventType.ACCESS_CHANGED: Role.ADMIN,  # as the principals and the audit
     EventType.AUTHENTICATION_FAILED: Role.ADMIN,
 }
-_LISTS_OF_SERVERS: Final = frozenset({"started", "replaced", "adjusted", "stopped"})  # of `ConfigChanged`
 _OF_THE_WHOLE: Final = frozenset({EventType.CONFIG_CHANGED, *_LEAST_ROLE})
 """Not for callers whose grants choose, as what these tell of is not over REST."""
 
@@ -58,13 +57,5 @@ def may_see(caller: Caller, stored: StoredEvent) -> bool:
         return False
     if caller.grants and event.type in _OF_THE_WHOLE:
         return False
-    return not caller.grants or all(may_use(caller.grants, server) for server in _servers_of(event.data))
-
-
-def _servers_of(data: Mapping[str, Any]) -> Iterator[str]:
-    """All servers that an event names: what it is about, or each that another fleet spec has changed."""
-    for member, value in data.items():
-        if member == "server":
-            yield str(value)
-        elif member in _LISTS_OF_SERVERS:
-            yield from value
+    server = event.data.get("server")
+    return not caller.grants or not isinstance(server, str) or may_use(caller.grants, server)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
 
+from fairlead.mcp.eras import META_CAPABILITIES, META_VERSION
 from fairlead.model.access import Grant, Role
 from support.hearing import hearing
 from support.stack import light, running, until
@@ -186,3 +188,51 @@ async def test_a_get_stream_of_a_revoked_key_ends_though_its_principal_stays(sta
             async for _ in stream.aiter_bytes():
                 pass
         assert (await session.ask("ping"))["result"] == {}
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/api/keys"])
+async def test_a_body_that_comes_after_the_revocation_does_nothing(stack, path):
+    """Whoever holds requests back, but for their last byte, could else use a key long after its end."""
+    token = await stack.key("ada", Role.DEVELOPER)
+    [key] = (await stack.rest("GET", "/api/keys?principal=ada")).json()["keys"]
+    about = {META_VERSION: "2026-07-28", META_CAPABILITIES: {}}
+    calling = {"name": "old__echo", "arguments": {"text": "hi"}, "_meta": about}
+    bodies = {
+        "/mcp": json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": calling}).encode(),
+        "/api/keys": b'{"label": "for ever"}',
+    }
+    body = bodies[path]
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {stack.url.removeprefix('http://')}\r\n"
+        f"Authorization: Bearer {token}\r\nAccept: application/json, text/event-stream\r\n"
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: old__echo\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    held = []
+    for first in (head, head + body[:-1], head[:30]):  # as a new head, with a part of the body, and cut
+        held.append(await opened(stack, first))
+    reader, writer = await opened(stack, head + body)
+    assert b" 40" not in await reader.readuntil(b"\r\n")  # a head is known now, where heads are
+    held.append(await opened(stack, head + body[:-1]))
+    before = len((await stack.rest("GET", "/api/keys?principal=ada")).json()["keys"])
+    assert (await stack.rest("DELETE", f"/api/keys/{key['id']}")).status_code == 204
+    for (late, sending), rest in zip(held, (body, body[-1:], head[30:] + body, body[-1:]), strict=True):
+        sending.write(rest)
+        async with asyncio.timeout(20):
+            assert b" 401 " in await late.readuntil(b"\r\n")
+        sending.close()
+    writer.close()
+    after, again = await opened(stack, head + body)
+    assert b" 401 " in await after.readuntil(b"\r\n")
+    again.close()
+    assert len((await stack.rest("GET", "/api/keys?principal=ada")).json()["keys"]) == before
+
+
+async def opened(stack, first: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which the service has taken these bytes."""
+    host, _, port = stack.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(first)
+    await writer.drain()
+    await stack.rest("GET", "/api/me")  # answered after what came before
+    return reader, writer

@@ -330,6 +330,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(box, pause):
 
 
 async def test_a_driver_that_is_closed_meanwhile_starts_nothing(box):
+    await (await box.ready())[0].close()
     before = Resources.now()
     opening = asyncio.create_task(box.open())
     await asyncio.sleep(0)

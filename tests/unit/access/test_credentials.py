@@ -240,3 +240,19 @@ def test_no_secret_is_in_a_repr(rig: Rig, server: AuthorizationServer):
     client = oauth(server, client_secret=SECRET, refresh_token=SECRET, access_token=SECRET)
     assert SECRET not in repr(client)
     assert "k" * 8 not in repr(rig.credentials)
+
+
+async def test_what_was_never_given_costs_nothing_to_take_back(rig: Rig):
+    """Any developer may ask for it, for any name of a server."""
+    for number in range(100):
+        assert not await rig.credentials.remove("ada", f"made-up-{number}")
+    assert rig.changes == 0
+    assert len(rig.credentials._locks) == 0
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_a_host_that_cannot_be_one_is_a_problem_and_no_fault_of_ours(rig: Rig, host: str):
+    await rig.credentials.put_oauth("ada", "s", OAuthClient(f"https://{host}/token", "fl"))
+    problem = await refusal(rig.credentials)
+    assert problem.code == "token-unavailable"
+    assert "not the name of a host" in problem.detail

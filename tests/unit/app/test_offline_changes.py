@@ -33,11 +33,17 @@ async def audited(state: StateFolder) -> list[AuditRecord]:
 
 async def test_keys_that_a_command_makes_are_recorded_even_when_it_then_fails(state):
     settings = Settings(state_dir=state.root)
-    with pytest.raises(ProblemError):
+    keys = []
+
+    async def change() -> None:
         async with offline_roster(settings, state) as roster:
             await roster.put_principal(Principal("ci", Role.ADMIN), by="fairlead token")
-            key = await roster.add_key("ci", by="fairlead token")
+            keys.append(await roster.add_key("ci", by="fairlead token"))
             await roster.remove_principal("nobody", by="fairlead token")
+
+    with pytest.raises(ProblemError):
+        await change()
+    (key,) = keys
     records = await audited(state)
     assert {(r.kind, r.principal, r.credential, r.action) for r in records} == {
         ("change", "local", "command", "command: access-changed")

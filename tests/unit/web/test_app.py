@@ -157,6 +157,12 @@ async def test_other_paths_are_404_problems(http, path):
     assert (answer.status_code, answer.json()["type"]) == (404, "urn:fairlead:problem:not-found")
 
 
+@pytest.mark.parametrize(("path", "allowed"), [("/health", "GET, HEAD"), ("/api/fleet", "GET, PUT")])
+async def test_a_405_names_all_methods_of_the_path(http, path, allowed):
+    answer = await http.request("PATCH", path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 async def test_other_methods_are_405_problems(http):
     answer = await http.put("/api/servers")
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET")

@@ -122,6 +122,7 @@ class Gateway:
         self.metrics = metrics
         self.timeouts = timeouts
         self.known_heads: dict[bytes, Head] = {}
+        self.heads_forgotten = 0  # how often all of them were
         self.sessions = sessions
         self.in_flight = 0
         self._sealer = sealer
@@ -181,12 +182,12 @@ class Gateway:
         self.freshness.forget()
         self.subscriptions.set_pools(self.endpoints.merged.pools)
         self.bridge.forget_gone(pools)
-        self.known_heads.clear()
+        self.forget_heads()
 
     def set_toolsets(self, toolsets: Mapping[str, Toolset]) -> None:
         """The toolsets that are there now. Sessions of those that stay are kept, those of the others end."""
         self.endpoints.set_toolsets(toolsets)
-        self.known_heads.clear()
+        self.forget_heads()
         self.freshness.forget()
 
     def _endpoint_gone(self, view: View) -> None:
@@ -203,7 +204,7 @@ class Gateway:
     def set_policy(self, policy: AdmissionPolicy) -> None:
         """New tokens, hosts or origins, in force from now on: streams of revoked tokens end, too."""
         self.policy = policy
-        self.known_heads.clear()
+        self.forget_heads()
         knows = policy.identities.knows
         for session in self.sessions:
             if not knows(session.principal) or is_revoked(session.caller, policy.identities):
@@ -264,6 +265,11 @@ class Gateway:
         if len(self.known_heads) >= MAX_HEADS:
             del self.known_heads[next(iter(self.known_heads))]
         self.known_heads[head_bytes] = head
+
+    def forget_heads(self) -> None:
+        """What was decided about them may not hold any more."""
+        self.known_heads.clear()
+        self.heads_forgotten += 1
 
     def has_room(self, pool: ServerPool, account: Account) -> bool:
         """Whether one more call of this server and principal may begin now; if so, it must begin."""
@@ -637,7 +643,7 @@ class Gateway:
         self.bridge.tick(now)
         self.streams.tick(now)
         if self.accounts.forget_idle(now):
-            self.known_heads.clear()  # they hold accounts
+            self.forget_heads()  # they hold accounts
         self._drop_invalid()
         for session in self.sessions.idle(now):
             LOG.info("session expired", session=session.id[:8])

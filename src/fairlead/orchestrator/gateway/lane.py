@@ -124,6 +124,7 @@ class Lane(HttpToolsProtocol):
         self._policy: AdmissionPolicy | None = None  # for which the peer was looked at
         self._expelled: AdmissionPolicy | None = gateway.policy  # that open requests were looked at for
         self._known: dict[bytes, Head] = {}
+        self._decided = 0  # `heads_forgotten` when it was decided about the head whose body is awaited
         self._commented = 0.0  # loop time of the last keep-alive comment
 
     @property
@@ -176,6 +177,7 @@ class Lane(HttpToolsProtocol):
     def _await_body(self, head: Head, body: bytes, missing: int) -> None:
         """A body that came in part: the rest is taken as it comes, past the parser."""
         self._head, self._body, self._missing = head, [body], missing
+        self._decided = self.gateway.heads_forgotten
         self._in_message, self._in_head = True, False
 
     def _collect(self, data: bytes) -> bytes:
@@ -186,7 +188,7 @@ class Lane(HttpToolsProtocol):
         if not self._missing and head is not None:
             self._head, self._in_message = None, False
             self._since = monotonic()
-            self._post(head, b"".join(self._body), self._since)
+            self._post_late(head, b"".join(self._body), self._since)
             self._body = []
         return rest
 
@@ -284,6 +286,7 @@ class Lane(HttpToolsProtocol):
                 self.cycle = None  # type: ignore[assignment] # the order of answers is kept by the slots
                 super().on_headers_complete()
                 return
+            self._decided = self.gateway.heads_forgotten
             self._head = self._admit(view)
             self._offers_upgrade = self.parser.should_upgrade()
         except BadHeadError as bad:
@@ -314,9 +317,10 @@ class Lane(HttpToolsProtocol):
             return
         self._head = None
         if head.method == b"POST":
-            if candidate is not None and self._is_simple(head, candidate):
+            still_so = self._decided == self.gateway.heads_forgotten
+            if candidate is not None and still_so and self._is_simple(head, candidate):
                 self.gateway.remember(candidate, head)
-            self._post(head, b"".join(self._body), self._since)
+            self._post_late(head, b"".join(self._body), self._since)
             self._body = []
         else:
             self._other_method(head)
@@ -408,6 +412,15 @@ class Lane(HttpToolsProtocol):
         return admitted
 
     # == a request =======================================================================================
+
+    def _post_late(self, head: Head, body: bytes, now: float) -> None:
+        """The body came after the head, and meanwhile the credential may have been revoked, or expired."""
+        looked_at = self._decided == self.gateway.heads_forgotten and head.caller.expires is None
+        if looked_at or self.gateway.policy.identities.is_valid(head.caller):
+            self._post(head, body, now)
+        else:
+            self._head = head
+            self._refuse(refusals.INVALID_TOKEN)
 
     def _post(self, head: Head, body: bytes, now: float) -> None:
         """One JSON-RPC message from a client."""
