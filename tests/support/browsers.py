@@ -79,3 +79,7 @@ class Rig(KnownTokens):
         role = self.roles.get(session.principal, Role.VIEWER)
         caller = Caller(session.principal, role, (), f"web:{session.id}", session.expires)
         return Browser(caller, self.browsers.csrf_token(value))
+
+    def is_valid(self, caller: Caller) -> bool:
+        kind, _, session = caller.credential.partition(":")
+        return session in self.store.sessions if kind == "web" else super().is_valid(caller)

@@ -22,6 +22,7 @@ from support.until import until
 
 LIGHT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("light_server.py")))
 OWNER = "test-owner"
+_LOOPS_OWN = ("asyncio_", "ThreadPoolExecutor-")  # threads of a default executor, by asyncio and by uvloop
 
 
 def launch_light(folder: Path, *flags: str, **launch: Any) -> ProcessLaunch:
@@ -90,7 +91,7 @@ class Resources:
         return cls(
             len(list(Path("/dev/fd").iterdir())),
             len(asyncio.all_tasks()),
-            sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate()),  # the loop's own
+            sum(not thread.name.startswith(_LOOPS_OWN) for thread in threading.enumerate()),
             frozenset(child.pid for child in psutil.Process().children(recursive=True)),
         )
 

@@ -217,3 +217,8 @@ def too_many_sessions(limit: int, principal: str | None = None) -> Problem:
         f"expires, or raise FAIRLEAD_SESSIONS_{setting}."
     )
     return Problem("too-many-sessions", "Too many sessions", detail, 429, Fault.CLIENT, 30.0)
+
+
+def too_many_pipelined(most: int) -> Problem:
+    detail = f"more than {most} requests wait on this connection; read the answers, or use another connection"
+    return Problem("too-many-pipelined", "Too many requests", detail, 503, Fault.CLIENT, 1.0)

@@ -24,8 +24,8 @@ SAFE_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 class Folders:
     """Where servers may keep things: a home folder for each, and a log for each.
 
-    `packages` is where they are installed, `hidden` what no server is to see, `workspace` what may be named to
-    them all the same.
+    `packages` is where they are installed, `hidden` what no server is to see, `workspace` what may be
+    named to them all the same.
     """
 
     homes: Path

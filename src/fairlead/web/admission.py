@@ -67,7 +67,7 @@ class AdmissionMiddleware:
                     await self._app(scope, receive if scope["type"] == "websocket" else body.replay(), send)
 
     def _look_again(self, caller: Caller | None) -> None:
-        """While the body came, the credential may have been revoked, or expired. Raises ProblemError (401)."""
+        """While the body came, the credential may have been revoked or expired. Raises ProblemError."""
         if caller is not None and not self._services.policy().identities.is_valid(caller):
             raise ProblemError(refusals.INVALID_TOKEN)
 

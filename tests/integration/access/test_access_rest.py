@@ -208,9 +208,8 @@ async def test_a_body_that_comes_after_the_revocation_does_nothing(stack, path):
         "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: old__echo\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
-    held = []
-    for first in (head, head + body[:-1], head[:30]):  # as a new head, with a part of the body, and cut
-        held.append(await opened(stack, first))
+    # as a new head, with a part of the body, and cut
+    held = [await opened(stack, first) for first in (head, head + body[:-1], head[:30])]
     reader, writer = await opened(stack, head + body)
     assert b" 40" not in await reader.readuntil(b"\r\n")  # a head is known now, where heads are
     held.append(await opened(stack, head + body[:-1]))

@@ -234,7 +234,7 @@ found = count
     else:
         assert f"over the limit of {limit}" in heard.lost.reason
     await link.close()
-    assert not [each for each in psutil.process_iter() if f"{OWNER}:" in marker(each)]
+    assert not [each for each in psutil.process_iter() if marker(each) == link.record.marker]
 
 
 def marker(process: psutil.Process) -> str:
@@ -253,7 +253,7 @@ async def test_processes_that_multiply_for_ever_end_when_they_are_told_to(box):
     start = time.monotonic()
     await link.close()
     assert time.monotonic() - start < 5
-    assert not [each for each in psutil.process_iter() if f"{OWNER}:" in marker(each)]
+    assert not [each for each in psutil.process_iter() if marker(each) == link.record.marker]
 
 
 async def test_memory_is_bounded_for_what_takes_it_at_once_and_for_its_files(box):

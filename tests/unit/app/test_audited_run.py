@@ -97,7 +97,7 @@ async def test_a_run_that_was_killed_is_told_of_once_by_the_next():
     for _ in range(2):
         run, trail = service.begin()
         async with service.running(run):
-            await until(lambda: "begun=True" in repr(run))
+            await until(lambda run=run: "begun=True" in repr(run))
             await trail.close()
             await run.end()
     assert [action for action, _ in service.told()] == ["run not ended", "service started", "service started"]

@@ -79,6 +79,17 @@ def twin_of(path: bytes) -> bytes:
     return path[:-3] + b"mcp" if path.endswith(b"/sse") else path
 
 
+def origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """The path and query of a request's target. An absolute one (RFC 9112, 3.2.2) must name its Host."""
+    scheme, mark, rest = target.partition(b"://")
+    if target[:1] == b"/" or not mark or scheme.lower() not in (b"http", b"https"):
+        return target
+    authority, slash, path = rest.partition(b"/")
+    if [value.strip() for name, value in headers if name == b"host"] != [authority]:
+        raise BadHeadError(400, "The request's target names another host than its Host header")
+    return b"/" + path if slash else b"/"
+
+
 def routing_headers(headers: list[tuple[bytes, bytes]]) -> tuple[Era, RoutingHeaders, str | None]:
     """The era, the modern routing headers and the session id. Raises BadHeadError on a repeated one."""
     seen: dict[bytes, str] = {}

@@ -70,6 +70,7 @@ from fairlead.orchestrator.gateway.head import (
     answer_tails,
     encode_headers,
     last_event_id,
+    origin_form,
     parameter_headers,
     require_json_body,
     routing_headers,
@@ -86,16 +87,6 @@ MAX_SLOTS: Final = 64  # requests of one connection that wait for their answers
 MAX_HEAD_BYTES: Final = 4096  # of one known head
 LINGER: Final = 2.0  # s in which a refused client may read its answer
 LAST_CALL: Final = 0.25  # s that an idle connection stays open when the service stops
-
-
-_TOO_MANY_PIPELINED: Final = Problem(
-    "too-many-pipelined",
-    "Too many requests",
-    f"more than {MAX_SLOTS} requests wait on this connection; read the answers, or use another connection",
-    503,
-    Fault.CLIENT,
-    1.0,
-)
 
 
 class Lane(HttpToolsProtocol):
@@ -124,7 +115,7 @@ class Lane(HttpToolsProtocol):
         self._policy: AdmissionPolicy | None = None  # for which the peer was looked at
         self._expelled: AdmissionPolicy | None = gateway.policy  # that open requests were looked at for
         self._known: dict[bytes, Head] = {}
-        self._decided = 0  # `heads_forgotten` when it was decided about the head whose body is awaited
+        self._decided = 0  # `heads_forgotten` when the head was decided about whose body is awaited
         self._commented = 0.0  # loop time of the last keep-alive comment
 
     @property
@@ -273,10 +264,10 @@ class Lane(HttpToolsProtocol):
         if self._closing:
             return
         if len(self._slots) >= MAX_SLOTS:
-            self._refuse(_TOO_MANY_PIPELINED)
+            self._refuse(refusals.too_many_pipelined(MAX_SLOTS))
             return
         try:
-            self.url = _origin_form(self.url, self.headers)
+            self.url = origin_form(self.url, self.headers)
             path = self.url.partition(b"?")[0]
             view = self.gateway.endpoints.at(twin_of(path))
             if not self._door.leads_to(path, mcp=view is not None):
@@ -317,8 +308,7 @@ class Lane(HttpToolsProtocol):
             return
         self._head = None
         if head.method == b"POST":
-            still_so = self._decided == self.gateway.heads_forgotten
-            if candidate is not None and still_so and self._is_simple(head, candidate):
+            if candidate is not None and self._is_simple(head, candidate):
                 self.gateway.remember(candidate, head)
             self._post_late(head, b"".join(self._body), self._since)
             self._body = []
@@ -334,7 +324,8 @@ class Lane(HttpToolsProtocol):
         lowered = candidate.lower()
         lines = len(self.headers) + 2
         return (
-            candidate.startswith(b"POST ")
+            self._decided == self.gateway.heads_forgotten  # nothing has changed since
+            and candidate.startswith(b"POST ")
             and candidate.count(b"\r\n") == candidate.count(b"\n") == lines
             and head.length is not None
             and head.keep_alive
@@ -418,15 +409,15 @@ class Lane(HttpToolsProtocol):
         looked_at = self._decided == self.gateway.heads_forgotten and head.caller.expires is None
         if looked_at or self.gateway.policy.identities.is_valid(head.caller):
             self._post(head, body, now)
-        else:
-            self._head = head
-            self._refuse(refusals.INVALID_TOKEN)
+            return
+        self._head = head
+        self._refuse(refusals.INVALID_TOKEN)
 
     def _post(self, head: Head, body: bytes, now: float) -> None:
         """One JSON-RPC message from a client."""
         if len(self._slots) >= MAX_SLOTS:
             self._head = head
-            self._refuse(_TOO_MANY_PIPELINED)
+            self._refuse(refusals.too_many_pipelined(MAX_SLOTS))
             return
         gateway = self.gateway
         exchange = Exchange(self, head, now)
@@ -691,17 +682,6 @@ class Lane(HttpToolsProtocol):
     def _close_idle(self) -> None:
         if not self._slots:
             self._close()
-
-
-def _origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The path and query of a request's target. An absolute one (RFC 9112, 3.2.2) must name its Host."""
-    scheme, mark, rest = target.partition(b"://")
-    if target[:1] == b"/" or not mark or scheme.lower() not in (b"http", b"https"):
-        return target
-    authority, slash, path = rest.partition(b"/")
-    if [value.strip() for name, value in headers if name == b"host"] != [authority]:
-        raise BadHeadError(400, "The request's target names another host than its Host header")
-    return b"/" + path if slash else b"/"
 
 
 def make_lane(gateway: Gateway, door: Door = Door.BOTH) -> type[asyncio.Protocol]:
