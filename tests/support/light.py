@@ -22,7 +22,7 @@ from support.until import until
 
 LIGHT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("light_server.py")))
 OWNER = "test-owner"
-_LOOPS_OWN = ("asyncio_", "ThreadPoolExecutor-")  # threads of a default executor, by asyncio and by uvloop
+_LOOPS_OWN = ("asyncio_", "uvloop_")  # threads of a default executor
 
 
 def launch_light(folder: Path, *flags: str, **launch: Any) -> ProcessLaunch:
@@ -109,7 +109,8 @@ async def nothing_more_than(before: Resources) -> None:
     try:
         await until(lambda: Resources.now().within(before), guard=10)
     except TimeoutError:
-        assert Resources.now() == before
+        now = Resources.now()
+        assert now == before, (now, before)
 
 
 class Processes:

@@ -82,6 +82,8 @@ class Following:
             except ProblemError as refused:
                 LOG.error("API keys are not known", title=refused.problem.title, why=refused.problem.detail)
                 return
+            except Exception as error:  # the next change must be heard of all the same
+                LOG.error("following changes of access failed", exc_info=error)
 
     async def _listen(self) -> None:
         async for _ in self._bus.subscribe(TOPIC):

@@ -49,6 +49,11 @@ def master_key(setting: str | None, own: bytes) -> bytes:
     return hashlib.sha256(b"fairlead key 1\0" + setting.encode()).digest()
 
 
+def installation(key: bytes) -> str:
+    """A name for all processes that have this key, and for no others; says nothing else of it."""
+    return hmac.digest(key, b"fairlead installation 1", "sha256").hex()[:12]
+
+
 def key_check(key: bytes) -> str:
     """What a database remembers of the key that its digests are made with; says nothing else of it."""
     return hmac.digest(key, b"fairlead key check 1", "sha256").hex()[:32]

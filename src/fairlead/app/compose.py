@@ -18,7 +18,7 @@ from fairlead.app.fleet_config import FleetConfig
 from fairlead.app.identities import Access, open_access, service_key
 from fairlead.app.listening import Listener, addresses
 from fairlead.app.logs import conceal, register_secret
-from fairlead.app.persistence import Persistence
+from fairlead.app.persistence import Persistence, group
 from fairlead.app.settings import Settings
 from fairlead.app.sign_in import pages_address, sign_in
 from fairlead.app.spec_keeper import SpecKeeper
@@ -182,7 +182,12 @@ def share_limits(settings: Settings, state: StateFolder, accounts: Accounts) -> 
     from fairlead.limits.shared import SharedLimits  # noqa: PLC0415 - 8 MiB that one process alone does not need
 
     process = f"{state.id()}-{secrets.token_hex(4)}"  # this start of this node
-    return SharedLimits(settings.bus.get_secret_value(), accounts, service="orchestrator", process=process)
+    return SharedLimits(
+        settings.bus.get_secret_value(),
+        accounts,
+        service=group(settings, state, "orchestrator"),
+        process=process,
+    )
 
 
 def open_credentials(

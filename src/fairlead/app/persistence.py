@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 import structlog
 
 from fairlead import __version__
+from fairlead.access.keys import installation, master_key
 from fairlead.app.audited_run import AuditedRun
 from fairlead.app.logs import conceal
 from fairlead.app.retention import Pruner
@@ -70,13 +71,19 @@ def database_url(settings: Settings, state: StateFolder, service: str) -> str:
     return sqlite_url(state.database(service))
 
 
-def open_bus(settings: Settings, service: str) -> Bus:
+def group(settings: Settings, state: StateFolder, service: str) -> str:
+    """What names in a shared Redis begin with, so that two installations on one do not meet."""
+    key = master_key(settings.key.get_secret_value() if settings.key else None, state.key())
+    return f"{service}:{installation(key)}"
+
+
+def open_bus(settings: Settings, state: StateFolder, service: str) -> Bus:
     """Raises ProblemError for a `bus` that is no URL."""
     if settings.bus is None:
         return MemoryBus()
     from fairlead.buses.redis import RedisBus  # noqa: PLC0415 - 8 MiB that one process alone does not need
 
-    return RedisBus(settings.bus.get_secret_value(), service)
+    return RedisBus(settings.bus.get_secret_value(), group(settings, state, service))
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +93,7 @@ async def keeping(settings: Settings, state: StateFolder, service: str) -> Async
     Raises ProblemError for what waiting does not mend: a damaged database, a wrong password, no URL.
     """
     node, started = state.id(), time.monotonic()
-    bus = open_bus(settings, service)
+    bus = open_bus(settings, state, service)
     database = await Database.open(database_url(settings, state, service), service=service)
     audit = AuditTrail(
         SqlAuditLog(database), node=node, arguments=Kept(settings.audit.arguments), conceal=conceal

@@ -16,6 +16,7 @@ from fairlead.model.errors import ProblemError
 from fairlead.stores.state import Run, StateFolder
 from fairlead.stores.tokens import TokenStore
 
+_END = "-----END CERTIFICATE-----\n"
 PATIENCE = 330.0  # s: longer than any call that a server may take by default
 
 
@@ -113,8 +114,12 @@ def _text(line: bytes) -> str:
 
 
 def _pinned(certificate: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=certificate)
-    if certificate is not None:
+    """Trusts the first certificate of the file alone, the service's own: not those that signed it."""
+    if certificate is None:
+        return ssl.create_default_context()
+    own = certificate.read_text(encoding="ascii", errors="replace").partition(_END)
+    context = ssl.create_default_context(cadata=own[0] + own[1])
+    if own[1]:
         context.check_hostname = False  # it is this very certificate, by whatever name we come
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context

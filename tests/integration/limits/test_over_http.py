@@ -20,7 +20,7 @@ ECHO = {"server": "old", "method": "tools/call", "params": {"name": "echo", "arg
 
 @contextlib.asynccontextmanager
 async def two(tmp_path: Path, bus: str, **limits: Any) -> AsyncIterator[tuple[Stack, Stack]]:
-    settings = {"bus": SecretStr(bus)}
+    settings = {"bus": SecretStr(bus), "key": SecretStr("0123456789abcdef0123456789abcdef")}
     security = {"resourceLimits": limits}
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
