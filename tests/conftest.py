@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import settings
+
+# A machine that is busy makes no decision wrong; `timeout` guards against hanging.
+settings.register_profile("fairlead", deadline=None)
+settings.load_profile("fairlead")
 
 pytest_plugins = ["support.servers"]
 

@@ -83,6 +83,13 @@ def test_nothing_hidden_shows_and_nothing_is_writable_that_was_not_said(given_pl
         assert any(place.access is Access.WRITE for place in given_places if place.path in around)
 
 
+@given(places, hosts)
+def test_what_is_hidden_in_something_hidden_has_not_even_a_name(given_places, host):
+    arguments = bwrap_arguments(Layout(tuple(given_places), P("/")), host)
+    closed = [P(words[1]) for words in operations(arguments) if words[0] == "--remount-ro"]
+    assert not [path for path in closed if seen(arguments, path.parent).startswith("empty")]
+
+
 @given(places, hosts, st.booleans())
 def test_the_order_in_which_places_are_given_does_not_matter(given_places, host, network):
     layout = Layout(tuple(given_places), P("/"), network=network)

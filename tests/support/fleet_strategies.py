@@ -70,7 +70,9 @@ SERVERS = {
     "priority": st.sampled_from(["high", "medium", "low"]),
     "volumes": st.lists(TEXTS, max_size=2).map(tuple),
     "security": some(
-        fleet.ServerSecurity, read_only=st.booleans(), allowed_paths=st.lists(TEXTS, max_size=2).map(tuple)
+        fleet.ServerSecurity,
+        read_only=st.booleans(),
+        allowed_paths=st.lists(TEMPLATES.map("/{}".format), max_size=2).map(tuple),
     ),
     "resources": RESOURCES,
     "health_check": some(

@@ -105,7 +105,7 @@ def _mounted(places: Iterable[Place]) -> dict[PurePosixPath, Place]:
     root = strictest.pop(ROOT, None)
     writable = root is not None and root.access is Access.WRITE
     mounted = {ROOT: Place(ROOT, Access.WRITE if writable else Access.READ)}
-    for path in sorted(strictest, key=lambda path: (len(path.parts), path)):
+    for path in sorted(strictest):  # what lies in another comes after it
         place = strictest[path]
         if _differs(place.access, around(path, mounted).access):
             mounted[path] = place

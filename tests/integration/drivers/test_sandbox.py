@@ -295,6 +295,31 @@ async def test_when_the_frame_is_killed_the_server_ends(box):
     assert not alive(link.statistics().pid)
 
 
+KILLED = """
+import asyncio, sys
+from pathlib import Path
+from support.light import Processes
+async def main():
+    link, _ = await Processes(Path(sys.argv[1]), sandboxed=True).ready("--ignore-stdin-eof", "--ignore-term")
+    print(link.statistics().pid, flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+async def test_when_we_are_killed_it_ends_at_once(tmp_path):
+    sandbox_host()
+    argv = (sys.executable, "-c", KILLED, str(tmp_path))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ours = await asyncio.create_subprocess_exec(*argv, stdout=subprocess.PIPE, env=environment)
+    assert ours.stdout is not None
+    pid = int(await ours.stdout.readline())
+    assert alive(pid)
+    ours.kill()
+    await ours.wait()
+    await until(lambda: not alive(pid))
+
+
 async def test_statistics_say_how_it_is_held(box):
     link, _ = await box.ready(memory_limit=100 * MIB)
     held = link.statistics().confinement

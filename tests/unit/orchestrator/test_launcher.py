@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.model.errors import ProblemError
-from fairlead.model.fleet import Resources, ServerSpec
+from fairlead.model.fleet import Resources, ServerSecurity, ServerSpec
 from fairlead.model.launch import ProcessLaunch, RemoteLaunch
 from fairlead.orchestrator.launcher import Drivers, Folders, SpecLauncher
 
@@ -91,3 +91,35 @@ async def test_a_url_goes_to_the_remote_driver_with_its_headers(tmp_path):
 async def test_an_image_alone_says_that_there_is_no_driver_for_it(tmp_path):
     with pytest.raises(ProblemError, match="Docker"):
         await launch(tmp_path, image="mcp/context7:latest")
+
+
+async def test_a_packages_own_installation_is_in_its_reach_and_no_other(tmp_path):
+    packages = tmp_path / "state/packages"
+    entry = packages / "npm/x@1-abc/node_modules/x/index.js"
+    entry.parent.mkdir(parents=True)
+
+    class Installed:
+        async def ensure(self, package, entry_name):
+            return ("/opt/node", str(entry))
+
+    folders = Folders(
+        homes=tmp_path / "homes", logs=tmp_path / "logs", packages=packages, hidden=(tmp_path / "state",)
+    )
+    make = await SpecLauncher(Installed(), EmptySecrets(), DRIVERS, folders).prepare(
+        ServerSpec(id="s", package="npm:x@1.0.0", args=("/nowhere",), resources=Resources(processes=7))
+    )
+    made, _ = make("s-1")
+    assert made.process_limit == 7
+    assert made.sandbox.writable == (tmp_path / "homes/s",)
+    assert set(made.sandbox.readable) == {Path("/opt/node"), packages / "npm/x@1-abc"}
+    assert made.sandbox.hidden == (tmp_path / "state",)
+
+
+async def test_without_a_sandbox_there_is_none(tmp_path):
+    made, _ = await launch(tmp_path, package="npm:x@1.0.0", security=ServerSecurity(sandbox="off"))
+    assert made.sandbox is None
+
+
+class EmptySecrets:
+    def get(self, name):
+        return None
