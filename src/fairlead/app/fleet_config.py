@@ -193,7 +193,8 @@ class FleetConfig:
         found, accepted = await self._remembered_state()
         self._read = True
         self._kept, self._troubles = found.kept, Troubles(lost=found.lost)
-        self._in_force = Composed(Layers(overrides=found.kept.overrides), FleetSpec())
+        before = self._in_force
+        self._in_force = Composed(Layers(before.layers.accepted, found.kept.overrides), before.spec)
         self._fleet.generation = max(0, self._keeper.generation - 1)  # the next one is in force
         if found.kept.owner is Owner.GITOPS and accepted is not None:
             await self._accept(Owner.GITOPS, accepted, by="GitOps, before the restart")

@@ -148,9 +148,10 @@ class TestStart:
         async with again.following_others():
             bench.store.away = ""
             await until(lambda: again.overrides == {"servers.a.scaling.maxInstances": 9})
-            await until(lambda: again.condition("Kept").status)
+            await until(lambda: again.config.status().generation == 2)
+        assert again.spec == changed(FILE, *MAX_A, to=9)
+        assert again.condition("Kept").status
         assert len(bench.store.rows) == 2
-        assert again.config.status().generation == 2
 
     async def test_the_generation_goes_on_where_it_was(self, bench: Bench) -> None:
         await bench.config.edit(edit(MAX_A, 9), by="ada")
