@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pytest
 
 from support.authorization_server import RESOURCE, AuthorizationServer, ec
 from support.service_process import META, Service
@@ -490,6 +491,7 @@ async def settings(rig: Rig) -> None:
                 rig.canaries.hear(f"$ {name}=... orchestrator", told)
 
 
+@pytest.mark.timeout(600)  # the commands alone are fifty processes
 async def test_no_secret_stands_where_it_does_not_belong(tmp_path: Path) -> None:
     with WhoServer() as far, AuthorizationServer() as issuer:
         issuer.grants["refresh_token"] = (200, {"access_token": "", "token_type": "Bearer", "expires_in": 30})

@@ -42,7 +42,7 @@ BEYOND_SCHEMA = (
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_service_answers_as_its_document_says(tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG + "".join(SEMANTIC.format(path=path) for path in BEYOND_SCHEMA))
