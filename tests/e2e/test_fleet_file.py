@@ -135,7 +135,10 @@ def test_a_client_over_the_limit_is_told_and_lives_on(saved: System, connect: Co
         limiting = spec["security"]["resourceLimits"]["rateLimiting"]
         limiting["requestsPerMinute"] = 300
     wait_until(
-        lambda: saved.get("/api/config").json()["security"]["resourceLimits"]["rateLimiting"] == limiting,
+        lambda: (
+            limiting.items()
+            <= saved.get("/api/config").json()["security"]["resourceLimits"]["rateLimiting"].items()
+        ),
         "the limit is in force",
     )
     calls = [client.start("call", name="everything__echo", arguments={"message": str(n)}) for n in range(80)]
@@ -146,7 +149,7 @@ def test_a_client_over_the_limit_is_told_and_lives_on(saved: System, connect: Co
         except StepError as error:
             refused.append(str(error))
     assert refused
-    assert all("more than 300 requests in a minute" in text for text in refused)
+    assert all("requests a minute" in text and "are used up" in text for text in refused)
 
     def works() -> bool:
         try:
