@@ -116,18 +116,7 @@ def compose(
         lock_files,
         on_progress=lambda package, text: fleet.installing(package, text),  # noqa: PLW0108 - as above
     )
-    launcher = SpecLauncher(
-        installer,
-        secrets_of(settings),
-        drivers,
-        Folders(
-            homes=state.root / "homes",
-            logs=state.server_logs,
-            packages=state.packages,
-            hidden=hidden_files(settings),
-            workspace=settings.workspace,
-        ),
-    )
+    launcher = SpecLauncher(installer, secrets_of(settings), drivers, folders_of(settings, state))
     fleet = MCPOrchestrator(launcher, gateway, metrics)
     config = FleetConfig(
         settings.config,
@@ -173,6 +162,17 @@ def compose(
         settings, state, access, gateway, fleet, config, tool_lock, drivers, app, live, kept, trends, limits,
         ports, tracer,
     )  # fmt: skip
+
+
+def folders_of(settings: Settings, state: StateFolder) -> Folders:
+    """Where servers keep things, and what no server is to see."""
+    return Folders(
+        homes=state.root / "homes",
+        logs=state.server_logs,
+        packages=state.packages,
+        hidden=hidden_files(settings),
+        workspace=settings.workspace,
+    )
 
 
 def share_limits(settings: Settings, state: StateFolder, accounts: Accounts) -> SharedLimits | None:
