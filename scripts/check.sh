@@ -23,7 +23,7 @@ fast)
     ;;
 all)
     coverage erase
-    step "all tests, with coverage" coverage run -m pytest tests
+    step "all tests, with coverage" coverage run -m pytest -n "${JOBS:-$(nproc)}" --dist loadfile tests
     coverage combine -q
     step "coverage of everything (85 % or more)" coverage report --fail-under=85
     step "coverage of core, mcp, model (90 % or more)" coverage report --fail-under=90 \

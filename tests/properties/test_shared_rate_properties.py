@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.core.ratelimit import Gcra, Rate, settled
+from fairlead.core.ratelimit import RECENT, Gcra, Rate, settled
 
 PERIOD = 0.1  # s, as in `limits.shared`
-RECENT = 2.0
 LAST = 60.0
 RATES = st.sampled_from([Rate(60, 10), Rate(300, 50), Rate(1000, 166), Rate(3000, 20)])
 SEEDS = st.integers(0, 2**32)
@@ -88,7 +87,7 @@ def test_under_load_the_sum_is_that_of_one_bucket(rate, processes, seed, times):
 def test_one_process_alone_can_use_nearly_all_of_it(rate, processes, seed):
     cluster = Cluster(rate, processes, seed)
     admitted = cluster.run([(0.0, LAST, 4.0)])
-    assert cluster.allowed * 0.9 - processes <= admitted <= cluster.allowed + 1
+    assert cluster.allowed * 0.95 - 2 <= admitted <= cluster.allowed + 1
 
 
 @settings(deadline=None, max_examples=40)

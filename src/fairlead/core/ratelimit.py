@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _ROUNDING: Final = 1e-6  # s; a wait this short is only the rounding of `now`
+RECENT: Final = 2.0  # s for which a process counts as a user of a bucket after it was asked for it
 MOST_OWED: Final = 60.0  # s of requests beyond the burst; more is forgiven, whatever clocks and processes do
 
 
@@ -62,7 +63,7 @@ class Gcra:
     """
 
     __slots__ = (
-        "_arrival", "_early", "_interval", "_since", "_spent", "above", "asked", "fresh", "rate", "taken",
+        "_arrival", "_early", "_interval", "_since", "_spent", "_used", "above", "asked", "fresh", "rate", "taken",
     )  # fmt: skip
 
     def __init__(self, rate: Rate, *, share: float = 1.0) -> None:
@@ -74,6 +75,7 @@ class Gcra:
         self._arrival = float("-inf")
         self._spent = 0  # of `taken`, what the centre knows of
         self._since: float | None = None  # from when on it does not
+        self._used = float("-inf")  # when there was something to tell last
         self.set_share(share)
 
     def __repr__(self) -> str:
@@ -115,8 +117,10 @@ class Gcra:
         self._early = max(0.0, self.rate.capacity - self._interval)
 
     def use(self, now: float) -> Use | None:
-        """What there is to tell the centre; None when nobody came since the last time."""
-        if not (self.taken > self._spent or self.asked or self.held):
+        """What there is to tell the centre, be it nothing new; None when nobody came for a while."""
+        if self.taken > self._spent or self.asked or self.held:
+            self._used = now
+        elif now >= self._used + RECENT:
             self._since, self.fresh = now, True
             return None
         if self._since is None:

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fairlead.core.accounts import Accounts
-from fairlead.core.ratelimit import MOST_OWED, Use
+from fairlead.core.ratelimit import MOST_OWED, RECENT, Use
 from fairlead.kit.tasks import Tasks, require_running
 from fairlead.model.errors import Fault, Problem, ProblemError
 
@@ -28,7 +28,6 @@ PERIOD: Final = 0.1  # s between two tellings, while there is anything to tell
 HEARTBEAT: Final = 1.0  # s, else
 TIMEOUT: Final = 0.5  # s for one telling
 PAUSES: Final = (0.1, 0.2, 0.5, 1.0)  # s after failures in a row; then the last one again and again
-RECENT: Final = 2.0  # s for which a process counts as a user of a bucket that it told of
 PRESENT: Final = 5.0  # s for which a process that says nothing counts as there
 AT_ONCE: Final = 200  # buckets of one telling: the server does nothing else meanwhile
 
