@@ -25,14 +25,14 @@ def open_tracer(environment: Mapping[str, str], service: str) -> OtlpTracer | No
     """
     if not is_wanted(environment):
         return None
-    from fairlead.app.otlp import OtlpTracer  # noqa: PLC0415 - see above
-
     for header in ",".join(environment.get(name, "") for name in _HEADERS).split(","):
         register_secret(header.strip())  # one that is not well written would stand in the SDK's warning
         register_secret(header.partition("=")[2].strip())
     try:
+        from fairlead.app.otlp import OtlpTracer  # noqa: PLC0415 - see above
+
         return OtlpTracer(service)
-    except ValueError as wrong:  # one of the many that only the SDK knows
+    except ValueError as wrong:  # one of the many that only the SDK knows; it reads some when it is imported
         reason = f"a variable OTEL_* is set to what OpenTelemetry refuses: {wrong}"
         LOG.warning("no traces", reason=reason)
         return None

@@ -63,7 +63,8 @@ class Gcra:
     """
 
     __slots__ = (
-        "_arrival", "_early", "_interval", "_since", "_spent", "_used", "above", "asked", "fresh", "rate", "taken",
+        "_arrival", "_early", "_interval", "_since", "_spent", "_used",
+        "above", "asked", "fresh", "rate", "taken",
     )  # fmt: skip
 
     def __init__(self, rate: Rate, *, share: float = 1.0) -> None:

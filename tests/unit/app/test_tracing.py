@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -126,6 +129,15 @@ def test_a_wrong_variable_is_said_and_keeps_nothing_from_starting(
     monkeypatch.setenv(name, value)
     assert open_tracer(ENDPOINT, "x") is None
     assert "no traces" in capsys.readouterr().out
+
+
+def test_a_variable_that_is_wrong_before_the_libraries_are_loaded_keeps_nothing_from_starting() -> None:
+    program = f"from fairlead.app.tracing import open_tracer; assert open_tracer({ENDPOINT!r}, 'x') is None"
+    environment = os.environ | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "no traces" in done.stdout
 
 
 def test_what_clients_send_as_context_is_not_logged(

@@ -84,9 +84,7 @@ def test_there_is_nothing_to_tell_of_a_bucket_that_nobody_used():
     bucket.admit(4.0)
     assert bucket.use(5.0) == Use(bucket.rate, 1, 5.0)
     bucket.told(Use(bucket.rate, 1, 5.0), 0.5, 1.0, 5.0)
-    assert bucket.use(6.9) == Use(
-        bucket.rate, 0, pytest.approx(1.9)
-    )  # what the others use is still of interest
+    assert bucket.use(6.9) == Use(bucket.rate, 0, pytest.approx(1.9))  # to hear what others use
     bucket.told(Use(bucket.rate, 0, 1.9), 0.0, 1.0, 6.9)
     assert not bucket.fresh
     assert bucket.use(7.0) is None
