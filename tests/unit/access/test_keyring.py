@@ -91,7 +91,9 @@ def test_a_key_brings_its_principal_with_role_and_grants(ring: Keyring):
 
 
 @pytest.mark.parametrize(
-    "token", [b"", b"x", VALUE.encode()[:-1], VALUE.encode() + b"x", b"\xff", b"k1", KEY.digest]
+    "token",
+    [b"", b"x", VALUE.encode()[:-1], VALUE.encode() + b"x", b"\xff", b"k1", KEY.digest],
+    ids=["none", "short", "cut", "longer", "no text", "the key's id", "its digest"],
 )
 def test_nothing_else_does(ring: Keyring, token: bytes):
     assert ring.identify(token) is refusals.INVALID_TOKEN
