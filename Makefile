@@ -47,8 +47,10 @@ bench: setup-dev ## measure speed and memory against nginx and other gateways; w
 fmt: setup-dev ## format the code and mend what the linter can
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 
-schema: setup ## write what is made from the code: the fleet file's schema, the page on settings, AsyncAPI
+schema: setup ## write what is made from the code: the files' schemas, the page on settings, AsyncAPI
 	@$(BIN)/fairlead config schema > config/mcp-servers.schema.json
+	@$(BIN)/fairlead config schema application > config/application.schema.json
+	@$(BIN)/fairlead config schema gitops > config/gitops.schema.json
 	@$(BIN)/fairlead config docs > docs/settings.md
 	@$(BIN)/fairlead config asyncapi > docs/asyncapi.json
 

@@ -153,7 +153,12 @@ def _orchestrator(
             "--port",
             "0",
         ],
-        env | {"FAIRLEAD_TOKEN": stage.token, "FAIRLEAD_SESSIONS_MAX_SESSIONS": "100000"},
+        env
+        | {
+            "FAIRLEAD_TOKEN": stage.token,
+            "FAIRLEAD_SESSIONS_MAX_SESSIONS": "100000",
+            "FAIRLEAD_SESSIONS_MAX_PER_PRINCIPAL": "100000",
+        },
     )
     run_file = state / "run.json"
     deadline = time.monotonic() + READY_SECONDS

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,8 @@ from fairlead.stores.sql.events import SqlEventLog
 from fairlead.stores.sql.tables import EVENTS
 from fairlead.web.live_filter import may_see
 from support.event_logs import MemoryEventLog
+from support.servers import PostgresServer, running_postgres
+from support.until import until
 
 GUARD = 60.0  # s
 
@@ -72,6 +76,52 @@ async def test_events_are_numbered_from_one(log: EventLog) -> None:
     assert numbers(await log.append(second)) == [4, 5]
     assert await log.append([]) == []
     assert await log.bounds() == (1, 5)
+
+
+async def test_the_epoch_stays(database_url: str) -> None:
+    found = set()
+    for _ in range(2):
+        async with opened(database_url) as one, opened(database_url) as other:
+            found |= set(await asyncio.gather(one.epoch(), other.epoch(), one.epoch()))
+            await one.append(events(1))
+            found.add(await one.epoch())
+    (epoch,) = found
+    assert re.fullmatch("[0-9a-f-]{16,64}", epoch)
+
+
+async def test_the_epoch_is_another_one_when_a_standby_has_taken_over() -> None:
+    """Here it has not even lost anything, which nobody could tell."""
+    with running_postgres() as server:
+        async with opened(server.url()) as log:
+            await log.append(events(3))
+            before = await log.epoch()
+            await asyncio.to_thread(server.stop)
+            standby = server.root / "data" / "standby.signal"
+            standby.touch()
+            shutil.chown(standby, server.root.stat().st_uid)
+            await asyncio.to_thread(server.start)
+            await until(lambda: log._database.available or log._database.problem)
+            assert numbers(await log.read(0, 9)) == [1, 2, 3]
+            assert await log.epoch() == ""
+            await asyncio.to_thread(server.run, "SELECT pg_promote()")
+            after = await log.epoch()
+            assert after != before
+            assert after.partition("-")[0] == before.partition("-")[0]
+
+
+async def test_a_postgresql_that_does_not_tell_its_timeline(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    postgres_server.run("CREATE ROLE restricted LOGIN", name)
+    try:
+        postgres_server.run(f"GRANT ALL ON DATABASE {name} TO restricted", name)
+        revoke = "REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC"
+        postgres_server.run(revoke, name)
+        async with opened(postgres_url.replace("fairlead@", "restricted@")) as log:
+            assert re.fullmatch("[0-9a-f]{16}", await log.epoch())
+    finally:
+        postgres_server.run("DROP OWNED BY restricted CASCADE; DROP ROLE restricted", name)
 
 
 async def test_they_are_read_as_they_were_written(log: EventLog) -> None:

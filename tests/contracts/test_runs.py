@@ -2,64 +2,107 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
 from fairlead.stores.sql.database import Database
 from fairlead.stores.sql.runs import SILENT, Run, Runs
+from fairlead.stores.sql.tables import RUNS
 
 
 @pytest.fixture
-async def runs(database_url: str) -> AsyncIterator[Runs]:
+async def database(database_url: str) -> AsyncIterator[Database]:
     opened = await Database.open(database_url, service="orchestrator")
-    yield Runs(opened)
+    yield opened
     await opened.close()
 
 
-ONE, TWO = Run("r1", "n1", 10.0, 10.0), Run("r2", "n1", 20.0, 20.0)
-OTHER = Run("o1", "n2", 15.0, 15.0)
+@pytest.fixture
+def runs(database: Database) -> Runs:
+    return Runs(database)
+
+
+async def pass_by(database: Database, seconds: float) -> None:
+    """Let the database's clock go on: whatever it has noted is older now."""
+    async with database.write() as connection:
+        await connection.execute(
+            RUNS.update().values(
+                started=RUNS.c.started - seconds, seen=RUNS.c.seen - seconds, ended=RUNS.c.ended - seconds
+            )
+        )
+
+
+def ids(runs: list[Run]) -> list[str]:
+    return [run.id for run in runs]
+
+
+async def test_the_clock_of_the_database(database: Database) -> None:
+    async with database.read() as connection:
+        found = (await connection.execute(select(database.clock))).scalar_one()
+    assert found == pytest.approx(time.time(), abs=5)
 
 
 async def test_one_that_ended_is_not_told_of(runs: Runs) -> None:
-    assert await runs.begin(ONE) == []
-    await runs.end("r1", 12.0)
-    assert await runs.begin(TWO) == []
+    assert await runs.begin("r1", "n1") == []
+    await runs.end("r1")
+    assert await runs.begin("r2", "n1") == []
 
 
-async def test_one_that_was_killed_is_told_of_once(runs: Runs) -> None:
-    await runs.begin(ONE)
-    await runs.seen("r1", 14.0)
-    assert await runs.begin(TWO) == [replace(ONE, seen=14.0)]
-    assert await runs.begin(TWO) == []
-    await runs.end("r2", 21.0)
-    assert await runs.begin(Run("r3", "n1", 30.0, 30.0)) == []
+async def test_one_that_was_killed_is_told_of_once(runs: Runs, database: Database) -> None:
+    await runs.begin("r1", "n1")
+    await pass_by(database, 4)
+    await runs.seen("r1")
+    (killed,) = await runs.begin("r2", "n1")
+    assert (killed.id, killed.node) == ("r1", "n1")
+    assert killed.seen - killed.started == pytest.approx(4, abs=1)
+    assert await runs.begin("r2", "n1") == []
+    await runs.end("r2")
+    assert await runs.begin("r3", "n1") == []
 
 
-async def test_another_node_is_left_alone_while_it_lives(runs: Runs) -> None:
-    await runs.begin(OTHER)
-    assert await runs.begin(ONE) == []
-    late = Run("r4", "n1", 15.0 + SILENT + 1, 15.0 + SILENT + 1)
-    await runs.seen("r1", late.seen - 1)
-    assert await runs.begin(late) == [OTHER, replace(ONE, seen=late.seen - 1)]
-    await runs.seen("o1", late.seen)  # it was only cut off
-    assert OTHER.id in {run.id for run in await runs.living(late.seen)}
+async def test_another_node_is_left_alone_while_it_lives(runs: Runs, database: Database) -> None:
+    await runs.begin("o1", "n2")
+    await pass_by(database, SILENT - 5)
+    assert await runs.begin("r1", "n1") == []
+    await pass_by(database, 6)
+    await runs.seen("r1")
+    assert ids(await runs.begin("r4", "n1")) == ["o1", "r1"]
+    await runs.seen("o1")  # it was only cut off
+    assert "o1" in ids(await runs.living())
 
 
-async def test_who_lives(runs: Runs) -> None:
-    await runs.begin(ONE)
-    await runs.begin(OTHER)
-    assert {run.id for run in await runs.living(16.0)} == {"r1", "o1"}
-    await runs.end("r1", 17.0)
-    assert await runs.living(18.0) == [OTHER]
-    assert await runs.living(15.0 + SILENT + 1) == []
+@pytest.mark.parametrize("wrong", [-3600.0, 3600.0])
+async def test_machines_whose_clocks_differ(
+    runs: Runs, wrong: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runs.begin("r1", "n1")
+    right = time.time
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(time, "time", lambda: right() + wrong)
+        assert await runs.begin("o1", "n2") == []
+        await runs.seen("o1")
+    assert sorted(ids(await runs.living())) == ["o1", "r1"]
+    assert await runs.begin("p1", "n3") == []
 
 
-async def test_old_ones_are_pruned(runs: Runs) -> None:
-    await runs.begin(ONE)
-    await runs.end("r1", 12.0)
-    await runs.begin(OTHER)
-    assert await runs.prune(12.0) == 0
-    assert await runs.prune(99.0) == 1
-    assert await runs.living(16.0) == [OTHER]
+async def test_who_lives(runs: Runs, database: Database) -> None:
+    await runs.begin("r1", "n1")
+    await runs.begin("o1", "n2")
+    assert sorted(ids(await runs.living())) == ["o1", "r1"]
+    await runs.end("r1")
+    assert ids(await runs.living()) == ["o1"]
+    await pass_by(database, SILENT + 1)
+    assert await runs.living() == []
+
+
+async def test_old_ones_are_pruned(runs: Runs, database: Database) -> None:
+    await runs.begin("r1", "n1")
+    await runs.end("r1")
+    await runs.begin("o1", "n2")
+    assert await runs.prune(time.time() - 60) == 0
+    await pass_by(database, 100)
+    assert await runs.prune(time.time() - 60) == 1
+    assert await runs.prune(time.time() + 60) == 0  # one that has not ended stays

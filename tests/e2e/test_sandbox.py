@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from e2e.environments import ROOT
 from e2e.system import System, wait_until
 from support.bubblewrap import sandbox_host
+from support.stack import LIGHT, fleet
 
 PACKAGE = "npm:@modelcontextprotocol/server-filesystem@2026.8.31"
 PROBE = """
@@ -88,8 +90,14 @@ def system(folder: Path, packages: Path, work: Path, port: int, mode: str) -> Sy
     return made
 
 
-def call(it: System, tool: str, **arguments: str) -> str:
-    return it.command("call", "filesystem", tool, json.dumps(arguments), check=False)
+def call(it: System, tool: str, *, server: str = "filesystem", **arguments: str) -> str:
+    return it.command("call", server, tool, json.dumps(arguments), check=False)
+
+
+def held(it: System, server: str, condition: str = "Sandboxed") -> tuple[bool, str, str]:
+    """Status, reason and message of a condition."""
+    (found,) = (one for one in it.server(server)["conditions"] if one["type"] == condition)
+    return found["status"], found["reason"], found["message"]
 
 
 def report(work: Path) -> dict[str, object]:
@@ -120,8 +128,7 @@ def test_the_filesystem_server_in_its_sandbox(tmp_path: Path, packages: Path, wo
             "outside": "EROFS",
             "processes": 2,
         }
-        (condition,) = (one for one in it.server("filesystem")["conditions"] if one["type"] == "Sandboxed")
-        assert (condition["status"], condition["reason"]) == (True, "Enforced")
+        assert held(it, "filesystem")[:2] == (True, "Enforced")
         it.down()
     finally:
         it.end()
@@ -137,9 +144,52 @@ def test_the_same_attempts_succeed_without_a_sandbox(tmp_path: Path, packages: P
         assert (found["network"], found["denied"], found["home"]) == ("open", "s3cret", [])
         assert str(found["token"]).strip() == it.local_token
         assert found.get("outside") != "EROFS"
-        (condition,) = (one for one in it.server("filesystem")["conditions"] if one["type"] == "Sandboxed")
-        assert (condition["status"], condition["reason"]) == (False, "Off")
+        assert held(it, "filesystem")[:2] == (False, "Off")
         it.down()
     finally:
         it.end()
         Path("/usr/fairlead-probe").unlink(missing_ok=True)
+
+
+def test_a_machine_without_bubblewrap(tmp_path: Path, packages: Path):
+    """What insists on a sandbox is refused, and all else runs: with less than it asks for, and saying so."""
+    source = tmp_path / "source/fleet.yml"
+    source.parent.mkdir()
+    servers = {
+        name: {"command": sys.executable, "args": ["-S", "-E", str(LIGHT)], "security": security}
+        for name, security in {
+            "insisting": {"sandbox": "required"},
+            "asking": {"sandbox": "auto", "network": "none", "deniedPaths": [str(tmp_path / "private")]},
+            "plain": {"sandbox": "off"},
+        }.items()
+    }
+    source.write_text(fleet(servers))
+    source.with_suffix(".lock").touch()
+    it = System(tmp_path, fleet=source)
+    it.prepare(packages)
+    (tmp_path / "bin").mkdir()
+    it.environment["PATH"] = str(tmp_path / "bin")
+    lacking = (
+        "files, network and other processes are within its reach: "
+        "there is no `bwrap`: install the package `bubblewrap`"
+    )
+    try:
+        it.up("asking", "plain")
+        refused = f"`security.sandbox: required`, but {lacking}"
+        wait_until(lambda: it.server("insisting")["state"] == "blocked", lambda: it.server("insisting"))
+        assert it.server("insisting")["message"] == refused
+        assert it.server("insisting")["instances"] == []
+        assert held(it, "insisting", "Ready") == (False, "Blocked", refused)
+        assert refused in it.command("status")
+        assert call(it, "echo", server="insisting", text="x") == ""
+        assert (
+            call(it, "echo", server="asking", text="x") == call(it, "echo", server="plain", text="x") == "x\n"
+        )
+        status, reason, message = held(it, "asking")
+        assert (status, reason) == (False, "Partly")
+        assert lacking in message
+        assert lacking in " ".join(it.command("status", "asking").split())
+        assert held(it, "plain")[:2] == (False, "Off")
+        it.down()
+    finally:
+        it.end()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -32,7 +34,7 @@ async def found(stack: Stack, count: int = 1, **wanted: str) -> list[Record]:
         if len(records) >= count:
             assert len(records) == count, records
             return records[::-1]
-        await stack.system.kept.audit._flush()
+        await asyncio.sleep(0.05)
     raise AssertionError(f"no {count} records of {wanted}: {records}")
 
 
@@ -100,8 +102,9 @@ async def test_changes_by_rest_are_recorded_whether_they_succeed_or_not(stack):
         None,
         "ok",
         "env",
-        "env",
+        restart["credential"],
     )
+    assert re.fullmatch("env:[0-9a-f]{8}", restart["credential"])
     assert of(stop, "action", "outcome") == ("POST /api/servers/nope/stop", "unknown-server")
     assert put["action"] == "PUT /api/fleet"
     assert put["outcome"] not in ("ok", str(put["detail"]["status"]))

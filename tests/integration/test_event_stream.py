@@ -79,6 +79,28 @@ async def test_a_client_that_comes_again_goes_on_where_it_was(service: LiveServi
         assert [(await stream.part())[0] for _ in range(2)] == ["4", "5"]
 
 
+async def test_one_that_comes_again_to_another_history_begins_anew(service: LiveService) -> None:
+    await service.happen(*[scaled(n) for n in range(5)])
+    service.log.history = "a1-00000001"
+    await until(lambda: service.feed.epoch)
+    async with streaming(service, params={"since": 3}) as stream:
+        assert [(await stream.part())[0] for _ in range(2)] == ["a1-00000001:4", "a1-00000001:5"]
+        service.log.history = "a1-00000002"
+        _, name, problem = await stream.part()
+        assert (name, problem["oldest"], problem["epoch"]) == ("error", 6, "a1-00000002")
+    async with streaming(service, headers={"last-event-id": "a1-00000001:4"}) as stream:
+        assert stream.response.status_code == 410
+    async with streaming(service, headers={"last-event-id": "a1-00000002:4"}) as stream:
+        assert (await stream.part())[0] == "a1-00000002:5"
+    async with service.http() as http:
+        page = (await http.get("/api/events", params={"since": 4, "epoch": "a1-00000002"})).json()
+        assert (page["epoch"], len(page["events"])) == ("a1-00000002", 1)
+        gone = await http.get("/api/events", params={"since": 4, "epoch": "a1-00000001"})
+        assert (gone.status_code, gone.json()["oldest"], gone.json()["epoch"]) == (410, 6, "a1-00000002")
+        assert (await http.get("/api/events", params={"epoch": "a1-00000001"})).status_code == 200
+        assert (await http.get("/api/events", params={"since": 4, "epoch": "é"})).status_code == 422
+
+
 async def test_without_a_number_it_begins_now_and_filters_hold(service: LiveService) -> None:
     await service.happen(scaled(0))
     async with streaming(service, params={"server": "magic"}) as stream:
@@ -93,6 +115,8 @@ async def test_without_a_number_it_begins_now_and_filters_hold(service: LiveServ
         ({"params": {"since": 7}}, 422),
         ({"headers": {"last-event-id": "7"}}, 422),
         ({"headers": {"last-event-id": "x"}}, 422),
+        ({"headers": {"last-event-id": "x:1"}}, 422),
+        ({"headers": {"last-event-id": "a:"}}, 422),
         ({"headers": {"last-event-id": "-1"}}, 422),
         ({"headers": {"last-event-id": "9" * 30}}, 422),
         ({"params": {"type": "nonsense"}}, 422),

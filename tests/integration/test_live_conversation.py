@@ -152,6 +152,26 @@ async def test_subscriptions_that_cannot_be(service, client) -> None:
     assert code(await ask(client, type="unsubscribe", id="u", subscription="other")) == "unknown-subscription"
 
 
+async def test_another_history(service) -> None:
+    await service.happen(scaled(1), scaled(2))
+    service.log.history = "a1"
+    await until(lambda: service.feed.epoch == "a1")
+    async with service.connect(Role.ADMIN) as client:
+        welcome = await told(client)
+        assert (welcome["epoch"], welcome["sequence"]) == ("a1", 2)
+        good = await ask(client, type="subscribe", id="s", since=1, epoch="a1")
+        assert good["type"] == "result"
+        assert sequence(await told(client)) == 2
+        gone = await ask(client, type="subscribe", id="t", since=1, epoch="0ld")
+        assert code(gone) == "invalid-request"
+        gone = await ask(client, type="subscribe", id="t", since=1, epoch="b2")
+        assert (code(gone), gone["problem"]["epoch"], gone["problem"]["oldest"]) == ("events-gone", "a1", 3)
+        service.log.history = "c3"  # under a reader
+        gone = await told(client)
+        assert (code(gone), gone["id"], gone["problem"]["epoch"]) == ("events-gone", "s", "c3")
+        assert (await ask(client, type="subscribe", id="s", since=2, epoch="c3"))["type"] == "result"
+
+
 async def test_while_the_store_is_away_recent_events_come_and_old_ones_do_not(service, client) -> None:
     await service.happen(scaled(1), scaled(2))
     service.log.away = "the connection was refused"

@@ -33,6 +33,7 @@ async def test_a_client_is_welcomed_with_where_the_log_is_and_who_it_is(service:
         "service": "orchestrator",
         "node": "node-1",
         "sequence": 0,
+        "epoch": "",
         "principal": "viewer",
         "role": "viewer",
     }

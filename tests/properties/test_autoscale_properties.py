@@ -90,7 +90,7 @@ def test_changes_keep_the_cooldown_and_the_time_of_less(policy, series, step):
         state = after
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(policies(), loads(), states(), st.integers(100, 400))
 def test_a_constant_load_comes_to_rest(policy, load, state, step):
     """Observed as constant, whatever is wanted: so it is for a pool that cannot start what is wanted, too."""
@@ -105,7 +105,7 @@ def test_a_constant_load_comes_to_rest(policy, load, state, step):
     assert last <= longest
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     policies(enabled=True, per_session=False),
     st.integers(0, 2000),
@@ -160,7 +160,7 @@ MORE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(policies(), loads(), states(), MORE, st.floats(0, 3), st.floats(1000, 2000))
 def test_more_load_never_wants_less(policy, load, state, more, cpu, now):
     bigger = replace(load, **{name: getattr(load, name) + amount for name, amount in more.items()})

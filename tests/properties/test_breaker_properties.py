@@ -254,4 +254,4 @@ class Calls(RuleBasedStateMachine):
 
 
 TestBreaker = Calls.TestCase
-TestBreaker.settings = settings(max_examples=200, stateful_step_count=40)
+TestBreaker.settings = settings(max_examples=100, stateful_step_count=40)

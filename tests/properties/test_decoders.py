@@ -338,18 +338,22 @@ readers = pytest.mark.parametrize("name", READERS)
 
 
 def pieces(value: Any) -> list[bytes]:
-    """All bytes and raw slices in what a decoder gave."""
-    if isinstance(value, bytes | Raw):
-        return [bytes(value)]
-    if isinstance(value, str):
-        return [value.encode()]  # which half a surrogate pair could not
-    if isinstance(value, dict):
-        return [piece for pair in value.items() for one in pair for piece in pieces(one)]
-    if isinstance(value, list | tuple):
-        return [piece for one in value for piece in pieces(one)]
-    if isinstance(value, msgspec.Struct):
-        return pieces([getattr(value, name) for name in value.__struct_fields__])
-    return []
+    """All bytes and raw slices in what a decoder gave, which may be nested as deep as it can be read."""
+    found: list[bytes] = []
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case bytes() | Raw() as piece:
+                found.append(bytes(piece))
+            case str(text):
+                found.append(text.encode())  # which half a surrogate pair could not
+            case dict(members):
+                waiting += (one for pair in members.items() for one in pair)
+            case list(items) | tuple(items):
+                waiting += items
+            case msgspec.Struct() as struct:
+                waiting += (getattr(struct, name) for name in struct.__struct_fields__)
+    return found
 
 
 def fits(name: str, data: bytes) -> bool:

@@ -124,7 +124,7 @@ class World:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(STEPS)
 def test_no_gap_no_double_no_disorder(steps: list[tuple[str, float]]) -> None:
     async def play() -> None:

@@ -9,14 +9,14 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fairlead.formats.yaml_text import write_yaml
+from fairlead.formats.yaml_tree import Mapping, Node, Scalar, compose, plain_value
 from fairlead.model.fleet import FleetSpec
 from fairlead.model.placeholders import MissingNames, check, resolve
 from fairlead.model.spec_problem import Loaded
 from fairlead.model.units import CORES, DURATION, SIZE
 from fairlead.stores.fleet_file import document, dump, load
 from fairlead.stores.upgrade import upgrade
-from fairlead.stores.yaml_text import write_yaml
-from fairlead.stores.yaml_tree import Mapping, Node, Scalar, compose, plain_value
 from support.fleet_strategies import DURATIONS, JSON, SPECS, TEMPLATES
 
 

@@ -76,7 +76,7 @@ def found_at(changes):
     return next((moment for moment, standing in changes if standing is Standing.UNHEALTHY), None)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(LIVES)
 @example(Life(hang=30.0))
 @example(Life(hang=29.999, answers=[29.99]))  # just before a full check

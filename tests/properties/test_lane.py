@@ -30,7 +30,7 @@ STYLES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     request_id=IDS,
     arguments=st.dictionaries(TEXT, JSON, max_size=4),
@@ -65,7 +65,7 @@ def test_one_message_with_the_same_meaning(request_id, arguments, more, trace, s
     assert json.loads(answers[0]["result"]["content"][0]["text"]) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=200))
 def test_any_bytes_get_one_answer_and_reach_no_server(body):
     async def run():
@@ -83,7 +83,7 @@ def test_any_bytes_get_one_answer_and_reach_no_server(body):
     assert answers[0]["error"]["code"] in (-32700, -32600)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(places=st.lists(st.integers(0, 10_000), max_size=8), count=st.integers(1, 6))
 def test_requests_split_anywhere_are_the_same_requests(places, count):
     messages = [

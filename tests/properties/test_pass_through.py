@@ -219,7 +219,7 @@ def wrapped(tree: Tree) -> Tree:
     return {**tree, "uri": f"fairlead://s/{tree['uri']}"} if "uri" in tree else tree
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), upstream=ERAS, downstream=ERAS, path=PATHS, method=st.sampled_from(sorted(RESULTS)))
 def test_results_pass_through(data, upstream, downstream, path, method):
     tree = data.draw(RESULTS[method])
@@ -247,7 +247,7 @@ def test_results_pass_through(data, upstream, downstream, path, method):
     assert asyncio.run(run())["result"] == as_received(downstream, method, sent, path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), upstream=ERAS, downstream=ERAS, path=PATHS)
 def test_what_is_listed_passes_through(data, upstream, downstream, path):
     items = {member: data.draw(strategy) for member, strategy in ITEMS.items()}

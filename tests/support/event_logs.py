@@ -20,6 +20,7 @@ class MemoryEventLog:
     def __init__(self) -> None:
         self.kept: list[StoredEvent] = []
         self.latest = 0
+        self.history = ""
         self.away = ""
         self.lose_answers = False
         self.pause = 0.0  # s that every method takes
@@ -50,6 +51,10 @@ class MemoryEventLog:
     async def bounds(self) -> tuple[int, int]:
         await self._reach()
         return (self.kept[0].sequence if self.kept else self.latest + 1), self.latest
+
+    async def epoch(self) -> str:
+        await self._reach()
+        return self.history
 
     async def prune(self, before: float) -> int:
         await self._reach()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,19 @@ from fairlead.ports import Link
 from support.recorder import Recorder, call
 from support.until import until
 
-LIGHT = (sys.executable, "-S", "-E", str(Path(__file__).with_name("light_server.py")))
-OWNER = "test-owner"
+SCRIPT = Path(__file__).with_name("light_server.py")
+LIGHT = (sys.executable, "-S", "-E", str(SCRIPT))
+OWNER = "test-owner-{}{}".format(
+    os.environ.setdefault("TESTS_OWNER", str(os.getpid())), os.environ.get("PYTEST_XDIST_WORKER", "")
+)
+"""Ours and that of the processes that we start, and nobody else's: an owner sweeps away what it has left."""
 _LOOPS_OWN = ("asyncio_", "uvloop_")  # threads of a default executor
 
 
 def launch_light(folder: Path, *flags: str, **launch: Any) -> ProcessLaunch:
-    """A launch of the light fixture; everything of it stays in `folder`."""
+    """A launch of the light fixture; everything of it stays in `folder`. A sandbox lets it see its script."""
+    if sandbox := launch.get("sandbox"):
+        launch["sandbox"] = replace(sandbox, readable=(*sandbox.readable, SCRIPT))
     options: dict[str, Any] = {
         "instance_id": "light-1",
         "argv": (*LIGHT, *flags),

@@ -8,12 +8,16 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from contextvars import ContextVar
+from dataclasses import fields, replace
+from functools import lru_cache, reduce
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from fairlead.access.credentials import Credentials
+from fairlead.access.login import Logins
 from fairlead.audit.recorder import AuditTrail
 from fairlead.buses.memory import MemoryBus
 from fairlead.core.admission import AdmissionPolicy, Limits
@@ -52,6 +56,7 @@ from support.trend_stores import MemoryTrendStore
 TOKEN = "a-token-of-the-tests"
 HOST = "127.0.0.1:3002"
 AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
+INFO = SystemInfo("1.2.3", 1_700_000_000.0, os.getpid(), "node-1", {"orchestrator": f"http://{HOST}"})
 
 
 def server(server_id: str, state: ServerState = ServerState.READY, **members: Any) -> ServerStatus:
@@ -343,7 +348,7 @@ def services(
         config=config or MemoryConfig(fleet),
         metrics=metrics,
         policy=lambda: admits,
-        info=SystemInfo("1.2.3", 1_700_000_000.0, os.getpid(), "node-1", {"orchestrator": f"http://{HOST}"}),
+        info=INFO,
         limiter=limiter,
         live=live or a_live(fleet, lambda: admits, limiter),
         browsers=browsers,
@@ -368,7 +373,51 @@ def a_live(
     return Live(feed, table, door, node="node-1", limits=limits or LiveLimits())
 
 
+_ASKED: ContextVar[Services] = ContextVar("the services that the request of now is for")
+
+
+class _Asked:
+    """A part of the services, or a method of one: that of the request of now."""
+
+    def __init__(self, *path: str) -> None:
+        self._path = path
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if _ASKED.get(None) is None:  # the app is being made
+            return _Asked(*self._path, attribute)
+        return getattr(self._it(), attribute)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._it()(*arguments)
+
+    def _it(self) -> Any:
+        return reduce(getattr, self._path, _ASKED.get())
+
+
+@lru_cache(maxsize=8)
+def _shared_app(there: frozenset[str], _logins: Logins | None) -> FastAPI:
+    """One app for all that have the same parts: to make one costs FastAPI more than most tests do.
+
+    The login pages count attempts, so that each test of them has an app of its own.
+    """
+    parts: dict[str, Any] = {name: _Asked(name) for name in there}
+    return create_app(Services(**parts | {"info": INFO}))
+
+
 def client(of: Services, **headers: str) -> httpx.AsyncClient:
     """A client without a network. It sends no token unless `headers` has one."""
-    transport = httpx.ASGITransport(create_app(of), raise_app_exceptions=False)
+    assert of.info is INFO, "it is the shared app's"
+    there = frozenset(one.name for one in fields(of) if getattr(of, one.name) is not None)
+    app = _shared_app(there, of.browsers and of.browsers.logins)
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        asked = _ASKED.set(of)
+        try:
+            await app(scope, receive, send)
+        finally:
+            _ASKED.reset(asked)
+
+    transport = httpx.ASGITransport(serve, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}", headers=headers)

@@ -21,12 +21,14 @@ from urllib.parse import quote_plus, urlencode
 from weakref import WeakValueDictionary
 
 import msgspec
+import structlog
 
-from fairlead.access.fetch import FetchError, check_url, fetch
+from fairlead.kit.fetch import FetchError, check_url, fetch
 from fairlead.mcp.sealing import SealBrokenError, Sealer
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.ports import IdentityStore, StoreAwayError, UpstreamCredential
 
+LOG = structlog.get_logger("fairlead.credentials")
 EARLY: Final = 60.0  # s before its end in which an access token is not used any more
 _USUAL_LIFE: Final = 3600.0  # s of an access token that does not say
 _TOKEN: Final = re.compile(r"[!-~]{1,8192}")
@@ -183,7 +185,7 @@ class Credentials:
                 client.token_url, method="POST", headers=headers, body=urlencode(form).encode()
             )
         except FetchError as error:
-            raise ProblemError(_problem("token-unavailable", f"{_no_token(server)}: {error}")) from None
+            raise ProblemError(_no_token(server, str(error))) from None
         try:
             document = json.loads(answer.body)
         except (ValueError, RecursionError):
@@ -205,8 +207,7 @@ class Credentials:
             and (fresh is None or (isinstance(fresh, str) and _TOKEN.fullmatch(fresh)))
         )
         if not sound:
-            detail = f"{_no_token(server)}: its authorization server answered with no bearer token"
-            raise ProblemError(_problem("token-unavailable", detail))
+            raise ProblemError(_no_token(server, "the answer holds no bearer token"))
         return replace(client, access_token=token, refresh_token=fresh, expires=self._now() + life)
 
     # -- sealing -----------------------------------------------------------------------------------------
@@ -233,10 +234,6 @@ def _purpose(principal: str, server: str) -> str:
     return json.dumps(["credential", principal, server])
 
 
-def _no_token(server: str) -> str:
-    return f"no access token could be got for server {server!r}"
-
-
 def _problem(code: str, detail: str, status: int = 503) -> Problem:
     return Problem(code, "The upstream credential cannot be used", detail, status, Fault.UPSTREAM)
 
@@ -256,12 +253,23 @@ def _unreadable(server: str) -> Problem:
     )
 
 
+def _no_token(server: str, reason: str) -> Problem:
+    """Why is for the log alone: whoever gives a token URL must not learn from us what is at it."""
+    LOG.warning("no access token", server=server, reason=reason)
+    return _problem(
+        "token-unavailable",
+        f"no access token could be fetched for server {server!r}; check `tokenUrl`, or have an "
+        "administrator look into the service's log",
+    )
+
+
 def _refused(server: str, status: int, document: Any) -> Problem:
-    """Only the error's code is shown: the rest are a stranger's words."""
+    """A refusal as OAuth has it (RFC 6749, 5.2) is shown: its code, since the rest are a stranger's words."""
     code = document.get("error") if isinstance(document, dict) else None
-    said = f" ({code})" if isinstance(code, str) and _ERROR.fullmatch(code) else ""
-    detail = f"{_no_token(server)}: its authorization server answered HTTP {status}{said}"
-    if 400 <= status < 500 and status != 429:
-        how = f"; give a new credential with PUT /api/credentials/{server}"
-        return _problem("missing-credential", detail + how)
-    return _problem("token-unavailable", detail)
+    if status not in (400, 401) or not isinstance(code, str) or not _ERROR.fullmatch(code):
+        return _no_token(server, f"HTTP {status} with no access token")
+    return _problem(
+        "missing-credential",
+        f"the authorization server of server {server!r} refuses your credential ({code}); give a new one "
+        f"with PUT /api/credentials/{server}",
+    )

@@ -23,8 +23,8 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from fairlead.access.fetch import FetchError, fetch
 from fairlead.core import refusals
+from fairlead.kit.fetch import FetchError, fetch
 from fairlead.model.errors import Problem
 
 COOLDOWN: Final = 10.0  # s between two looks because of a key that is not known

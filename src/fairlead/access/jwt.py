@@ -17,7 +17,6 @@ import base64
 import binascii
 import hashlib
 import json
-import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +38,7 @@ SCOPES: Final = {f"fairlead:{role.word}": role for role in Role}
 MAX_TOKEN: Final = 8192  # bytes
 MAX_KNOWN: Final = 10_000
 LEEWAY: Final = 60.0  # s that clocks may differ
+_END_OF_TIME: Final = 2.0**53  # s; neither NaN nor an integer without end is below it
 _COMPACT: Final = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _TYPES: Final = ("at+jwt", "jwt")
 _NAME: Final = re.compile(r"[!-~]{1,120}")
@@ -146,6 +146,7 @@ class JwtVerifier:
         begins = _time(claims, "nbf")
         if begins is not None and now < begins - LEEWAY:
             raise _refused("it is not valid yet")
+        _time(claims, "iat")  # it decides nothing here, but who writes nonsense is not believed
         return expires + LEEWAY
 
     def _check_audience(self, audience: Any) -> tuple[tuple[Grant, ...], Role]:
@@ -252,7 +253,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _END_OF_TIME:
         raise _refused(f"its `{name}` is not a time")
     return float(value)
 

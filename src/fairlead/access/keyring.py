@@ -66,9 +66,12 @@ class Keyring:
     # -- what is known -----------------------------------------------------------------------------------
 
     def set_fixed(self, tokens: Mapping[bytes, str]) -> None:
-        """The tokens that do not come from the database: SHA-256 to `local` or `env`. All administrators."""
+        """The tokens that do not come from the database: SHA-256 to `local` or `env`. All administrators.
+
+        Their credential tells one value from the next: what was opened with the one before ends.
+        """
         self._fixed = {
-            digest: Caller(name, Role.ADMIN, credential=name)
+            digest: Caller(name, Role.ADMIN, credential=f"{name}:{self._digests.of_sha256(digest).hex()[:8]}")
             for digest, name in tokens.items()
             if name in RESERVED
         }
@@ -95,9 +98,9 @@ class Keyring:
 
     def _with_its_key(self, session: ports.WebSession) -> ports.WebSession | None:
         """A session does not outlive the key that made its link; None where that is gone."""
-        maker, made_by_key, _ = session.id.rpartition(MADE_BY)
-        if not made_by_key:
-            return session
+        maker = session.id.rpartition(MADE_BY)[0]
+        if not maker or session.principal in RESERVED:
+            return session  # of the latter, see `_is_there`
         key = self._callers.get(f"key:{maker}")
         if key is None or key.expires is None:
             return session if key is not None else None
@@ -131,10 +134,10 @@ class Keyring:
         return Browser(caller, self._browsers.csrf_token(value))
 
     def is_valid(self, caller: Caller) -> bool:
-        kind, mark, _ = caller.credential.partition(":")
+        kind = caller.credential.partition(":")[0]
         if kind == "jwt" and self._verifier is not None:
             return self._verifier.is_valid(caller)
-        if not mark:
+        if kind in RESERVED:
             return caller in self._fixed.values()
         known = self._callers.get(caller.credential)
         return known == caller and self._in_time(caller) and self._is_there(caller)
@@ -148,5 +151,6 @@ class Keyring:
         return caller.expires is None or self._now() < caller.expires
 
     def _is_there(self, caller: Caller) -> bool:
-        """A browser of this machine's user goes with his token."""
-        return caller.name not in RESERVED or self.knows(caller.name)
+        """A browser of this machine's user goes with the token that made its link."""
+        maker = caller.credential.removeprefix("web:").rpartition(MADE_BY)[0]
+        return caller.name not in RESERVED or any(maker == each.credential for each in self._fixed.values())

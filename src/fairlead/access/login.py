@@ -3,8 +3,9 @@
 A link holds a code that is good once and for ten minutes. Looking at it uses nothing up, since mail programs
 and chats look at links by themselves; the button on its page does. What the browser gets then is a new random
 value in a cookie, whatever it had before. The store keeps keyed digests of both, each under a label of its
-own, so neither a code nor what the store holds can be shown as a cookie. A session ends with the key that
-made its link (see `keyring.py`): who revokes a stolen key must not have to think of what it was used for.
+own, so neither a code nor what the store holds can be shown as a cookie. A session ends with the key or
+token that made its link (see `keyring.py`): who revokes a stolen one must not have to think of what it was
+used for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from fairlead.ports import IdentityStore, WebSession
 CODE_SECONDS: Final = 600.0
 SESSION_SECONDS: Final = 12 * 3600.0
 MADE_BY: Final = "."
-"""Stands in the id of a code, and of its session, after the id of the key that made it, if one did."""
+"""Stands in the id of a code, and of its session, after what made it: a key's id, or a fixed token's
+credential."""
 _VALUE: Final = re.compile(rb"[A-Za-z0-9_-]{43}")
 
 
@@ -94,8 +96,7 @@ class Logins:
         code = secrets.token_urlsafe(32)
         expires = min(now + CODE_SECONDS, caller.expires or float("inf"))
         digest = self._browsers.digest("code", code.encode())
-        kind, _, key = caller.credential.partition(":")
-        code_id = _new_id() if kind != "key" else f"{key}{MADE_BY}{_new_id()}"
+        code_id = f"{caller.credential.removeprefix('key:')}{MADE_BY}{_new_id()}"
         await self._store.add_login_code(WebSession(code_id, caller.name, digest, now, expires))
         return Secret(code, expires)
 

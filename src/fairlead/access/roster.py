@@ -15,7 +15,8 @@ from typing import Final
 
 from fairlead.access.keyring import RESERVED
 from fairlead.access.keys import KeyDigests, new_id, new_value
-from fairlead.model.access import ApiKey, Principal
+from fairlead.access.login import MADE_BY
+from fairlead.model.access import ApiKey, Caller, Principal
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.event_data import AccessChanged
 from fairlead.model.events import EventType
@@ -90,6 +91,13 @@ class Roster:
             raise ProblemError(unknown_principal(principal))
         await self._tell(principal, f"key {key.id} added", by)
         return NewKey(key, value)
+
+    async def end_of(self, caller: Caller) -> float | None:
+        """When the key ends that a caller has shown, or that let its browser in; None for never."""
+        if not caller.credential.startswith("web:"):
+            return caller.expires
+        maker = caller.credential.removeprefix("web:").rpartition(MADE_BY)[0]
+        return next((key.expires for key in await self.keys(caller.name) if key.id == maker), None)
 
     async def revoke_key(self, key_id: str, *, by: str, owner: str | None = None) -> ApiKey:
         """No request is let in by it from now on. With `owner` only one of his. Raises ProblemError (404)."""

@@ -18,7 +18,7 @@ import structlog
 from fairlead.audit.recorder import AuditTrail
 from fairlead.model.audit import AuditKind, AuditRecord
 from fairlead.ports import StoreAwayError
-from fairlead.stores.sql.runs import Run, Runs
+from fairlead.stores.sql.runs import Runs
 
 LOG: Final = structlog.get_logger("fairlead.audit")
 SEEN: Final = 5.0  # s between signs of life
@@ -36,18 +36,20 @@ class AuditedRun:
         self._runs = runs
         self._audit = audit
         self._clock = clock
-        self._run = Run(uuid.uuid4().hex, node, started=clock(), seen=clock())
+        self._id = uuid.uuid4().hex
+        self._node = node
+        self._started = clock()
         self._begun = False
 
     def __repr__(self) -> str:
-        return f"<AuditedRun {self._run.id} begun={self._begun}>"
+        return f"<AuditedRun {self._id} begun={self._begun}>"
 
     async def follow(self) -> None:
         """Give signs of life until cancelled."""
         while True:
             try:
                 if self._begun:
-                    await self._runs.seen(self._run.id, self._clock())
+                    await self._runs.seen(self._id)
                 else:
                     await self._begin()
             except StoreAwayError:
@@ -56,7 +58,7 @@ class AuditedRun:
                 await asyncio.sleep(SEEN)
 
     async def _begin(self) -> None:
-        for earlier in await self._runs.begin(self._run):
+        for earlier in await self._runs.begin(self._id, self._node):
             LOG.warning("an earlier run did not end", run=earlier.id, node=earlier.node, seen=earlier.seen)
             detail = {
                 "run": earlier.id,
@@ -66,19 +68,19 @@ class AuditedRun:
                 "missing": f"what it recorded in its last {UNSAVED:g} s, some time after `seen`",
             }
             self._note("run not ended", "records-missing", detail, at=self._clock())
-        self._note("service started", "ok", {"run": self._run.id}, at=self._run.started)
+        self._note("service started", "ok", {"run": self._id}, at=self._started)
         self._begun = True
 
     def stopping(self) -> None:
         """The last thing that is noted."""
-        self._note("service stopped", "ok", {"run": self._run.id}, at=self._clock())
+        self._note("service stopped", "ok", {"run": self._id}, at=self._clock())
 
     async def end(self) -> None:
         """It ends as it should, if all is written; else the next one takes it for killed."""
         if self._begun and not self._audit.statistics()["waiting"]:
             with suppress(StoreAwayError, TimeoutError):
                 async with asyncio.timeout(ENDING):
-                    await self._runs.end(self._run.id, self._clock())
+                    await self._runs.end(self._id)
 
     def _note(self, action: str, outcome: str, detail: dict[str, object], *, at: float) -> None:
         self._audit.note(AuditRecord(at, AuditKind.SYSTEM, action=action, outcome=outcome, detail=detail))

@@ -36,6 +36,7 @@ from fairlead.app.fleet_reading import (
 )
 from fairlead.app.spec_keeper import UNAVAILABLE, SpecKeeper, without_spec
 from fairlead.core.overrides import Edit
+from fairlead.formats.model_messages import some
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.event_data import ConfigChanged
 from fairlead.model.events import EventType
@@ -45,7 +46,6 @@ from fairlead.model.status import Condition, ServerStatus
 from fairlead.orchestrator.orchestrator import Applied
 from fairlead.ports import NO_RECORDER, Recorder, SpecConflictError
 from fairlead.stores.fleet_file import load, load_document
-from fairlead.stores.fleet_messages import some
 from fairlead.stores.fleet_watch import watch
 from fairlead.stores.overrides import Found, Kept
 from fairlead.web.preconditions import changed_meanwhile
@@ -345,6 +345,12 @@ class FleetConfig:
             if expected not in {None, self.tag}:
                 raise ProblemError(changed_meanwhile(self.tag))
             with self._remembered(by, dry_run):
+                if origin is Origin.GITOPS_WHOLE:
+                    why = "GitOps has put a whole spec in force"
+                    bare = Composed(
+                        Layers(stated), stated.spec, tuple((each, why) for each in self._overrides)
+                    )
+                    return await self._put(Owner.GITOPS, bare, by=by, dry_run=dry_run)
                 if origin is Origin.GITOPS:
                     return await self._accept(Owner.GITOPS, stated, by=by, dry_run=dry_run)
                 wanted = await asyncio.to_thread(self._live, stated.spec, by)

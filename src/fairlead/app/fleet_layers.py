@@ -16,11 +16,11 @@ from typing import Any
 from fairlead.app.fleet_reading import Stated, complaint, problem, spec_of_edit
 from fairlead.core import overrides as keys
 from fairlead.core.overrides import ABSENT, REMOVED, Edit, Key, key_text, lookup, parse_key, same
+from fairlead.formats.model_messages import path_text
 from fairlead.model.fleet import FleetSpec
 from fairlead.model.reports import Override
 from fairlead.model.spec_problem import Loaded, SpecProblem
 from fairlead.stores.fleet_file import document, load_document
-from fairlead.stores.fleet_messages import path_text
 
 WEIGHTS = ("loadBalancing", "weights")
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import FleetSpec
 from fairlead.model.spec_problem import Loaded, SpecProblem
 from fairlead.stores.fleet_file import load
-from fairlead.stores.yaml_tree import MAX_BYTES
 
 _MOST_SHOWN: Final = 20  # errors in a problem's text; its `problems` has all
 _SURROGATES: Final = re.compile(

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 
-from fairlead.access.fetch import check_url
+from fairlead.kit.fetch import check_url
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet_values import ORIGIN
 

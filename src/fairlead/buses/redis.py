@@ -13,13 +13,10 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from fairlead.kit.redis import redis_client
 from fairlead.kit.tasks import require_running
-from fairlead.model.errors import Fault, Problem, ProblemError
 
 KEPT: Final = 1000  # messages of a topic, about
 AT_ONCE: Final = 100  # messages
@@ -41,12 +38,8 @@ class RedisBus:
 
         Connects later, and again and again. Raises ProblemError for what is no such URL.
         """
-        try:
-            self._writer = _client(url, PUBLISH)
-            self._reader = _client(url, BLOCK + LATE)
-        except ValueError:  # its text may repeat the URL, and that the password
-            detail = "it must be redis://[user:password@]host[:port][/number], rediss://... or unix:///path"
-            raise ProblemError(Problem("bad-settings", "bus: not a URL", detail, 400, Fault.CLIENT)) from None
+        self._writer = redis_client(url, "fairlead", connect=PUBLISH, answer=PUBLISH)
+        self._reader = redis_client(url, "fairlead", connect=PUBLISH, answer=BLOCK + LATE)
         self._prefix = prefix
         self._connected = False
         self._reason = "not connected yet"
@@ -132,17 +125,3 @@ class RedisBus:
         if not self._connected:
             LOG.info("the bus is there")
         self._connected = not self._closed
-
-
-def _client(url: str, timeout: float) -> Redis:
-    """Without retries of its own: those are ours. RESP2, which every server speaks."""
-    client: Redis = Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=timeout,
-        socket_connect_timeout=PUBLISH,
-        socket_keepalive=True,
-        retry=Retry(NoBackoff(), 0),
-        client_name="fairlead",
-    )
-    return client

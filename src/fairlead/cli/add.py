@@ -14,9 +14,9 @@ from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import GOOD, print_json, problem, say, warn
 from fairlead.cli.servers import settled, show_servers
 from fairlead.core.literal_secrets import covered, variable_for
+from fairlead.formats.yaml_text import write_yaml
 from fairlead.model.fleet import Sharing
 from fairlead.stores.fleet_file import load as load_fleet
-from fairlead.stores.yaml_text import write_yaml
 
 _SOURCES = ("package", "command", "url")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -11,6 +11,7 @@ from fairlead.app.settings import KEYS
 from fairlead.cli.options import json_option, load, service_options
 from fairlead.cli.output import columns, print_json, say, style
 from fairlead.model.fleet_schema import json_schema
+from fairlead.model.gitops_schema import application_schema, gitops_schema
 from fairlead.stores.upgrade import upgrade
 
 _INTRODUCTION = """\
@@ -72,10 +73,14 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+_SCHEMAS: Final = {"fleet": json_schema, "application": application_schema, "gitops": gitops_schema}
+
+
 @config_command.command("schema")
-def schema() -> None:
-    """Print the JSON Schema of fleet files, for editors."""
-    print_json(json_schema())
+@click.argument("kind", type=click.Choice([*_SCHEMAS]), default="fleet")
+def schema(*, kind: str) -> None:
+    """Print the JSON Schema of fleet files (or of applications, or gitops.yml), for editors."""
+    print_json(_SCHEMAS[kind]())
 
 
 @config_command.command("asyncapi")

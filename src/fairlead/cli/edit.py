@@ -11,8 +11,8 @@ from fairlead.cli.client import Client, connect
 from fairlead.cli.options import ServerName, json_option, load, state_options
 from fairlead.cli.output import columns, counted, plain, print_json, problem, say, warn
 from fairlead.cli.servers import PATIENCE
+from fairlead.formats.model_walk import nearest
 from fairlead.model.errors import ProblemError
-from fairlead.stores.fleet_walk import nearest
 
 ATTEMPTS = 5
 Json = dict[str, Any]

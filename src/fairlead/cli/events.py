@@ -63,7 +63,7 @@ def events_command(*, follow: bool, since: int | None, limit: int, as_json: bool
     show(page["events"], as_json=as_json)
     if follow:
         with suppress(KeyboardInterrupt):
-            for event in following(client, wanted, page["next"]):
+            for event in following(client, wanted, page["next"], page.get("epoch", "")):
                 show([event], as_json=as_json)
 
 
@@ -76,25 +76,26 @@ def read(client: Client, wanted: list[tuple[str, str]], since: int | None, limit
     return page if limit else {**page, "events": []}
 
 
-def following(client: Client, wanted: list[tuple[str, str]], since: int) -> Iterator[Event]:
+def following(client: Client, wanted: list[tuple[str, str]], since: int, epoch: str = "") -> Iterator[Event]:
     """The events after a number as they come, over breaks of the connection, which are told once each."""
     broken = ""
     while True:
         try:
-            for name, data in client.stream(f"/api/events?{urlencode([*wanted, ('since', str(since))])}"):
+            place = [("since", str(since)), *([("epoch", epoch)] if epoch else [])]
+            for name, data in client.stream(f"/api/events?{urlencode([*wanted, *place])}"):
                 broken = ""
                 if name in ("slow", "goodbye"):  # it goes on from there, if it may
                     since = data["resumeFrom"]
                 elif name == "error":
-                    since = _skip(data)
+                    since, epoch = _skip(data), data.get("epoch", epoch)
                 else:
                     since = int(data["sequence"])
                     yield data
         except ProblemError as error:
             code = error.problem.code
             if code == "events-gone":
-                since = _skip(error.problem.extra)
-            elif code not in ("not-reachable", "store-unavailable", "too-many-readers"):
+                since, epoch = _skip(error.problem.extra), error.problem.extra.get("epoch", epoch)
+            elif code not in ("not-reachable", "store-unavailable", "store-slow", "too-many-readers"):
                 raise
             elif broken != code:
                 warn(f"{error.problem.title}; trying again")
@@ -104,7 +105,8 @@ def following(client: Client, wanted: list[tuple[str, str]], since: int) -> Iter
 
 def _skip(problem: Mapping[str, Any]) -> int:
     """From where on the events are still kept."""
-    warn(f"the events before {problem['oldest']} are not kept any more")
+    lost = "have another history now" if "epoch" in problem else "are not kept any more"
+    warn(f"the events before {problem['oldest']} {lost}")
     return int(problem["oldest"]) - 1
 
 

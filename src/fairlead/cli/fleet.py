@@ -1,39 +1,51 @@
-"""`fairlead validate`: a fleet file checked as a compiler would."""
+"""`fairlead validate`: what Git is to say, checked as a compiler would."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fairlead.cli.options import json_option
-from fairlead.cli.output import plain, print_json, say, style
-from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
-from fairlead.stores.fleet_file import load
+from fairlead.cli.output import counted, plain, print_json, say, style
+from fairlead.model.spec_problem import Severity, SpecProblem
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 
 
 @click.command("validate")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--strict", is_flag=True, help="Let warnings fail too.")
 @json_option
-def validate_command(file: Path, *, strict: bool, as_json: bool) -> None:
-    """Check FILE and show all that is wrong in it, with line and column.
+def validate_command(path: Path, *, strict: bool, as_json: bool) -> None:
+    """Check PATH and show all that is wrong in it, with line and column.
+
+    PATH is a fleet file, an application's document, a gitops.yml, or the folder of a configuration
+    repository: then each of its applications is checked with all its layers.
 
     Exits with 1 when there is an error (with --strict, also when there is a warning).
     """
-    loaded = load(file.read_bytes(), str(file))
-    failed = bool(loaded.errors or (strict and loaded.warnings))
-    if as_json:
-        print_json(
-            {"file": str(file), "valid": not failed, "problems": [_row(row) for row in loaded.problems]}
-        )
+    from fairlead.app.configuration_check import check_file, check_repository  # noqa: PLC0415 - libgit2
+
+    if path.is_dir():
+        checked = asyncio.run(check_repository(path))
+        problems = [replace(each, file=str(path / each.file)) for each in checked.problems]
     else:
-        for problem in loaded.problems:
+        checked = check_file(path.read_bytes(), str(path))
+        problems = [*checked.problems]
+    errors, warnings = checked.count(Severity.ERROR), checked.count(Severity.WARNING)
+    failed = bool(errors or (strict and warnings))
+    if as_json:
+        kind = "folder" if path.is_dir() else "file"
+        print_json({kind: str(path), "valid": not failed, "problems": [*map(_row, problems)]})
+    else:
+        for problem in problems:
             say(_line(problem))
-        say(_summary(str(file), loaded))
+        found = [checked.what, counted(errors, "error"), counted(warnings, "warning")]
+        say(f"{path}: {', '.join(filter(None, found))}")
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -46,20 +58,10 @@ def _line(problem: SpecProblem) -> str:
 def _row(problem: SpecProblem) -> dict[str, Any]:
     return {
         "severity": problem.severity,
+        "file": problem.file,
         "line": problem.line,
         "column": problem.column,
         "key": problem.path,
         "message": problem.message,
         "hint": problem.hint,
     }
-
-
-def _summary(file: str, loaded: Loaded) -> str:
-    counts = f"{_count(loaded.errors, 'error')}, {_count(loaded.warnings, 'warning')}"
-    if loaded.spec is None:
-        return f"{file}: {counts}"
-    return f"{file}: {_count(loaded.spec.servers, 'server')}, {counts}"
-
-
-def _count(things: Any, noun: str) -> str:
-    return f"{len(things)} {noun}" + ("" if len(things) == 1 else "s")

@@ -8,9 +8,10 @@ keys, and by how random a text looks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from fairlead.core.overrides import Key
 from fairlead.model.placeholders import has_placeholder
 
 _NAME = re.compile(r"key|token|secret|passw|credential|authorization|cookie", re.IGNORECASE)
@@ -25,6 +26,13 @@ _QUERY = re.compile(r"([?&])([^?&=#]+)=([^&#]*)")
 _OPTION = re.compile(r"--?([A-Za-z][\w.-]*)")
 _PAIR = re.compile(r"(-{0,2}([A-Za-z][\w.-]*)(?:=|: ?))(?!//)(.+)", re.DOTALL)
 _RANDOM = re.compile(r"(?!/)(?=.*[0-9])(?=.*[a-z])(?=.*[A-Z])[A-Za-z0-9+/_=-]{24,}|[0-9a-f]{32,}")
+_CERTAIN = re.compile(
+    r"(?<![A-Za-z0-9])(?:gh[opsu]_[A-Za-z0-9]{36}|github_pat_\w{40}|glpat-[\w-]{20}|xox[abprs]-[\w-]{20}"
+    r"|AKIA[0-9A-Z]{16}|AIza[\w-]{35}|npm_[A-Za-z0-9]{36}|sk-ant-[\w-]{20}|sk-[A-Za-z0-9]{40})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY"
+)
+_HANDED_OVER = {"environment", "env", "headers", "http_headers", "args", "url", "serverUrl", "httpHeaders"}
+"""Where a document has what is given to servers."""
 
 
 def looks_secret(name: str, value: str) -> bool:
@@ -78,3 +86,35 @@ def _item(item: Any, before: Any, cover: Callable[[str], str], name: str) -> Any
         return item
     option = _OPTION.fullmatch(before) if isinstance(before, str) else None
     return covered(item, cover, option[1] if option else name)
+
+
+def written_out(document: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """Texts of a document that look like secrets, and where they are; items of lists by their number.
+
+    What is handed over to servers is judged by its name, too. Elsewhere, and in texts that people read, only
+    what has the very shape of a well-known service's key counts: a document is refused for it.
+    """
+    match document:
+        case str() if found := _CERTAIN.search(document):
+            yield key, found[0]
+        case dict():
+            for name, item in document.items():
+                if name in _HANDED_OVER:
+                    yield from _differing(item, covered(item, lambda _: "", name), (*key, name))
+                else:
+                    yield from written_out(item, (*key, name))
+        case list():
+            for number, item in enumerate(document):
+                yield from written_out(item, (*key, str(number)))
+
+
+def _differing(value: Any, bare: Any, key: Key) -> Iterator[tuple[Key, str]]:
+    match value:
+        case str() if value != bare:
+            yield key, value
+        case dict():
+            for name, item in value.items():
+                yield from _differing(item, bare[name], (*key, name))
+        case list():
+            for number, item in enumerate(value):
+                yield from _differing(item, bare[number], (*key, str(number)))

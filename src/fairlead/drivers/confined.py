@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Final
 from fairlead.drivers.cgroups import Group
 from fairlead.drivers.sandbox import bwrap_arguments
 from fairlead.drivers.sandbox_entry import Entry, server_below
-from fairlead.drivers.sandbox_host import SandboxHost, examine
+from fairlead.drivers.sandbox_host import SandboxHost, examine, examine_again
 from fairlead.drivers.sandbox_places import survey
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.launch import ProcessLaunch, Sandbox
@@ -131,10 +132,19 @@ class Confiner:
 
     async def _examined(self) -> SandboxHost:
         async with self._looking:
-            if self._host is None or (self._host.problem and time.monotonic() > self._look_again):
+            if self._host is None:
                 self._host = await asyncio.to_thread(examine, self._owner)
-                self._look_again = time.monotonic() + _LOOK_AGAIN
+            elif self._may_have_changed(self._host):
+                self._host = await asyncio.to_thread(examine_again, self._host)
+            else:
+                return self._host
+            self._look_again = time.monotonic() + _LOOK_AGAIN
             return self._host
+
+    def _may_have_changed(self, host: SandboxHost) -> bool:
+        if host.bubblewrap is None:
+            return time.monotonic() > self._look_again
+        return not os.access(host.bubblewrap.program, os.X_OK)
 
 
 def confinement_of(launch: ProcessLaunch, sandbox: Sandbox, host: SandboxHost) -> Confinement:

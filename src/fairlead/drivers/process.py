@@ -112,7 +112,7 @@ class ProcessDriver:
         try:
             return await self._confiner.prepare(launch, marker, program)
         except OSError as error:
-            raise explained(launch, error) from error
+            raise explained(launch, error, program_found=True) from error
 
     async def _spawned(self, launch: ProcessLaunch, marker: str, confined: Confined) -> Spawned:
         """Start it and let it into its bounds. Nothing of it is left if that does not go well."""

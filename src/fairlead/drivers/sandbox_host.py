@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -40,6 +40,14 @@ def examine(owner: str) -> SandboxHost:
     cgroups = find(owner, ours=lambda pid: pid in look().tree([ourselves]))
     bubblewrap, problem = _bubblewrap()
     return SandboxHost(bubblewrap, problem, cgroups, _kernel() >= COUNTS_APART and not _is_root())
+
+
+def examine_again(host: SandboxHost) -> SandboxHost:
+    """Whether bubblewrap has come or gone meanwhile; control groups are in use, and stay."""
+    if sys.platform != "linux":
+        return host
+    bubblewrap, problem = _bubblewrap()
+    return replace(host, bubblewrap=bubblewrap, problem=problem)
 
 
 def _bubblewrap() -> tuple[Bubblewrap | None, str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from fairlead.drivers.confined import Confined
+from fairlead.drivers.confined import Confined, sandbox_failed
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.launch import ProcessLaunch
 
@@ -23,6 +23,9 @@ from fairlead.model.launch import ProcessLaunch
 # to three times as fast (3 GB/s, not 1) and more would not help; all of a user's pipes share 64 MiB.
 _STDOUT_SIZE: Final = 256 * 2**10
 _LAST_WORDS: Final = 4096  # bytes
+_NOT_TO_BE_RUN: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ELOOP}
+)
 
 
 class ExitWatch:
@@ -132,7 +135,7 @@ def spawn(launch: ProcessLaunch, marker: tuple[str, str], confined: Confined) ->
     try:
         return _spawn(launch, marker, confined)
     except (OSError, ValueError) as error:
-        raise explained(launch, error) from error
+        raise explained(launch, error, program_found=bool(confined.prefix)) from error
 
 
 def _spawn(launch: ProcessLaunch, marker: tuple[str, str], confined: Confined) -> Spawned:
@@ -170,8 +173,12 @@ def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
     return ends
 
 
-def explained(launch: ProcessLaunch, error: OSError | ValueError) -> ProblemError:
-    """What is wrong with a launch that the system refuses."""
+def explained(
+    launch: ProcessLaunch, error: OSError | ValueError, *, program_found: bool = False
+) -> ProblemError:
+    """What is wrong with a launch that the system refuses. `program_found`: it is not the command itself."""
+    if program_found and isinstance(error, OSError) and error.errno in _NOT_TO_BE_RUN:
+        return sandbox_failed(str(error))
     command = launch.argv[0]
     match error:
         case FileNotFoundError() if "/" in command and (launch.working_directory / command).exists():

@@ -11,8 +11,9 @@ thousand readers who want something else cost little. One that has come to the e
 behind by more wanted events than it may is ended, with the number from which it can go on.
 
 A log may go back: a standby that lagged takes the database's place. Then a number that is known here means
-another event there, or none. All readers are ended, since nobody can tell what they have missed, and the feed
-begins anew at the log's end.
+another event there, or none. The log's epoch tells, or that an event differs from the one that is known here.
+All readers are ended, since nobody can tell what they have missed, and the feed begins anew at the log's end.
+Who was not there at that moment is found out by the epoch that he comes back with.
 """
 
 from __future__ import annotations
@@ -55,6 +56,14 @@ class GoneError(Exception):
         self.oldest = oldest
 
 
+class EpochError(GoneError):
+    """The log has another history, `epoch`, than that which `since` is of: what was missed is not known."""
+
+    def __init__(self, epoch: str, oldest: int) -> None:
+        super().__init__(oldest)
+        self.epoch = epoch
+
+
 class FutureError(Exception):
     """`since` is a number that no event has yet; `latest` is the last one that was given."""
 
@@ -89,6 +98,7 @@ class Feed:
         self._followers: set[Subscription] = set()
         self._tasks = Tasks(_task_failed)
         self.closed = False
+        self.epoch = ""  # the log's; empty while it is not known
 
     def __repr__(self) -> str:
         return f"<Feed latest={self._latest} ring={len(self._ring)} followers={len(self._followers)}>"
@@ -161,8 +171,13 @@ class Feed:
 
     async def _look(self) -> None:
         """Read what the store has and this feed has not."""
+        epoch = await self._log.epoch()
+        another = epoch and self.epoch and epoch != self.epoch
+        self.epoch = epoch or self.epoch
         if self._latest is None:
             self._begin(after=(await self._log.bounds())[1])
+        elif another:
+            self._begin_anew((await self._log.bounds())[1])
         assert self._latest is not None
         while True:
             known = self._latest
@@ -185,7 +200,7 @@ class Feed:
         self._ring.clear()
         self._latest, self._forked = latest, False
         for follower in list(self._followers):
-            follower.lose(latest + 1)
+            follower.lose(EpochError(self.epoch, latest + 1))
 
     def _skip_to(self, sequence: int) -> None:
         """What lies between is lost to all; those who wait for it find out by reading the store."""
@@ -200,29 +215,34 @@ class Feed:
         self,
         since: int | None = None,
         *,
+        epoch: str | None = None,
         wanted: Callable[[StoredEvent], bool] = every,
         queue: int = 1000,
     ) -> Subscription:
         """What has happened after number `since` (None: from now on; 0: all), then what happens.
 
-        Raises GoneError, FutureError, and StoreAwayError when it takes the store and that is away.
+        Raises GoneError, FutureError, and StoreAwayError when it takes the store and that is away. `epoch`,
+        if given, is the one that `since` is of: raises EpochError when the log's is another one by now.
         `queue`: how many wanted events the reader may lag once it has come to the end.
         """
-        latest = await self._require(since)
+        latest = await self._require(since, epoch)
         subscription = Subscription(self, latest if since is None else since, wanted, queue)
         self._followers.add(subscription)
         return subscription
 
-    async def page(self, after: int, limit: int) -> list[StoredEvent]:
+    async def page(self, after: int, limit: int, *, epoch: str | None = None) -> list[StoredEvent]:
         """Stored events with a number over `after`, in order, at most `limit`. Raises as `follow` does."""
-        await self._require(after)
+        await self._require(after, epoch)
         return await self.read(after, limit)
 
-    async def _require(self, since: int | None) -> int:
+    async def _require(self, since: int | None, epoch: str | None) -> int:
         """That all after `since` are kept; the number of the latest."""
-        if self._latest is None or (since is not None and since > self._latest):
+        other = bool(epoch) and epoch != self.epoch
+        if self._latest is None or other or (since is not None and since > self._latest):
             await self._look()
         assert self._latest is not None
+        if since is not None and epoch and self.epoch and epoch != self.epoch:
+            raise EpochError(self.epoch, self._latest + 1)
         if since is not None:
             if since > self._latest:
                 raise FutureError(self._latest)
@@ -354,9 +374,9 @@ class Subscription:
             self._waits = False
             self._woken.set()
 
-    def lose(self, oldest: int) -> None:
-        """The feed's: the log is another one; what can be followed begins with `oldest`."""
-        self._lost = GoneError(oldest)
+    def lose(self, lost: EpochError) -> None:
+        """The feed's: the log is another one."""
+        self._lost = lost
         self.wake()
 
     def wake(self) -> None:

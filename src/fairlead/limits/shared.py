@@ -14,15 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fairlead.core.accounts import Accounts
 from fairlead.core.ratelimit import MOST_OWED, RECENT, Use
+from fairlead.kit.redis import redis_client
 from fairlead.kit.tasks import Tasks, require_running
-from fairlead.model.errors import Fault, Problem, ProblemError
 
 PERIOD: Final = 0.1  # s between two tellings, while there is anything to tell
 HEARTBEAT: Final = 1.0  # s, else
@@ -83,18 +80,7 @@ class SharedLimits:
 
         Raises ProblemError for what is no such URL.
         """
-        try:
-            self._redis: Redis = Redis.from_url(
-                url,
-                protocol=2,
-                socket_timeout=TIMEOUT,
-                socket_connect_timeout=TIMEOUT,
-                retry=Retry(NoBackoff(), 0),
-                client_name="fairlead-limits",
-            )
-        except ValueError:  # its text may repeat the URL, and that the password
-            detail = "it must be redis://[user:password@]host[:port][/number], rediss://... or unix:///path"
-            raise ProblemError(Problem("bad-settings", "bus: not a URL", detail, 400, Fault.CLIENT)) from None
+        self._redis = redis_client(url, "fairlead-limits", connect=TIMEOUT, answer=TIMEOUT)
         self._accounts = accounts
         self._prefix = f"fairlead:{service}:limits:"
         self._process = f"process:{process}"

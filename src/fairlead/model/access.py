@@ -69,8 +69,8 @@ class ApiKey:
 class Caller:
     """Who sends a request, and by what. What both lanes know of whoever was let in.
 
-    `credential` names what was shown (`key:ID`, `jwt:DIGEST`, `web:ID`, `local`, `env`): when it is revoked,
-    what was opened by it ends. `expires` is Unix time, s, None for never.
+    `credential` names what was shown (`key:ID`, `jwt:DIGEST`, `web:ID`, `local:DIGEST`, `env:DIGEST`): when
+    it is revoked, what was opened by it ends. `expires` is Unix time, s, None for never.
     """
 
     name: str

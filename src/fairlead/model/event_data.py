@@ -147,6 +147,61 @@ class EventsLost(TypedDict):
     until: float
 
 
+class DriftDetected(TypedDict):
+    """Something is not as Git says; see the rows of drift for the versions."""
+
+    application: str
+    object: str
+    key: str
+    kind: str
+    severity: str
+    state: str
+    by: str
+    message: str
+
+
+class SyncStarted(TypedDict):
+    """An application is brought to what Git says at `commit`."""
+
+    application: str
+    commit: str
+    reason: str
+    actor: str
+
+
+class SyncCompleted(TypedDict):
+    """It is over, for good or ill; `changed` counts objects."""
+
+    application: str
+    commit: str
+    outcome: str
+    changed: int
+    seconds: float
+
+
+class DeploymentStarted(TypedDict):
+    """A change of a target begins."""
+
+    deployment: str
+    application: str
+    environment: str
+    commit: str
+    reason: str
+    actor: str
+
+
+class DeploymentCompleted(TypedDict):
+    """It has ended: succeeded, failed, rolled-back, superseded, cancelled."""
+
+    deployment: str
+    application: str
+    environment: str
+    commit: str
+    state: str
+    message: str
+    seconds: float
+
+
 DATA: Final[Mapping[EventType, type]] = {
     EventType.SERVER_HEALTH_CHANGED: ServerHealthChanged,
     EventType.CONFIG_CHANGED: ConfigChanged,
@@ -166,3 +221,12 @@ DATA: Final[Mapping[EventType, type]] = {
     EventType.EVENTS_LOST: EventsLost,
 }
 """The types of the orchestrator, and those that every service has."""
+
+GITOPS_DATA: Final[Mapping[EventType, type]] = {
+    EventType.DRIFT_DETECTED: DriftDetected,
+    EventType.SYNC_STARTED: SyncStarted,
+    EventType.SYNC_COMPLETED: SyncCompleted,
+    EventType.DEPLOYMENT_STARTED: DeploymentStarted,
+    EventType.DEPLOYMENT_COMPLETED: DeploymentCompleted,
+}
+"""Those of the GitOps controller, beside them."""

@@ -11,7 +11,7 @@ from fairlead.model.not_in_force import NOT_IN_FORCE
 def json_schema() -> dict[str, Any]:
     """The schema of today's form (units written out, nothing null), for editors and other tools."""
     # The mode of serialization is the one that writes defaults with their units.
-    schema = _tidied(FleetFile.model_json_schema(mode="serialization"))
+    schema = tidied(FleetFile.model_json_schema(mode="serialization"))
     for place, entry in NOT_IN_FORCE.items():
         for found in _properties(schema, place):
             when = f" where it matches `{entry.value}`" if entry.value else ""
@@ -24,14 +24,14 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _tidied(value: Any) -> Any:
-    """Without generated titles, without the alternative null, without defaults that stand further in too."""
+def tidied(value: Any) -> Any:
+    """A schema without generated titles, the alternative null, and defaults that stand further in too."""
     if isinstance(value, list):
-        return [_tidied(item) for item in value]
+        return [tidied(item) for item in value]
     if not isinstance(value, dict):
         return value
     schema = {
-        key: _tidied(item)
+        key: tidied(item)
         for key, item in value.items()
         if not (key == "title" and isinstance(item, str))
         and not (key == "default" and (item is None or isinstance(item, dict)))

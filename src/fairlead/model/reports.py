@@ -117,7 +117,8 @@ class Origin(StrEnum):
     """Who asks for a change."""
 
     LIVE = "live"  # a person: kept as overrides on top of the accepted spec
-    GITOPS = "gitops"  # becomes the accepted spec
+    GITOPS = "gitops"  # becomes the accepted spec; live edits of other keys stay on top
+    GITOPS_WHOLE = "gitops-whole"  # becomes the accepted spec, and no live edit stays
 
 
 class FleetStatus(StatusModel):

@@ -1,4 +1,4 @@
-"""Prometheus' families about the fleet: servers, instances, breakers. And how families are made.
+"""Prometheus' families about the fleet: servers, instances, breakers.
 
 Everything is read off one moment's statuses, so series of what is gone go with it. An instance's id appears
 only while the instance is there, and states come from closed lists: the labels are bounded.
@@ -7,34 +7,13 @@ only while the instance is there, and states come from closed lists: the labels 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
+from fairlead.kit.metric_families import counter, gauge
 from fairlead.model.reports import BreakerStatus
 from fairlead.model.status import BreakerState, ServerState, ServerStatus, Standing
-
-Samples = Iterable[tuple[Sequence[str], float]]
-"""Label values, and the number that goes with them."""
-
-
-def gauge(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
-    family = GaugeMetricFamily(f"fairlead_{name}", text, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
-
-def value(name: str, text: str, number: float) -> Metric:
-    """A gauge without labels."""
-    return gauge(name, text, [], [((), number)])
-
-
-def counter(name: str, text: str, labels: Sequence[str], samples: Samples) -> Metric:
-    family = CounterMetricFamily(f"fairlead_{name}", text, labels=labels)
-    for values, number in samples:
-        family.add_metric(values, number)
-    return family
 
 
 def infrastructure(servers: list[ServerStatus], breakers: list[BreakerStatus]) -> Iterator[Metric]:

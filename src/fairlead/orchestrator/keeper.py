@@ -54,6 +54,8 @@ BLOCKING: Final = frozenset(
     }
 )
 """Problems that only a person can mend."""
+NEEDS_SECRET: Final = frozenset({"missing-credential", "missing-secrets"})
+"""Of those, what is no fault of the spec."""
 
 LOG = structlog.get_logger("fairlead.pool")
 
@@ -267,7 +269,8 @@ class Keeper:
             state.lacks(reason, self.failing_text(problem.detail, delay))
             return
         if blocked:
-            state.set(ServerState.BLOCKED, "Blocked", problem.detail)
+            why = "NeedsSecret" if problem.code in NEEDS_SECRET else "Blocked"
+            state.set(ServerState.BLOCKED, why, problem.detail)
         elif self._restart.failures > 1 or self._took_too_long:
             state.set(ServerState.FAILED, reason, self.failing_text(problem.detail, delay))
         else:

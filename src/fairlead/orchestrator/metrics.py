@@ -17,27 +17,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import accumulate
 from operator import add
 from typing import Any, Final
 
-import psutil
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from fairlead import __version__
+from fairlead.kit.metric_families import (
+    BOUNDS,
+    OTHER,
+    Latency,
+    ServiceMetrics,
+    counter,
+    histogram,
+    value,
+)
 from fairlead.model.reports import BreakerStatus
 from fairlead.model.status import ServerStatus
-from fairlead.orchestrator.fleet_metrics import counter, gauge, infrastructure, value
+from fairlead.orchestrator.fleet_metrics import infrastructure
 
-BOUNDS: Final = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
-    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
-)
-"""Upper bounds of the latency buckets, s."""
-
-_EDGES: Final = (*map(str, BOUNDS), "+Inf")
-_HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _MCP_METHODS: Final = frozenset(
     {
         *("initialize", "ping", "server/discover", "subscriptions/listen", "completion/complete"),
@@ -49,7 +47,6 @@ _MCP_METHODS: Final = frozenset(
         "notifications/roots/list_changed",
     }
 )
-OTHER: Final = "other"
 REPLAYED, NOT_REPLAYED = "replayed", "refused"
 PASSED, NOT_PASSED = "passed", "failed"
 
@@ -68,20 +65,6 @@ class Outcome(IntEnum):
 
 WORDS: Final = tuple(outcome.name.lower() for outcome in Outcome)
 """By outcome, as clients know them."""
-
-
-class Latency:
-    """A histogram with fixed buckets: counts by bucket, and the sum of seconds."""
-
-    __slots__ = ("counts", "seconds")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS) + 1)
-        self.seconds = 0.0
-
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.seconds += seconds
 
 
 class CallStats:
@@ -123,7 +106,7 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
     return BOUNDS[-1]
 
 
-class MetricsCollector:
+class MetricsCollector(ServiceMetrics):
     """All numbers of the orchestrator. `servers` and `breakers` give the present ones, in the event loop.
 
     The public integers are for whoever owns the thing counted: add and subtract directly.
@@ -136,19 +119,15 @@ class MetricsCollector:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("orchestrator")
         self._servers = servers
         self._breakers = breakers
         self._clock = clock
         self._started = clock()
-        self._process = psutil.Process()
         self._calls: dict[tuple[str, str], CallStats] = {}
         self._replays: Counter[tuple[str, str]] = Counter()
         self._checks: Counter[tuple[str, str]] = Counter()
-        self._refused: Counter[str] = Counter()
-        self._http: Counter[tuple[str, str, str]] = Counter()
-        self._http_latency: dict[str, Latency] = {}
         self.connections = 0  # open now
-        self.live_readers: Callable[[], int] = lambda: 0
         self.sessions = 0  # legacy MCP sessions, now
         self.streams = 0  # open event streams, now
         self.subscriptions = 0  # of clients to resources, now
@@ -179,34 +158,13 @@ class MetricsCollector:
         """Count a health check of one of the server's instances."""
         self._checks[server_id, PASSED if passed else NOT_PASSED] += 1
 
-    def refused(self, reason: str) -> None:
-        """Count a request that was refused at the door; `reason` is its problem's code."""
-        self._refused[reason] += 1
-
-    def http(self, route: str, method: str, *, status: int, seconds: float) -> None:
-        """Count a request of the REST lane; `route` is the template, such as `/api/servers/{id}`."""
-        self._http[(route, method if method in _HTTP_METHODS else OTHER, str(status))] += 1
-        if (latency := self._http_latency.get(route)) is None:
-            latency = self._http_latency[route] = Latency()
-        latency.observe(seconds)
-
     def snapshot(self) -> Collector:
         """What a scrape shows, for prometheus_client's encoders. Call it in the event loop."""
         return _Snapshot(self, self._servers(), self._breakers())
 
     def system(self) -> Iterator[Metric]:
         """The orchestrator's own process."""
-        process = self._process
-        with process.oneshot():
-            cpu, memory = process.cpu_times(), process.memory_info()
-            descriptors, created = process.num_fds(), process.create_time()
-        yield gauge("build_info", "Always 1; the label says what runs.", ["version"], [((__version__,), 1)])
-        yield counter(
-            "process_cpu_seconds", "CPU time of the orchestrator.", [], [((), cpu.user + cpu.system)]
-        )
-        yield value("process_resident_memory_bytes", "Resident memory of the orchestrator.", memory.rss)
-        yield value("process_open_fds", "Open file descriptors of the orchestrator.", descriptors)
-        yield value("process_start_time_seconds", "When the orchestrator started, Unix time.", created)
+        yield from self.process()
         yield counter("network_received_bytes", "Bytes of MCP requests.", [], [((), self.bytes_in)])
         yield counter("network_sent_bytes", "Bytes of MCP answers.", [], [((), self.bytes_out)])
 
@@ -222,21 +180,14 @@ class MetricsCollector:
         ]
         yield counter("requests", "Calls of servers by how they ended.", [*key, "outcome"], ended)
         latencies = [(labels, stats.latency) for labels, stats in calls]
-        yield _histogram("request_duration_seconds", "Time from a call to its answer.", key, latencies)
+        yield histogram("request_duration_seconds", "Time from a call to its answer.", key, latencies)
         by_outcome = ["server", "outcome"]
         replays = list(self._replays.items())
         yield counter("replays", "Calls of failed instances: replayed or refused.", by_outcome, replays)
         checks = list(self._checks.items())
         yield counter("health_checks", "Health checks of instances.", by_outcome, checks)
-        reasons = [((reason,), count) for reason, count in list(self._refused.items())]
-        yield counter("refused", "Requests refused at the door.", ["reason"], reasons)
-        yield counter(
-            "http_requests", "REST requests.", ["route", "method", "status"], list(self._http.items())
-        )
-        routes = [((route,), latency) for route, latency in list(self._http_latency.items())]
-        yield _histogram("http_request_duration_seconds", "Time to a REST answer.", ["route"], routes)
+        yield from self.door()
         yield value("connections", "Open client connections.", self.connections)
-        yield value("live_readers", "WebSockets and event streams that are open.", self.live_readers())
         yield value("sessions", "Live MCP sessions of the legacy era.", self.sessions)
         yield value("streams", "Open event streams.", self.streams)
         cached = [((outcome,), count) for outcome, count in self.read_cache.items()]
@@ -316,13 +267,3 @@ def _summary(calls: Iterable[CallStats], uptime: float) -> dict[str, Any]:
         "latencyCounts": counts,
         "outcomes": {outcome.name.lower(): outcomes[outcome] for outcome in Outcome},
     }
-
-
-def _histogram(
-    name: str, text: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], Latency]]
-) -> Metric:
-    family = HistogramMetricFamily(f"fairlead_{name}", text, labels=labels)
-    for values, latency in samples:
-        buckets = list(zip(_EDGES, accumulate(latency.counts), strict=True))
-        family.add_metric(values, buckets, latency.seconds)
-    return family

@@ -18,8 +18,9 @@ from typing import Any, Final, NamedTuple
 import psutil
 import structlog
 
+from fairlead.kit.metric_families import BOUNDS
 from fairlead.model.status import ServerStatus
-from fairlead.orchestrator.metrics import BOUNDS, MetricsCollector, quantile
+from fairlead.orchestrator.metrics import MetricsCollector, quantile
 from fairlead.ports import StoreAwayError, Trend, TrendStore
 
 LOG: Final = structlog.get_logger("fairlead.trends")

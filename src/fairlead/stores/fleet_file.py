@@ -3,40 +3,32 @@
 Loading goes in four steps, each of which reports all that it finds, with its place: text to tree
 (`yaml_tree`), a walk through the tree for what is unknown, not in force or without effect (`fleet_walk`),
 the file's `defaults` filled into each server as tree upon tree, so that every value still knows where it was
-written, and the model.
+written, and the model. Layers of a configuration are several files that are put upon each other in the same
+way before the third step.
 """
 
 from __future__ import annotations
 
+from collections import abc
 from typing import Any, Final, cast
 
-from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from fairlead.formats.model_messages import some
+from fairlead.formats.model_reading import Reading, find
+from fairlead.formats.model_walk import folded, merged, nearest_folded, to_data, without_nulls
+from fairlead.formats.yaml_text import write_yaml
+from fairlead.formats.yaml_tree import Entry, Mapping, Node, Path, Position, tree_of
 from fairlead.model.fleet import FleetFile, FleetSpec, HealthCheck, LoadBalancing, ServerSpec
 from fairlead.model.shapes import shape_of_model
 from fairlead.model.spec_model import SpecModel
-from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
+from fairlead.model.spec_problem import Loaded
 from fairlead.model.toolset import EVERY_SERVER, misfits
-from fairlead.stores.fleet_messages import describe, message_of, path_text, some
-from fairlead.stores.fleet_walk import Walk, folded, merged, nearest_folded, to_data
-from fairlead.stores.yaml_text import write_yaml
-from fairlead.stores.yaml_tree import (
-    MAX_BYTES,
-    Entry,
-    Mapping,
-    Node,
-    Path,
-    Position,
-    Scalar,
-    Sequence,
-    compose,
-    tree_of,
-)
+from fairlead.stores.fleet_walk import FleetWalk
 
 _SHAPE: Final = shape_of_model(FleetFile)
-_MOST_PROBLEMS = 1000
-_MOST_GUESSES = 20  # at what a name was meant to be
+_MOST_GUESSES: Final = 20  # at what a name was meant to be
+_WANTED: Final = "write `servers:` and below it the servers"
 
 
 def load(text: str | bytes, source: str) -> Loaded:
@@ -44,7 +36,23 @@ def load(text: str | bytes, source: str) -> Loaded:
 
     Pure, and never raises. A file of 100 kB takes about 0.3 s, so call it in a thread where others wait.
     """
-    return _Loading(source).load(text)
+    loading = _Loading(source)
+    return loading.load(loading.reading.tree(text, _WANTED))
+
+
+def load_layers(layers: abc.Sequence[tuple[str, bytes]]) -> Loaded:
+    """Read the layers of a fleet file, the lowest first; each has the name that its problems show.
+
+    A layer may be empty. `said` has them put together.
+    """
+    loading = _Loading(layers[-1][0])
+    trees = [loading.reading.tree(content, _WANTED, file=name) for name, content in layers]
+    whole = Mapping(Position(1, 1, layers[-1][0]))
+    for tree in trees:
+        if tree is not None:
+            loading.walk(tree)
+            whole = cast("Mapping", merged(whole, tree))
+    return loading.load(cast("Mapping", without_nulls(whole)) if None not in trees else None)
 
 
 def load_document(data: dict[str, Any], source: str) -> Loaded:
@@ -52,7 +60,7 @@ def load_document(data: dict[str, Any], source: str) -> Loaded:
 
     However large it is: documents with their `defaults` filled in are many times the file's size.
     """
-    return _Loading(source).load_tree(tree_of(data))
+    return _Loading(source).load(tree_of(data))
 
 
 def dump(spec: FleetSpec) -> str:
@@ -91,88 +99,26 @@ class _Loading:
     """One file on its way."""
 
     def __init__(self, source: str) -> None:
-        self._source = source
-        self._problems: dict[tuple[Severity, Position, str], SpecProblem] = {}
+        self.reading = Reading(source)
 
-    def load(self, text: str | bytes) -> Loaded:
-        return self.load_tree(self._tree(text))
-
-    def load_tree(self, root: Node | None) -> Loaded:
+    def load(self, root: Node | None) -> Loaded:
         spec = self._spec(root) if isinstance(root, Mapping) else None
-        problems = sorted(self._problems.values(), key=lambda problem: (problem.line, problem.column))
-        failed = any(problem.severity is Severity.ERROR for problem in problems)
-        if failed or spec is None:
-            return Loaded(None, tuple(problems))
-        return Loaded(spec, tuple(problems), cast("dict[str, Any]", to_data(cast("Node", root), _SHAPE)))
+        problems = self.reading.problems
+        if self.reading.failed or spec is None:
+            return Loaded(None, problems)
+        return Loaded(spec, problems, cast("dict[str, Any]", to_data(cast("Node", root), _SHAPE)))
 
-    def _report(self, severity: Severity, position: Position, path: Path, message: str, hint: str) -> None:
-        """Once for each place and message: merged and aliased nodes come by more than once."""
-        key = (severity, position, message)
-        if key not in self._problems and len(self._problems) < _MOST_PROBLEMS:
-            self._problems[key] = SpecProblem(
-                severity, self._source, position.line, position.column, path_text(path), message, hint
-            )
-
-    def _error(self, position: Position, path: Path, message: str, hint: str) -> None:
-        self._report(Severity.ERROR, position, path, message, hint)
-
-    def _tree(self, text: str | bytes) -> Mapping | None:
-        decoded = self._decoded(text)
-        if decoded is None:
-            return None
-        tree = compose(decoded)
-        for finding in tree.findings:
-            self._error(finding.position, finding.path, finding.message, finding.hint)
-        if isinstance(tree.root, Mapping):
-            return tree.root
-        if not tree.findings:
-            wanted = "write `servers:` and below it the servers"
-            empty = tree.root is None or (isinstance(tree.root, Scalar) and tree.root.is_null)
-            message = "the file is empty" if empty else f"a mapping is wanted here, not {describe(tree.root)}"
-            self._error(tree.root.position if tree.root else Position(1, 1), (), message, wanted)
-        return None
-
-    def _decoded(self, text: str | bytes) -> str | None:
-        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        if len(content) > MAX_BYTES:
-            message = f"the file has {len(content):,} bytes"
-            self._error(Position(1, 1), (), message, f"a fleet file has at most {MAX_BYTES:,}")
-            return None
-        if isinstance(text, str):
-            return text
-        try:
-            return content.decode()
-        except UnicodeDecodeError as error:
-            before = content[: error.start].decode()
-            position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
-            self._error(
-                position, (), f"the byte {content[error.start]:#04x} is not UTF-8", "save the file as UTF-8"
-            )
-            return None
+    def walk(self, root: Mapping) -> None:
+        FleetWalk(self.reading.report).node(root, _SHAPE)
 
     def _spec(self, root: Mapping) -> FleetSpec | None:
-        Walk(self._report).node(root, _SHAPE)
+        self.walk(root)
         filled = _with_defaults(root)
-        try:
-            file = FleetFile.model_validate(to_data(filled, _SHAPE))
-        except ValidationError as invalid:
-            for error in invalid.errors(include_url=False):
-                self._invalid(filled, error)
+        file = self.reading.model(filled, FleetFile, lambda error: _place(filled, error))
+        if file is None:
             return None
         self._check_names(root, file)
         return _meaning(file)
-
-    def _invalid(self, root: Mapping, error: ErrorDetails) -> None:
-        loc = error["loc"]
-        node, position, path = _find(root, loc)
-        if error["type"] == "missing":
-            path = loc
-        if loc[0] == "defaults" and len(path) < len(loc) and "servers" in root.entries:
-            return  # what defaults leave open is judged in each server
-        if loc[0] == "servers":
-            default, _, default_path = _find(root, ("defaults", *path[2:]))
-            path = default_path if default is node and len(path) > 2 else path
-        self._error(position, path, *message_of(error, node, _SHAPE.below(path)))
 
     def _check_names(self, root: Mapping, file: FleetFile) -> None:
         """Servers that are named elsewhere in the file must be there, and toolsets must hold together."""
@@ -188,9 +134,9 @@ class _Loading:
         for number, loc in enumerate(unknown):
             meant = nearest_folded(loc[-1], known) if number < _MOST_GUESSES else None
             hint = f"did you mean {meant!r}?" if meant else f"there are: {some(file.servers)}"
-            self._error(_find(root, (*loc, "[key]"))[1], loc, "there is no such server", hint)
+            self.reading.error(find(root, (*loc, "[key]"))[1], loc, "there is no such server", hint)
         for misfit in misfits(file.toolsets):
-            self._error(_find(root, misfit.path)[1], misfit.path, misfit.message, misfit.hint)
+            self.reading.error(find(root, misfit.path)[1], misfit.path, misfit.message, misfit.hint)
 
 
 def _with_defaults(root: Mapping) -> Mapping:
@@ -206,22 +152,18 @@ def _with_defaults(root: Mapping) -> Mapping:
     return Mapping(root.position, root.entries | {"servers": Entry(servers.key, filled)})
 
 
-def _find(root: Mapping, loc: Path) -> tuple[Node, Position, Path]:
-    """The node at a place, or the nearest one around it; where that stands; and its key path."""
-    node: Node = root
-    position = root.position
-    for depth, key in enumerate(loc):
-        if isinstance(node, Mapping) and key in node.entries:
-            entry = node.entries[key]
-            node = entry.value
-            inline = isinstance(node, Scalar) and not node.is_null and loc[depth + 1 :] != ("[key]",)
-            position = node.position if inline else entry.key.position
-        elif isinstance(node, Sequence) and isinstance(key, int) and key < len(node.items):
-            node = node.items[key]
-            position = node.position
-        else:
-            return node, position, loc[:depth]
-    return node, position, loc
+def _place(root: Mapping, error: ErrorDetails) -> tuple[Node, Position, Path] | None:
+    """Where a complaint of the model belongs; None, if it is told elsewhere."""
+    loc = error["loc"]
+    node, position, path = find(root, loc)
+    if error["type"] == "missing":
+        path = loc
+    if loc[0] == "defaults" and len(path) < len(loc) and "servers" in root.entries:
+        return None  # what defaults leave open is judged in each server
+    if loc[0] == "servers":
+        default, _, default_path = find(root, ("defaults", *path[2:]))
+        path = default_path if default is node and len(path) > 2 else path
+    return node, position, path
 
 
 def _meaning(file: FleetFile) -> FleetSpec:

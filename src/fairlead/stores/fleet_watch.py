@@ -16,7 +16,7 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-from fairlead.stores.yaml_tree import MAX_BYTES
+from fairlead.formats.yaml_tree import MAX_BYTES
 
 _STILL = 0.05  # s between two reads that must agree
 _TRIES = 100  # a file that never holds still is taken as it is

@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fairlead.formats.yaml_tree import Mapping, Node, Scalar, Sequence, compose
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import FleetFile
 from fairlead.model.shapes import Shape, shape_of_model
 from fairlead.stores.fleet_file import load
-from fairlead.stores.yaml_tree import Mapping, Node, Scalar, Sequence, compose
 
 
 @dataclass(frozen=True, slots=True, order=True)

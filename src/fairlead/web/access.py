@@ -15,7 +15,7 @@ from fairlead.model.access import ApiKey, Caller, Effect, Grant, Principal, Role
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.web.examples import INVALID_BODY, as_json, shown
 from fairlead.web.permissions import too_weak
-from fairlead.web.problems import documented
+from fairlead.web.problems import FieldError, documented, validation_problem
 from fairlead.web.strict import NOT_JSON, StrictBody, StrictRoute, require_json
 
 LONGEST: Final = 10 * 366 * 86400.0  # s that a key with an end may be good
@@ -104,7 +104,7 @@ class MeReport(BaseModel):
     principal: str
     role: str
     grants: list[GrantModel]
-    credential: str = Field(description="What was shown: key:ID, web:ID, jwt:..., local or env")
+    credential: str = Field(description="What was shown: key:ID, web:ID, jwt:..., local:... or env:...")
     expires: float | None = Field(description="Unix time, s; null for never")
 
 
@@ -223,12 +223,18 @@ def _add_keys(router: APIRouter, roster: Roster) -> None:
     async def add_key(
         body: Annotated[KeyBody, Body(openapi_examples=_KEYS)], request: Request
     ) -> NewKeyReport:
-        """Its value is in this answer and nowhere else. It may do what its principal may."""
+        """Its value is in this answer and nowhere else. It may do what its principal may.
+
+        A key of one's own must end no later than the key that it is made with.
+        """
         caller: Caller = request.state.caller
         principal = body.principal or caller.name
         if principal != caller.name and not _rules_all(caller):
             raise ProblemError(too_weak(Role.ADMIN, caller))
-        expires = None if body.expires_in is None else time.time() + body.expires_in
+        now = time.time()
+        expires = None if body.expires_in is None else now + body.expires_in
+        if principal == caller.name and (own := await roster.end_of(caller)) is not None:
+            _check_end(expires, own, now)
         made = await roster.add_key(principal, by=caller.name, label=body.label, expires=expires)
         return NewKeyReport(**_shown_key(made.key).model_dump(), key=made.value)
 
@@ -240,6 +246,15 @@ def _add_keys(router: APIRouter, roster: Roster) -> None:
         caller: Caller = request.state.caller
         owner = None if _rules_all(caller) else caller.name
         await roster.revoke_key(id, by=caller.name, owner=owner)
+
+
+def _check_end(expires: float | None, own: float, now: float) -> None:
+    """Nobody puts off his own end by a key that he makes for himself. Raises ProblemError (422)."""
+    if expires is None or expires > own:
+        left = max(0, int(own - now))
+        what = f"the key would outlive the one that you make it with, which ends in {left} s"
+        how = f"give less than {left}, or make it with a key that lasts longer"
+        raise ProblemError(validation_problem([FieldError(where="body.expiresIn", what=what, how=how)]))
 
 
 def _rules_all(caller: Caller) -> bool:

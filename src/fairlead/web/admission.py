@@ -68,7 +68,7 @@ class AdmissionMiddleware:
 
     def _look_again(self, caller: Caller | None) -> None:
         """While the body came, the credential may have been revoked or expired. Raises ProblemError."""
-        if caller is not None and not self._services.policy().identities.is_valid(caller):
+        if caller is not None and not self._services.is_good(caller):
             raise ProblemError(refusals.INVALID_TOKEN)
 
     def _spend(self, principal: str | None) -> None:

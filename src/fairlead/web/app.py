@@ -95,7 +95,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(breakers_router(services.fleet))
     app.include_router(health_router(services.fleet, services.info.version, services.away))
     app.include_router(servers_health_router(services.fleet))
-    app.include_router(request_router(services.fleet))
+    app.include_router(request_router(services.fleet, services.is_good))
     app.include_router(fleet_router(services.config))
     app.include_router(config_router(services.config))
     app.include_router(system_router(services))

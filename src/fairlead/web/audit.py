@@ -54,7 +54,7 @@ class AuditLine(BaseModel):
     at: float = Field(description="When it was over: Unix time, s")
     kind: AuditKind
     principal: str | None = None
-    credential: str | None = Field(default=None, description="What was shown: key:ID, web:ID, local, ...")
+    credential: str | None = Field(default=None, description="What was shown: key:ID, web:ID, local:..., ...")
     action: str | None = Field(default=None, description="tools/call, PUT /api/fleet, ...")
     server: str | None = None
     instance: str | None = None

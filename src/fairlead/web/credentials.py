@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fairlead.access.credentials import Credentials, OAuthClient
-from fairlead.access.fetch import check_url, is_loopback
 from fairlead.core.access import may_use
 from fairlead.drivers.http_endpoint import header_lines
+from fairlead.kit.fetch import check_url, is_loopback
 from fairlead.model.access import Caller
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.web.examples import INVALID_ID, SINCE, UNKNOWN_SERVER, shown

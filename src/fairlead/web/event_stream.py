@@ -24,16 +24,21 @@ RECONNECT: Final = 2000  # ms after which a browser comes again
 class EventStream(StreamingResponse):
     """Events as SSE, until the client goes or is sent away. It raises ProblemError before it has begun."""
 
-    def __init__(self, live: Live, caller: Caller, since: int | None, wanted: Wanted) -> None:
+    def __init__(
+        self, live: Live, caller: Caller, since: int | None, wanted: Wanted, *, epoch: str | None = None
+    ) -> None:
         super().__init__((), headers={"content-type": "text/event-stream"})
         self._live = live
         self._caller = caller
         self._since = since
+        self._epoch = epoch
         self._wanted = wanted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         live = self._live
-        events = await follow(live.feed, self._since, self._wanted, live.limits.queue)
+        events = await follow(live.feed, self._since, self._wanted, live.limits.queue, epoch=self._epoch)
+        epoch = live.feed.epoch  # it does not change: the subscription would end
+        self._prefix = f"{epoch}:".encode() if epoch else b""
         ended: list[Reason] = []
 
         def leave(reason: Reason) -> None:
@@ -73,7 +78,8 @@ class EventStream(StreamingResponse):
                     yield self._last_word("credential", stored.sequence - 1)
                     return
                 event = stored.event.type.value.encode()
-                yield b"id: %d\nevent: %b\ndata: %b\n\n" % (
+                yield b"id: %b%d\nevent: %b\ndata: %b\n\n" % (
+                    self._prefix,
                     stored.sequence,
                     event,
                     self._live.encoded(stored),

@@ -6,6 +6,7 @@ bears its number as SSE's `id`, so that a client which reconnects by itself miss
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -31,7 +32,7 @@ from fairlead.web.strict import Id, StrictRoute
 MAX_PAGE: Final = 1000
 _SCANNED: Final = 10  # parts of the log that are looked through for one page of what fits
 _CHUNK: Final = 200  # events of such a part, at least
-_LENGTH: Final = 18  # digits
+_EVENT_ID: Final = re.compile(r"(?:([0-9a-f-]{1,64}):)?([0-9]{1,18})")  # as the stream gives them
 
 _EXAMPLE: Final = StoredEvent(
     42,
@@ -44,13 +45,14 @@ _EXAMPLE: Final = StoredEvent(
         "8f14e45fceea4f0e9b6f6f3c2f0a7d11",
     ),
 )
+_EPOCH: Final = "5bd1a3c09e7f4412-00000001"
 _STREAM: Final = (
-    "id: 42\nevent: server-health-changed\ndata: "
+    f"id: {_EPOCH}:42\nevent: server-health-changed\ndata: "
     + msgspec.json.encode(_EXAMPLE.document()).decode()
     + "\n\n"
 )
 _BAD_LAST_EVENT_ID: Final = validation_problem(
-    [FieldError(where="header.Last-Event-ID", what="it is not a number", how="send the last event's id")]
+    [FieldError(where="header.Last-Event-ID", what="it is no event's id", how="send the last event's id")]
 )
 _UPGRADE: Final = Problem(
     "upgrade-required",
@@ -69,11 +71,12 @@ class EventPage(BaseModel):
     events: list[dict[str, Any]] = Field(description="CloudEvents; /asyncapi.json has their data by type")
     next: int = Field(description="`since` for the next page")
     latest: int | None = Field(description="The number of the latest event; null: not known just now")
+    epoch: str = Field(description="The history that the numbers are of; empty: not known just now")
 
 
 Types = Annotated[list[EventType] | None, Query(description="Only these types", max_length=64)]
 Subjects = Annotated[
-    list[Annotated[str, Field(max_length=512)]] | None,
+    list[Annotated[str, Field(max_length=128)]] | None,
     Query(description="Only events about these; * stands for anything", max_length=64),
 ]
 Servers = Annotated[list[Id] | None, Query(description="Only events of these servers", max_length=64)]
@@ -81,12 +84,22 @@ Since = Annotated[
     int | None,
     Query(ge=0, le=2**53, description="Those after this number; Last-Event-ID goes before it (stream only)"),
 ]
+Epoch = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        pattern="^[0-9a-f-]*$",
+        description="Of which history `since` is, as the page had it; of another one: 410",
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Of a page")]
 
 
 def events_router(live: Live) -> APIRouter:
     router = APIRouter(tags=["events"], route_class=StrictRoute)
-    example = EventPage(events=[_EXAMPLE.document()], next=42, latest=42).model_dump(by_alias=True)
+    example = EventPage(events=[_EXAMPLE.document()], next=42, latest=42, epoch=_EPOCH).model_dump(
+        by_alias=True
+    )
 
     @router.get(
         "/api/events",
@@ -112,6 +125,7 @@ def events_router(live: Live) -> APIRouter:
         subject: Subjects = None,
         server: Servers = None,
         since: Since = None,
+        epoch: Epoch = None,
         limit: Limit = 100,
     ) -> Any:
         """With `Accept: text/event-stream` a stream (SSE) that goes on; else one page.
@@ -123,8 +137,9 @@ def events_router(live: Live) -> APIRouter:
         caller: Caller = request.state.caller
         wanted = chosen.wanted(caller)
         if "text/event-stream" not in request.headers.get("accept", ""):
-            return await _page(live, since, limit, wanted)
-        return EventStream(live, caller, _last_event_id(request, since), wanted)
+            return await _page(live.feed, wanted, since=since, epoch=epoch, limit=limit)
+        since, epoch = _last_event_id(request) or (since, epoch)
+        return EventStream(live, caller, since, wanted, epoch=epoch)
 
     @router.get(
         "/asyncapi.json",
@@ -143,22 +158,25 @@ def events_router(live: Live) -> APIRouter:
     return router
 
 
-def _last_event_id(request: Request, since: int | None) -> int | None:
+def _last_event_id(request: Request) -> tuple[int, str | None] | None:
     """Where to begin: a client that reconnects sends the last id, and the URL that it began with."""
     given = request.headers.get("last-event-id", "").strip()
     if not given:
-        return since
-    if not (given.isascii() and given.isdigit() and len(given) <= _LENGTH):
+        return None
+    found = _EVENT_ID.fullmatch(given)
+    if found is None:
         raise ProblemError(_BAD_LAST_EVENT_ID)
-    return int(given)
+    return int(found[2]), found[1]
 
 
-async def _page(live: Live, since: int | None, limit: int, wanted: Wanted) -> EventPage:
-    after = since if since is not None else await _before_last(live.feed, limit)
+async def _page(feed: Feed, wanted: Wanted, *, since: int | None, epoch: str | None, limit: int) -> EventPage:
+    after = since
+    if after is None:
+        after, epoch = await _before_last(feed, limit), None
     found: list[dict[str, Any]] = []
     chunk = max(limit, _CHUNK)
     for _ in range(_SCANNED):
-        events = await read_page(live.feed, after, chunk)
+        events = await read_page(feed, after, chunk, epoch=epoch)
         for stored in events:
             after = stored.sequence
             if wanted(stored):
@@ -167,7 +185,7 @@ async def _page(live: Live, since: int | None, limit: int, wanted: Wanted) -> Ev
                 break
         if len(found) == limit or len(events) < chunk:
             break
-    return EventPage(events=found, next=after, latest=live.feed.latest)
+    return EventPage(events=found, next=after, latest=feed.latest, epoch=feed.epoch)
 
 
 async def _before_last(feed: Feed, count: int) -> int:

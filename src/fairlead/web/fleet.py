@@ -8,10 +8,10 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from pydantic import AfterValidator
 
 from fairlead.core.overrides import key_text, parse_key
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.model.errors import Fault, Problem, SpecError
 from fairlead.model.reports import Change, FleetStatus, Origin, Override, Owner
 from fairlead.model.status import Condition
-from fairlead.stores.yaml_tree import MAX_BYTES
 from fairlead.web.examples import (
     CHANGE,
     CHANGE_REFUSED,
@@ -144,7 +144,10 @@ def fleet_router(config: ConfigService) -> APIRouter:
         dry_run: Annotated[QueryFlag, Query(alias="dryRun", description="Only say what it would do")] = False,
         origin: Annotated[
             Origin,
-            Query(description="live: kept as live edits. gitops: from now on GitOps owns the spec."),
+            Query(
+                description="live: kept as live edits. gitops: from now on GitOps owns the spec. "
+                "gitops-whole: so, and live edits that it does not have are taken back."
+            ),
         ] = Origin.LIVE,
     ) -> Change:
         """Put a whole spec in force, touching only what differs, or change nothing at all.

@@ -164,7 +164,8 @@ class Conversation:
             raise ProblemError(_refusal(409, "too-many-subscriptions", detail))
         chosen = Filter(message.types, message.subjects, message.servers)
         wanted = chosen.wanted(self._caller)
-        events = await follow(self._live.feed, message.since, wanted, self._live.limits.queue)
+        queue = self._live.limits.queue
+        events = await follow(self._live.feed, message.since, wanted, queue, epoch=message.epoch)
         following = self._following[message.id] = _Following(events)
         await self._tell(Result(id=message.id, sequence=events.resume_from))
         following.task = self._tasks.spawn(self._follow(message.id, following), f"follow {message.id}")
@@ -224,6 +225,7 @@ class Conversation:
                 service=live.table.service,
                 node=live.node,
                 sequence=live.feed.latest,
+                epoch=live.feed.epoch,
                 principal=self._caller.name,
                 role=self._caller.role.word,
             )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import Final
 
 from fairlead.core.access import may_use
@@ -24,19 +25,15 @@ _OF_THE_WHOLE: Final = frozenset({EventType.CONFIG_CHANGED, *_LEAST_ROLE})
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All that are given must fit; None fits everything. `subjects` are patterns as of `fnmatch`."""
+    """All that are given must fit; None fits everything.
+
+    In `subjects` `*` stands for any characters, `?` for one. They are made to one expression when somebody
+    subscribes, not when events happen, and it never goes back over what a `*` has taken.
+    """
 
     types: Sequence[EventType] | None = None
     subjects: Sequence[str] | None = None
     servers: Sequence[str] | None = None
-
-    def fits(self, stored: StoredEvent) -> bool:
-        event = stored.event
-        return (
-            (self.types is None or event.type in self.types)
-            and (self.servers is None or event.data.get("server") in self.servers)
-            and (self.subjects is None or any(fnmatchcase(event.subject, each) for each in self.subjects))
-        )
 
     def wanted(self, caller: Caller) -> Wanted:
         """What `caller` gets. Raises ProblemError (403) when it asks for a type that it may not see."""
@@ -46,7 +43,22 @@ class Filter:
                 raise ProblemError(Problem("forbidden", "Not allowed", detail, 403, Fault.CLIENT))
             if caller.grants and type_ in _OF_THE_WHOLE:
                 raise ProblemError(NOT_ALL)
-        return lambda stored: self.fits(stored) and may_see(caller, stored)
+        subjects = None if self.subjects is None else _expression(self.subjects)
+
+        def wanted(stored: StoredEvent) -> bool:
+            event = stored.event
+            return (
+                (self.types is None or event.type in self.types)
+                and (self.servers is None or event.data.get("server") in self.servers)
+                and (subjects is None or subjects.match(event.subject) is not None)
+                and may_see(caller, stored)
+            )
+
+        return wanted
+
+
+def _expression(subjects: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(translate(each.replace("[", "[[]")) for each in subjects) or r"(?!)")
 
 
 def may_see(caller: Caller, stored: StoredEvent) -> bool:
@@ -57,5 +69,7 @@ def may_see(caller: Caller, stored: StoredEvent) -> bool:
         return False
     if caller.grants and event.type in _OF_THE_WHOLE:
         return False
+    if event.type is EventType.CONTRACT_CHANGED and any(each.tools != ("*",) for each in caller.grants):
+        return False  # it names tools
     server = event.data.get("server")
     return not caller.grants or not isinstance(server, str) or may_use(caller.grants, server)

@@ -26,7 +26,7 @@ MessageId = Annotated[
     str, Field(min_length=1, max_length=128, description="The client's own; answers to the message bear it")
 ]
 Sequence = Annotated[int, Field(ge=0, le=2**53, description="The number of an event; 0 comes before all")]
-Subject = Annotated[str, Field(min_length=1, max_length=512)]
+Subject = Annotated[str, Field(min_length=1, max_length=128)]
 Type = Annotated[EventType, Field(strict=False)]  # as text
 Types = Annotated[list[Type] | None, Field(min_length=1, max_length=64, description="Only these types")]
 Subjects = Annotated[
@@ -34,6 +34,16 @@ Subjects = Annotated[
 ]
 Servers = Annotated[
     list[Id] | None, Field(min_length=1, max_length=64, description="Only events of these servers")
+]
+
+
+Epoch = Annotated[
+    str | None,
+    Field(
+        max_length=64,
+        pattern="^[0-9a-f-]*$",
+        description="Of which history `since` is: the `welcome` had it. Of another one: `events-gone`",
+    ),
 ]
 
 
@@ -54,6 +64,7 @@ class Subscribe(ClientMessage):
     subjects: Subjects = None
     servers: Servers = None
     since: Sequence | None = None
+    epoch: Epoch = None
 
 
 class Unsubscribe(ClientMessage):
@@ -93,6 +104,7 @@ class Welcome(_ServerMessage):
     service: str = Field(description="orchestrator, or gitops")
     node: str = Field(description="Which of its processes this is")
     sequence: int | None = Field(description="The latest event; null while the store has not been reached")
+    epoch: str = Field(description="The history that the numbers are of; empty while it is not known")
     principal: str
     role: str
 

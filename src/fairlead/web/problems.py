@@ -18,8 +18,8 @@ from starlette.routing import compile_path
 
 from fairlead.core.admission import Headers
 from fairlead.model.errors import Fault, InputRequired, Problem, ProblemError, RpcError
-from fairlead.ports import StoreAwayError
-from fairlead.web.store_gate import store_away
+from fairlead.ports import StoreAwayError, StoreSlowError
+from fairlead.web.store_gate import store_away, store_slow
 
 PROBLEM_JSON: Final = "application/problem+json"
 EXAMPLE_ID: Final = "8f14e45fceea4f0e9b6f6f3c2f0a7d11"
@@ -163,7 +163,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StoreAwayError)
     async def on_store_away(request: Request, error: StoreAwayError) -> Response:
-        return show(request, store_away(str(error)))
+        slow = isinstance(error, StoreSlowError)
+        return show(request, store_slow(str(error)) if slow else store_away(str(error)))
 
     @app.exception_handler(RpcError)
     async def on_rpc_error(request: Request, error: RpcError) -> Response:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Body, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fairlead.model.errors import InputRequired
+from fairlead.core import refusals
+from fairlead.model.access import Caller
+from fairlead.model.errors import InputRequired, ProblemError
 from fairlead.model.request import RoutedRequest
 from fairlead.web import examples
 from fairlead.web.problems import documented, input_problem
@@ -15,6 +19,7 @@ from fairlead.web.services import Fleet
 from fairlead.web.strict import NOT_JSON, StrictBody, StrictRoute, given, require_json
 
 MAX_TIMEOUT: Final = 600.0  # s
+LOOK: Final = 0.5  # s between looks at the caller's credential while a server works
 
 
 class RequestBody(StrictBody):
@@ -61,7 +66,8 @@ _BY_CAPABILITY: Final = {"capability": "documentation-search", "method": "tools/
 _RESULT: Final = {"result": {"content": [{"type": "text", "text": "# Notes"}]}}
 
 
-def request_router(fleet: Fleet) -> APIRouter:
+def request_router(fleet: Fleet, is_good: Callable[[Caller], bool]) -> APIRouter:
+    """`is_good` says whether a caller's credential still is."""
     router = APIRouter(tags=["requests"], route_class=StrictRoute)
 
     @router.post(
@@ -110,6 +116,25 @@ def request_router(fleet: Fleet) -> APIRouter:
             principal=request.state.principal,
             caller=request.state.caller,
         )
-        return RequestAnswer(result=await fleet.request(routed))
+        asking = fleet.request(routed)
+        return RequestAnswer(result=await _while(lambda: is_good(request.state.caller), asking))
 
     return router
+
+
+async def _while(is_good: Callable[[], bool], asking: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """The answer, unless the caller's credential is good no more before it comes: then all is cancelled."""
+
+    async def watch() -> None:
+        while is_good():  # noqa: ASYNC110 - time ends credentials, too
+            await asyncio.sleep(LOOK)
+        raise ProblemError(refusals.INVALID_TOKEN)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(watch())
+            result = await asking
+            watching.cancel()
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return result

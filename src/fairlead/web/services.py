@@ -12,7 +12,7 @@ from fairlead.access.roster import Roster
 from fairlead.core.admission import AdmissionPolicy
 from fairlead.core.overrides import Edit
 from fairlead.core.ratelimit import Gcra
-from fairlead.model.access import Grant
+from fairlead.model.access import Caller, Grant
 from fairlead.model.reports import (
     BalancerStatus,
     BreakerScope,
@@ -180,3 +180,7 @@ class Services:
     settled: Settled = nothing_to_settle
     browsers: BrowserLogins | None = None
     credentials: Credentials | None = None
+
+    def is_good(self, caller: Caller) -> bool:
+        """Whether a caller's credential still is."""
+        return self.policy().identities.is_valid(caller)

@@ -41,6 +41,18 @@ def store_away(reason: str) -> Problem:
     )
 
 
+def store_slow(reason: str) -> Problem:
+    """The answer to a question that was too much for the database just now."""
+    return Problem(
+        code="store-slow",
+        title="The database took too long",
+        detail=f"{reason}. Ask for less at a time, or try again.",
+        status=504,
+        fault=Fault.GATEWAY,
+        retry_after=1.0,
+    )
+
+
 def is_change(method: str, route: str) -> bool:
     """Whether a request changes what is kept. `route` is its template."""
     return method not in LOOKING and (method, route) not in NO_CHANGES

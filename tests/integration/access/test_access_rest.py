@@ -112,6 +112,25 @@ async def test_the_end_of_a_key(stack, seconds):
     assert made.status_code == (201 if seconds is None else 422)
 
 
+async def test_a_key_of_ones_own_ends_no_later_than_what_it_is_made_with(stack):
+    await stack.key("ada", Role.ADMIN)
+    ending = (await stack.rest("POST", "/api/keys", json={"principal": "ada", "expiresIn": 300})).json()
+    for body in ({}, {"expiresIn": None}, {"expiresIn": 300}, {"expiresIn": 9000}, {"principal": "ada"}):
+        refused = await send(stack, ending["key"], "POST", "/api/keys", body)
+        assert refused.status_code == 422
+        (error,) = refused.json()["errors"]
+        assert error["where"] == "body.expiresIn"
+        assert "outlive" in error["what"]
+        assert "less than" in error["how"]
+    made = await send(stack, ending["key"], "POST", "/api/keys", {"expiresIn": 60})
+    assert made.json()["expires"] == pytest.approx(time.time() + 60, abs=30)
+    keys = (await send(stack, ending["key"], "GET", "/api/keys?principal=ada")).json()["keys"]
+    assert len(keys) == 3, "what was refused made none"
+    await stack.key("bob", Role.VIEWER)
+    for_bob = await send(stack, ending["key"], "POST", "/api/keys", {"principal": "bob"})
+    assert for_bob.json()["expires"] is None
+
+
 async def test_changes_are_events(stack):
     await stack.rest("PUT", "/api/principals/ada", json={"role": "viewer"})
     key = (await stack.rest("POST", "/api/keys", json={"principal": "ada"})).json()
@@ -151,6 +170,27 @@ async def test_a_revoked_key_ends_calls_streams_and_sessions(stack):
         await until(lambda: gateway.in_flight == 0)
         assert [each.id for each in gateway.sessions] == [staying.headers["Mcp-Session-Id"]]
         assert (await staying.ask("ping"))["result"] == {}
+
+
+async def test_a_revoked_key_ends_requests_over_rest(stack):
+    await stack.key("ada", Role.DEVELOPER)
+    roster = stack.system.access.roster
+    doomed, other = [await roster.add_key("ada", by="t") for _ in range(2)]
+    params = {"name": "sleep", "arguments": {"seconds": 60}}
+    call = {"server": "old", "method": "tools/call", "params": params}
+    ended = asyncio.create_task(send(stack, doomed.value, "POST", "/api/request", call))
+    staying = asyncio.create_task(send(stack, other.value, "POST", "/api/request", call))
+
+    def in_flight() -> int:
+        return sum(each.calls_in_flight for each in stack.system.fleet.server("old").instances)
+
+    await until(lambda: in_flight() == 2)
+    await roster.revoke_key(doomed.key.id, by="t")
+    async with asyncio.timeout(5):
+        assert (await ended).status_code == 401
+        await until(lambda: in_flight() == 1)
+    assert not staying.done()
+    staying.cancel()
 
 
 async def test_a_key_that_ends_by_itself_ends_what_it_opened(stack):

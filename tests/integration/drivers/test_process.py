@@ -26,6 +26,7 @@ from support.light import (
     answered_json,
     answered_text,
     launch_light,
+    nothing_more_than,
     outer_pid,
     spawn,
 )
@@ -537,7 +538,7 @@ async def test_without_descriptors_nothing_is_started_and_nothing_leaks(processe
     problem = caught.value.problem
     assert (problem.code, problem.fault, problem.retry_after) == ("cannot-start", Fault.GATEWAY, 5.0)
     assert "Too many open files" in problem.detail
-    assert Resources.now() == before
+    await nothing_more_than(before)
 
 
 async def test_a_child_whose_exit_cannot_be_watched_is_not_left_alone(processes, monkeypatch):

@@ -390,16 +390,50 @@ async def test_auto_goes_on_and_says_what_is_missing(bare, tmp_path):
     await bare.close()
 
 
-async def test_a_machine_that_was_mended_is_seen(tmp_path, monkeypatch):
-    hosts = [SandboxHost(problem="not yet"), sandbox_host()]
-    monkeypatch.setattr(confined, "examine", lambda _: hosts.pop(0))
+@pytest.fixture
+def bwrap(tmp_path, monkeypatch):
+    """A bubblewrap that can be taken away: all that PATH has is a link to it."""
+    bubblewrap = sandbox_host().bubblewrap
+    assert bubblewrap is not None
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(confined, "_LOOK_AGAIN", 0.0)
+    link = tmp_path / "bin/bwrap"
+    link.symlink_to(bubblewrap.program)
+    return link
+
+
+async def test_bubblewrap_may_come_and_go_while_we_run(bwrap, tmp_path):
     driver = ProcessDriver(OWNER, tmp_path / "instances.json")
     launch = launch_light(tmp_path, sandbox=Sandbox(writable=(tmp_path,)))
-    for bubblewrap in (False, True, True):
+    program = bwrap.readlink()
+    for there in (True, False, False, True, True):
+        bwrap.unlink(missing_ok=True)
+        if there:
+            bwrap.symlink_to(program)
         link = await driver.open(launch, Recorder())
-        assert (link.statistics().confinement.missing == ()) is bubblewrap
+        missing = link.statistics().confinement.missing
+        assert (missing == ()) is there
+        assert there or "install the package `bubblewrap`" in missing[0]
+    bwrap.unlink()
+    with pytest.raises(ProblemError) as refused:
+        await driver.open(launch_light(tmp_path, sandbox=Sandbox(required=True)), Recorder())
+    assert refused.value.problem.code == "sandbox-unavailable"
+    assert "install the package `bubblewrap`" in refused.value.problem.detail
     await driver.close()
+
+
+async def test_bubblewrap_goes_in_the_moment_of_a_start(bwrap, tmp_path, monkeypatch):
+    driver = ProcessDriver(OWNER, tmp_path / "instances.json")
+    before = Resources.now()
+    survey = confined.survey
+    monkeypatch.setattr(confined, "survey", lambda *launch: bwrap.unlink() or survey(*launch))
+    with pytest.raises(ProblemError) as failed:
+        await driver.open(launch_light(tmp_path, sandbox=Sandbox(writable=(tmp_path,))), Recorder())
+    assert failed.value.problem.code == "sandbox-failed"
+    assert failed.value.problem.detail.endswith(f"No such file or directory: '{bwrap}'")
+    await driver.close()
+    await nothing_more_than(before)
 
 
 # -- as an ordinary user -------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import stat
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,7 @@ from fairlead.stores.sql import schema
 from fairlead.stores.sql.audit import SqlAuditLog
 from fairlead.stores.sql.database import Database
 from fairlead.stores.sql.events import SqlEventLog
-from fairlead.stores.sql.runs import Run, Runs
+from fairlead.stores.sql.runs import Runs
 from fairlead.stores.sql.specs import SqlSpecStore
 from fairlead.stores.sql.tables import CREDENTIALS, KEYS, METADATA, PRINCIPALS, RUNS, WEB_SESSIONS
 from fairlead.stores.sql.trends import SqlTrendStore
@@ -338,12 +337,12 @@ async def test_a_service_that_lives_somewhere_is_not_pulled_away(make: Make, tmp
     await fill(settings)
     path = await take(settings, tmp_path / "backup.zip")
     database = await opened(settings)
-    runs, now = Runs(database), time.time()
-    await runs.begin(Run("r1", "other-node", now, now))
+    runs = Runs(database)
+    await runs.begin("r1", "other-node")
     with pytest.raises(ProblemError, match="runs on this database") as caught:
         await put_back(settings, path)
     assert "other-node" in caught.value.problem.detail
-    await runs.end("r1", now)
+    await runs.end("r1")
     await database.close()
     await put_back(settings, path)
 
@@ -373,6 +372,18 @@ async def test_an_older_revision_is_brought_up_to_date(
         revision = await connection.exec_driver_sql(f"SELECT version_num FROM {schema.VERSION_TABLE}")
         assert revision.scalar_one() == "0002"
     await database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_what_is_restored_is_another_history(make: Make, tmp_path: Path, kind: str) -> None:
+    settings = make(kind)
+    epochs = []
+    for _ in range(2):
+        database = await opened(settings)
+        epochs.append(await SqlEventLog(database).epoch())
+        await database.close()
+        await put_back(settings, await take(settings, tmp_path / f"backup{len(epochs)}.zip"))
+    assert len(set(epochs)) == 2
 
 
 def run(settings: Settings, *arguments: str, **options: object) -> click.testing.Result:

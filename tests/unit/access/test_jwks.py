@@ -125,7 +125,7 @@ async def test_made_up_keys_cost_no_memory_without_end():
     ["slow", "drip", "huge", "huge-head", "html", "list", "empty", "cut", "500", "redirect", "not-http"],
 )
 async def test_a_bad_server_leaves_the_keys_as_they_are(failure: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fairlead.access.fetch.TIMEOUT", 0.3)
+    monkeypatch.setattr("fairlead.kit.fetch.TIMEOUT", 0.3)
     monkeypatch.setattr(jwks.fetch, "__kwdefaults__", jwks.fetch.__kwdefaults__ | {"timeout": 0.3})
     clock = Clock()
     with AuthorizationServer() as server, AuthorizationServer(keys=[ec("evil")]) as elsewhere:

@@ -346,7 +346,7 @@ async def test_claims_that_can_be_read_in_two_ways(
     problem(verifier, sign_raw(server.keys[0], b'{"alg":"ES256","kid":"k1"}', payload))
 
 
-@pytest.mark.parametrize("expires", [None, True, "9999999999", [9e9], -1, 0])
+@pytest.mark.parametrize("expires", [None, True, "9999999999", [9e9], -1, 0, 10**400, 2.0**60])
 async def test_times_that_are_none(server: AuthorizationServer, verifier: JwtVerifier, expires: Any):
     problem(verifier, server.token(exp=expires))
     if expires not in (None, -1, 0):
@@ -387,6 +387,48 @@ async def test_not_a_bit_can_be_changed(at: int, flip: int):
 ISSUER = "https://login.example"
 KEY = ec("k")
 TOKEN = sign(KEY, {"iss": ISSUER, "aud": RESOURCE, "sub": "ada", "scope": "fairlead:viewer", "exp": 9e9})
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.text(max_size=5),
+    st.floats(),  # NaN and infinities stand as such, which is no JSON
+    st.integers(-(10**400), 10**400),
+    st.sampled_from([-1, 0, 10**400, -(10**400), 2**53, 2.0**1023, "1e400", 9e9]),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "sub", "scope", "jti", "cnf"]), ODD))
+def test_odd_claims_are_refused_or_a_sound_caller(odd: dict[str, Any]):
+    keys = SigningKeys(ISSUER, None)
+    keys._keys, keys._read_at = {"k": KEY}, keys._now()
+    now = time.time()
+    verifier = JwtVerifier(TokenRules(ISSUER, RESOURCE), keys, now=lambda: now)
+    claims = {"iss": ISSUER, "aud": RESOURCE, "sub": "ada", "scope": "fairlead:viewer", "exp": now + 60}
+    payload = json.dumps(claims | odd).encode()
+    found = verifier.identify(sign_raw(KEY, b'{"alg":"ES256","kid":"k"}', payload))
+    if isinstance(found, Problem):
+        assert found.status in (401, 403)
+    else:
+        assert found.expires is not None
+        assert now < found.expires <= 2**53 + LEEWAY
+        assert all(type(odd.get(name, 0)) in (int, float, type(None)) for name in ("nbf", "iat"))
+        assert found.role is Role.VIEWER
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("text", ["1e400", "-1e400", "1" + "0" * 400, "9" * 4301, "NaN", "true", '"9"', "[]"])
+def test_times_that_no_clock_has(name: str, text: str):
+    keys = SigningKeys(ISSUER, None)
+    keys._keys, keys._read_at = {"k": KEY}, keys._now()
+    verifier = JwtVerifier(TokenRules(ISSUER, RESOURCE), keys)
+    claims = {"iss": ISSUER, "aud": RESOURCE, "sub": "ada", "scope": "fairlead:viewer", "exp": 9e9}
+    claims.pop(name, None)
+    payload = json.dumps(claims).encode()[:-1] + f',"{name}":{text}}}'.encode()
+    problem(verifier, sign_raw(KEY, b'{"alg":"ES256","kid":"k"}', payload))
 
 
 @given(st.binary(max_size=300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -146,14 +147,17 @@ def test_whoever_makes_up_a_caller_is_not_valid(ring: Keyring):
 
 def test_this_machines_own_tokens_rule(ring: Keyring):
     caller = ring.identify(LOCAL)
-    assert caller == Caller("local", Role.ADMIN, (), "local")
     assert isinstance(caller, Caller)
+    assert caller == Caller("local", Role.ADMIN, (), caller.credential)
+    assert re.fullmatch("local:[0-9a-f]{8}", caller.credential)
+    assert hashlib.sha256(LOCAL).hexdigest()[:8] not in caller.credential, "the digest is keyed"
     assert ring.is_valid(caller)
     assert ring.knows("local")
     assert not ring.knows("env")
     ring.set_fixed({hashlib.sha256(b"other").digest(): "local", b"d" * 32: "somebody"})
     assert ring.identify(LOCAL) is refusals.INVALID_TOKEN
     assert not ring.knows("somebody")
+    assert not ring.is_valid(caller), "what was opened with the value before ends"
 
 
 def test_they_need_no_database(clock: Clock):
@@ -188,14 +192,26 @@ def test_a_browsers_session_that_is_over(ring: Keyring, changed: Identities):
 
 
 def test_the_browser_of_this_machines_user_goes_with_the_token(ring: Keyring):
-    ring.take(known(sessions=(replace(SESSION, principal="local"),)))
+    local = ring.identify(LOCAL)
+    assert isinstance(local, Caller)
+    made_by_it = f"{local.credential}.s1"
+    ring.take(known(sessions=(replace(SESSION, id=made_by_it, principal="local"),)))
     browser = ring.identify_cookie(COOKIE)
     assert isinstance(browser, Browser)
-    assert browser.caller == Caller("local", Role.ADMIN, (), "web:s1", 500.0)
+    assert browser.caller == Caller("local", Role.ADMIN, (), f"web:{made_by_it}", 500.0)
     assert ring.is_valid(browser.caller)
-    ring.set_fixed({})
+    for other in ({}, {hashlib.sha256(b"another value").digest(): "local"}):
+        ring.set_fixed(other)
+        assert ring.identify_cookie(COOKIE) is refusals.SESSION_OVER
+        assert not ring.is_valid(browser.caller)
+    ring.set_fixed({hashlib.sha256(LOCAL).digest(): "env"})
     assert ring.identify_cookie(COOKIE) is refusals.SESSION_OVER
-    assert not ring.is_valid(browser.caller)
+
+
+def test_a_session_that_no_token_of_this_machine_made_is_none_of_its_users(ring: Keyring):
+    for made in ("s1", ".s1", "local.s1", "k1.s1"):
+        ring.take(known(sessions=(replace(SESSION, id=made, principal="local"),)))
+        assert ring.identify_cookie(COOKIE) is refusals.SESSION_OVER
 
 
 class Tokens:

@@ -132,6 +132,7 @@ async def test_a_session_tells_which_key_made_its_link(rig: Rig):
     [session] = rig.store.sessions
     assert session.startswith("1.")
     assert len(session) == 2 + 16, "with the id of a key, 12, it fits into 32"
-    local = Caller("local", Role.ADMIN, credential="local")
+    local = Caller("local", Role.ADMIN, credential="local:0123abcd")
     await rig.logins.begin((await rig.logins.make_code(local)).value.encode())
-    assert "." not in list(rig.store.sessions)[1]
+    assert list(rig.store.sessions)[1].startswith("local:0123abcd.")
+    assert len(list(rig.store.sessions)[1]) <= 32

@@ -12,7 +12,7 @@ import pytest
 from fairlead.access import roster as module
 from fairlead.access.keys import KeyDigests
 from fairlead.access.roster import Roster, is_over
-from fairlead.model.access import Grant, Principal, Role
+from fairlead.model.access import Caller, Grant, Principal, Role
 from fairlead.model.errors import ProblemError
 from fairlead.model.events import EventType
 from fairlead.stores.sql.database import Database, sqlite_url
@@ -150,3 +150,18 @@ async def test_when_a_key_is_over(roster: Roster):
     await roster.put_principal(ADA, by="root")
     key = (await roster.add_key("ada", by="root", expires=2000.0)).key
     assert [is_over(key, now) for now in (1999.9, 2000.0)] == [False, True]
+
+
+async def test_who_comes_by_what_ends_knows_when(roster: Roster):
+    await roster.put_principal(ADA, by="root")
+    ending = (await roster.add_key("ada", by="root", expires=2000.0)).key
+    endless = (await roster.add_key("ada", by="root")).key
+    ends = {
+        Caller("ada", Role.DEVELOPER, (), f"key:{ending.id}", 2000.0): 2000.0,
+        Caller("ada", Role.DEVELOPER, (), f"web:{ending.id}.s1", 1500.0): 2000.0,
+        Caller("ada", Role.DEVELOPER, (), f"key:{endless.id}"): None,
+        Caller("ada", Role.DEVELOPER, (), f"web:{endless.id}.s1", 1500.0): None,
+        Caller("local", Role.ADMIN, (), "web:local:0123abcd.s1", 1500.0): None,
+    }
+    for caller, end in ends.items():
+        assert await roster.end_of(caller) == end

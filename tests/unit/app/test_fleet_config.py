@@ -164,6 +164,10 @@ class TestStart:
 class TestOtherProcesses:
     """They keep their spec in the same database."""
 
+    @pytest.fixture(autouse=True)
+    def looks_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fairlead.app.fleet_config.LOOK", 0.02)
+
     @pytest.fixture
     async def other(self, bench: Bench) -> Bench:
         return await bench.restarted()
@@ -722,6 +726,19 @@ class TestGitOps:
         assert change.dropped_overrides == ("servers.b.environment.MODE",)
         assert bench.fleet.spec.servers["b"].environment == {"MODE": "git again"}
         assert (await bench.restarted()).overrides == {"servers.a.scaling.maxInstances": 9}
+
+    async def test_its_whole_put_is_what_is_there_afterwards(self, bench: Bench) -> None:
+        document = await self.owned(bench)
+        await bench.config.edit([Edit(MODE_B, "live"), Edit(MAX_A, 9)], by="ada")
+        wanted = changed(document, *MAX_A, to=9)
+        tag = bench.config.tag
+        tried = await bench.put(wanted, origin=Origin.GITOPS_WHOLE, by="gitops", dry_run=True)
+        assert (tried.dropped_overrides, bench.config.tag) == (tuple(bench.overrides), tag)
+        change = await bench.put(wanted, origin=Origin.GITOPS_WHOLE, by="gitops", expected=tag)
+        assert change.dropped_overrides == tried.dropped_overrides
+        assert (bench.overrides, bench.spec) == ({}, wanted)
+        again = await bench.restarted()
+        assert (again.config.status().owner, again.overrides, again.spec) == (Owner.GITOPS, {}, wanted)
 
     async def test_a_live_put_is_compared_with_what_git_said(self, bench: Bench) -> None:
         await self.owned(bench)

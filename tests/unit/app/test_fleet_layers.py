@@ -11,11 +11,11 @@ from fairlead.app import fleet_layers
 from fairlead.app.fleet_layers import Layers, accept
 from fairlead.app.fleet_reading import Stated, spec_of_file
 from fairlead.core.overrides import REMOVED, Edit
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.model.errors import ProblemError
 from fairlead.model.reports import Origin, Override
 from fairlead.model.spec_problem import Loaded, Severity, SpecProblem
 from fairlead.stores.fleet_file import load
-from fairlead.stores.yaml_tree import MAX_BYTES
 from support.fleet_configs import FILE, Bench, changed
 
 B = ("servers", "b")

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.app.fleet_reading import spec_of_body
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.model.errors import ProblemError
-from fairlead.stores.yaml_tree import MAX_BYTES
 
 
 def metadata(text: str, *, ensure_ascii: bool = False) -> str:

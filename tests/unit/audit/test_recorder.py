@@ -45,6 +45,12 @@ def digest(given: bytes) -> str:
     return DIGEST + sha256(json.dumps(json.loads(given)["arguments"]).encode()).hexdigest()
 
 
+@pytest.fixture(autouse=True)
+def writes_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "INTERVAL", 0.02)
+    monkeypatch.setattr(recorder, "RETRY", 0.04)
+
+
 @pytest.fixture
 def log() -> MemoryAuditLog:
     return MemoryAuditLog()

@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from fairlead.formats.yaml_text import write_yaml
 from fairlead.model.reports import BalancerStatus, BreakerStatus, Change, FleetStatus
 from fairlead.model.status import Condition
 from fairlead.stores.fleet_file import load
-from fairlead.stores.yaml_text import write_yaml
 from support.rest_service import server_status
 from support.threaded_http import ThreadedHttp
 

@@ -134,6 +134,19 @@ class TestFollowing:
         assert "before 12 are not kept" in told
         assert {each.token for each in service.received} == {"a-token"}
 
+    def test_another_history(self, client, service, capsys) -> None:
+        other = gone(5)
+        other["epoch"] = "b"
+        service.answers |= {
+            "GET /api/events?since=2&epoch=a": (410, other),
+            "GET /api/events?since=4&epoch=b": stream(("error", other | {"oldest": 8, "epoch": "c"})),
+            "GET /api/events?since=7&epoch=c": stream(("x", event(8))),
+        }
+        events = following(client, [], 2, "a")
+        assert next(events)["sequence"] == "8"
+        events.close()
+        assert "before 5 have another history" in capsys.readouterr().err
+
     def test_a_service_that_is_away_is_waited_for_and_told_of_once(
         self, client, service, capsys, monkeypatch
     ) -> None:

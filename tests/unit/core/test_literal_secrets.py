@@ -1,6 +1,8 @@
+from typing import Any
+
 import pytest
 
-from fairlead.core.literal_secrets import covered, looks_secret, variable_for
+from fairlead.core.literal_secrets import covered, looks_secret, variable_for, written_out
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,34 @@ def test_json_is_covered_by_name_and_by_shape():
 )
 def test_arguments_are_covered_piece_by_piece(args: list[object], shown: list[object] | None):
     assert covered({"args": args}, lambda name: f"<{name}>") == {"args": shown or args}
+
+
+GITHUB = "ghp_" + "a1B2" * 9
+
+
+@pytest.mark.parametrize(
+    ("document", "keys"),
+    [
+        (
+            {"servers": {"a": {"environment": {"API_KEY": "hunter22hunter22"}}}},
+            [("servers", "a", "environment", "API_KEY")],
+        ),
+        ({"mcpServers": {"a": {"env": {"API_KEY": "${API_KEY}"}}}}, []),
+        ({"a": {"args": ["--token", "hunter22hunter22"]}}, [("a", "args", "1")]),
+        ({"a": {"headers": {"Authorization": "Bearer hunter22"}}}, [("a", "headers", "Authorization")]),
+        ({"a": {"url": "https://u:pass@host/"}}, [("a", "url")]),
+        ({"a": {"url": "https://host/?api_key=hunter22hunter"}}, [("a", "url")]),
+        ({"keybindings": [{"key": "ctrl+shift+k", "command": "x"}]}, []),
+        ({"tokenizer": "cl100k_base", "maxTokens": "4096"}, []),
+        ({"theme": GITHUB}, [("theme",)]),
+        ({"deep": [{"er": f"see {GITHUB}"}]}, [("deep", "0", "er")]),
+        ({"": f"A text with {GITHUB} and ${{NAME}} in it"}, [("",)]),
+        ({"": "Write https://user:password@host, or sk-your-key"}, []),
+        ({"": "-----BEGIN OPENSSH PRIVATE KEY-----"}, [("",)]),
+        ({"number": 5, "truth": True, "nothing": None}, []),
+    ],
+)
+def test_a_document_is_looked_through_for_what_must_not_be_in_git(
+    document: dict[str, Any], keys: list[tuple[str, ...]]
+) -> None:
+    assert [key for key, _ in written_out(document)] == keys

@@ -9,6 +9,7 @@ import pytest
 from fairlead.buses.memory import MemoryBus
 from fairlead.events.feed import (
     TOPIC,
+    EpochError,
     Feed,
     FutureError,
     GoneError,
@@ -307,6 +308,40 @@ async def test_the_end_does_not_wait_for_a_store_that_is_away(log: MemoryEventLo
 
 async def _all(subscription: Subscription) -> list[int]:
     return [event.sequence async for event in subscription]
+
+
+async def test_another_history_of_the_same_length(log: MemoryEventLog, bus: MemoryBus) -> None:
+    """As of a standby that took over, and has got as many events since."""
+    log.history = "a"
+    async with running(log, bus) as feed:
+        await happen(log, feed, 1, 2, 3)
+        reader = await feed.follow(3, epoch="a")
+        log.history = "b"
+        with pytest.raises(EpochError):
+            await feed.follow(3, epoch="c")
+        with pytest.raises(EpochError) as lost:
+            await anext(reader)
+        assert (lost.value.epoch, lost.value.oldest) == ("b", 4)
+        with pytest.raises(EpochError):
+            await feed.page(1, 9, epoch="a")
+        assert await take(await feed.follow(1, epoch="b"), 2) == [2, 3]
+        assert await take(await feed.follow(1), 2) == [2, 3]  # who does not say takes what he gets
+        log.history = ""  # not known just now
+        assert await take(await feed.follow(1, epoch="b"), 2) == [2, 3]
+        with pytest.raises(EpochError):
+            await feed.follow(1, epoch="a")
+
+
+async def test_one_who_comes_with_the_epoch_while_the_store_is_away(
+    log: MemoryEventLog, bus: MemoryBus
+) -> None:
+    log.history = "a"
+    async with running(log, bus) as feed:
+        await happen(log, feed, 1, 2, 3)
+        log.away = "unplugged"
+        assert await take(await feed.follow(2, epoch="a"), 1) == [3]
+        with pytest.raises(StoreAwayError):
+            await feed.follow(2, epoch="b")
 
 
 @pytest.mark.parametrize("again", [0, 1, 2, 5, 300])

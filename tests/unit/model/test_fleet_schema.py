@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from fairlead.formats.yaml_tree import Mapping, Node, Scalar, compose, plain_value
 from fairlead.model.fleet_schema import json_schema
 from fairlead.model.not_in_force import NOT_IN_FORCE
-from fairlead.stores.yaml_tree import Mapping, Node, Scalar, compose, plain_value
 
 CONFIG = Path(__file__).parents[3] / "config"
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fairlead.model import event_data
-from fairlead.model.event_data import DATA
+from fairlead.model.event_data import DATA, GITOPS_DATA
 from fairlead.model.events import EventType
 from fairlead.model.fleet import CircuitBreaker, Scaling
 from fairlead.model.status import ContractChange, ServerState
@@ -149,4 +149,4 @@ def test_every_data_of_an_event_is_in_the_table():
         for each in vars(event_data).values()
         if isinstance(each, type) and each.__module__ == event_data.__name__
     }
-    assert shapes - {event_data.ChangedTool} == set(DATA.values())
+    assert shapes - {event_data.ChangedTool} == {*DATA.values(), *GITOPS_DATA.values()}

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.formats.model_walk import nearest_folded
+from fairlead.formats.yaml_text import write_yaml
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.model.fleet import FleetSpec, ServerSpec, Sharing
 from fairlead.model.not_in_force import NOT_IN_FORCE
 from fairlead.model.spec_problem import Severity, SpecProblem
 from fairlead.stores.fleet_file import document, dump, load, load_document
-from fairlead.stores.fleet_walk import nearest_folded
-from fairlead.stores.yaml_text import write_yaml
-from fairlead.stores.yaml_tree import MAX_BYTES
 
 DATA = Path(__file__).parent / "data"
 ORIGINAL = DATA / "original.yml"
@@ -271,7 +271,7 @@ def refused() -> list[tuple[str, str]]:
         ("# nothing\n", "f.yml:1:1: error: the file is empty; write `servers:` and below it the servers"),
         (b"servers:\n  \xe4: 1", "f.yml:2:3: error: the byte 0xe4 is not UTF-8; save the file as UTF-8"),
         (b"x: \xc3\xa9\xff", "f.yml:1:5: error: the byte 0xff is not UTF-8"),
-        ("#" * (MAX_BYTES + 1), "f.yml:1:1: error: the file has 1,048,577 bytes; a fleet file has at most"),
+        ("#" * (MAX_BYTES + 1), "f.yml:1:1: error: the file has 1,048,577 bytes; such a file has at most"),
         ("servers:\n\ta: 1", "f.yml:2:1: error: servers: not YAML: found character '\\t'"),
     ],
 )

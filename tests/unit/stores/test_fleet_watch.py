@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.stores import fleet_watch
 from fairlead.stores.fleet_watch import watch
-from fairlead.stores.yaml_tree import MAX_BYTES
 
 NEVER = 3600.0  # s between polls: what comes, comes from a notification
 

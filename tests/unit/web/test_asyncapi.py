@@ -99,7 +99,9 @@ def test_the_seven_names_that_clients_have_always_known() -> None:
 
 
 async def test_what_is_sent_fits() -> None:
-    welcome = Welcome(service="orchestrator", node="n", sequence=None, principal="ada", role="admin")
+    welcome = Welcome(
+        service="orchestrator", node="n", sequence=None, epoch="", principal="ada", role="admin"
+    )
     check(welcome.model_dump(by_alias=True), "welcome")
     check(Pong(id="1", sequence=3).model_dump(by_alias=True), "pong")
     for reason in ("stopping", "credential", "slow"):

@@ -95,7 +95,7 @@ async def test_the_store_is_away(http, behind, kept) -> None:
 
 async def test_before_the_first_event(http) -> None:
     answer = await http.get("/api/events")
-    assert answer.json() == {"events": [], "next": 0, "latest": 0}
+    assert answer.json() == {"events": [], "next": 0, "latest": 0, "epoch": ""}
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from fairlead.core.overrides import Edit
+from fairlead.formats.yaml_tree import MAX_BYTES
 from fairlead.model.fleet import FleetFile
 from fairlead.model.reports import Origin, Owner
-from fairlead.stores.yaml_tree import MAX_BYTES
 from fairlead.web.fleet import SPEC
 from support.web_services import problem
 
@@ -42,6 +42,12 @@ async def test_a_spec_is_passed_on_byte_for_byte_and_its_tag_moves(http, behind)
         {"document": DOCUMENT, "expected": "run-7", "dry_run": False, "origin": Origin.LIVE, "by": "ada"}
     ]
     assert (await http.get("/api/fleet")).json()["spec"] == json.loads(DOCUMENT)
+
+
+async def test_gitops_may_put_a_whole_spec(http, behind):
+    answer = await put(http, query="?origin=gitops-whole", **{"if-match": "*"})
+    assert answer.status_code == 200
+    assert behind.config.replaced[0]["origin"] is Origin.GITOPS_WHOLE
 
 
 async def test_a_dry_run_changes_nothing_and_has_no_tag(http, behind):

@@ -3,8 +3,9 @@
 import pytest
 
 from fairlead.model.errors import ProblemError
-from fairlead.ports import StoreAwayError
+from fairlead.ports import StoreAwayError, StoreSlowError
 from fairlead.web.app import create_app
+from fairlead.web.live_following import problem_of
 from fairlead.web.permissions import PERMISSIONS
 from fairlead.web.store_gate import LOOKING, NO_CHANGES, require_store
 from support.web_services import AUTHORIZED, MemoryFleet, client, server, services
@@ -61,6 +62,19 @@ async def test_a_store_that_goes_away_meanwhile_is_the_same_answer():
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "1"
     assert "the connection was lost" in answer.json()["detail"]
+
+
+async def test_a_question_that_was_too_much_for_the_store_is_another():
+    class Fleet(MemoryFleet):
+        async def stop(self, server_id):
+            raise StoreSlowError("it did not answer in time")
+
+    async with client(services(Fleet(server("a"))), **AUTHORIZED) as http:
+        answer = await http.post("/api/servers/a/stop")
+    assert answer.status_code == 504
+    assert answer.headers["retry-after"] == "1"
+    assert answer.json()["type"] == "urn:fairlead:problem:store-slow"
+    assert problem_of(StoreSlowError("so")).status == 504
 
 
 def test_commands_of_live_connections_are_held_to_the_same_rule():

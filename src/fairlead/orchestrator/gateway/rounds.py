@@ -140,6 +140,7 @@ def _question(raw: Raw) -> tuple[str, bytes]:
     members = decode_members(raw)
     method = msgspec.json.decode(members["method"], type=str)
     params = members.get("params", Raw(b"{}"))
+    decode_members(params)  # an object, or the client could make nothing of it
     if method == ELICITATION:
         tree: Any = decode_any(params)
         if isinstance(tree, dict) and tree.get("mode") == "url" and "elicitationId" not in tree:

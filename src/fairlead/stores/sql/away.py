@@ -30,6 +30,10 @@ _AWAY_STATES: Final = frozenset(
 )
 _MISCONFIGURED: Final = frozenset({"28000", "28P01", "3D000", "42501"})
 
+# A transaction that took too long by itself: cancelled, too long without a statement.
+_SLOW_STATES: Final = frozenset({"57014", "25P03"})
+_LOCKED_STATE: Final = "55P03"
+
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _AWAY_CODES: Final = _BUSY | {
     sqlite3.SQLITE_PERM,
@@ -55,8 +59,14 @@ _UNUSABLE: Final = frozenset(
 )
 
 
+class LockHeldError(Exception):
+    """Somebody else has held a lock for too long; the message says who."""
+
+
 def away_reason(error: BaseException) -> str | None:
     """Why the database is away, in a few words; None where `error` says nothing of the kind."""
+    if isinstance(error, LockHeldError):
+        return str(error)
     driver = _driver_error(error)
     if isinstance(driver, sqlite3.Error):
         return str(driver) if _code(driver) in _AWAY_CODES else None
@@ -74,6 +84,26 @@ def away_reason(error: BaseException) -> str | None:
     if isinstance(driver, TimeoutError):
         return "it did not answer in time"
     return _first_line(driver) if isinstance(driver, OSError) else None
+
+
+def slow(error: BaseException) -> bool:
+    """It took too long, and that alone: perhaps it asked for much, or all connections were taken."""
+    driver = _driver_error(error)
+    if isinstance(driver, sqlite3.Error):
+        return _code(driver) == sqlite3.SQLITE_INTERRUPT
+    if isinstance(error, exc.TimeoutError) or isinstance(driver, TimeoutError):
+        return True
+    return getattr(driver, "sqlstate", None) in _SLOW_STATES
+
+
+def lock_timed_out(error: BaseException) -> bool:
+    """PostgreSQL's `lock_timeout` has passed."""
+    return getattr(_driver_error(error), "sqlstate", None) == _LOCKED_STATE
+
+
+def feature_missing(error: BaseException) -> bool:
+    """This PostgreSQL does not have what was asked for, or does not let us."""
+    return getattr(_driver_error(error), "sqlstate", None) in ("0A000", "42501", "42883")
 
 
 def busy(error: BaseException | None) -> bool:

@@ -3,10 +3,14 @@
 `read()` and `write()` give a connection with a transaction open, which is committed at the block's end. The
 whole transaction has 5 s, whatever hangs: the server, the network, a lock, a disk. An error that means that
 the database is away becomes StoreAwayError; from then on `available` is false, and once a second a small
-write is tried until one succeeds. Other errors (a broken constraint, a bug) are not touched.
+write is tried until one succeeds. A read that only took too long is a StoreSlowError and its own affair: the
+small write is tried at once, and what becomes of that decides. Other errors (a broken constraint, a bug) are
+not touched.
 
 A database that is away when the service starts is no reason not to start: the tables are brought up to date
 when it comes. What waiting cannot mend (a damaged file, a wrong password, tables of a newer version) is.
+Bringing them up to date may take minutes, and says every few seconds how far it is; a lock that another
+process holds is waited for shortly, and then again and again.
 
 In SQLite there is one connection that writes; its transactions begin with the file's lock (BEGIN IMMEDIATE),
 so that several processes wait for each other instead of failing halfway. A read is a snapshot in both kinds.
@@ -21,20 +25,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-import sqlalchemy
 import structlog
-from sqlalchemy import Table
+from sqlalchemy import ColumnElement, Float, Table, func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import ProblemError
-from fairlead.ports import StoreAwayError
+from fairlead.ports import StoreAwayError, StoreSlowError
 from fairlead.stores.files import state_problem
 from fairlead.stores.sql import schema
-from fairlead.stores.sql.away import away_reason, busy, needs_mending
+from fairlead.stores.sql.away import away_reason, busy, needs_mending, slow
 from fairlead.stores.sql.engines import (
+    PATIENCE,
     SQLITE,
     TIMEOUT,
     Engines,
@@ -42,12 +46,17 @@ from fairlead.stores.sql.engines import (
     postgres_engines,
     sqlite_engines,
 )
+from fairlead.stores.sql.schema import Progress
 from fairlead.stores.sql.sqlite_file import check_file, inode, no_database
 from fairlead.stores.sql.tables import FACTS
 
 LOG: Final = structlog.get_logger("fairlead.database")
 LOOK: Final = 1.0  # s between two looks at a database that is away
+TOLD_AFTER: Final = 1.0  # s of bringing the tables up to date, without a word
+TOLD_EVERY: Final = 5.0  # s, then
 _CLOSING: Final = 3.0  # s that open transactions may take to finish
+DAY: Final = 86400.0  # s
+_EPOCH: Final = 2440587.5  # the day on which Unix time begins, as SQLite counts days
 _SOON: Final = 0.05  # s
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -109,15 +118,22 @@ class Database:
         """The schema in PostgreSQL; None: it is SQLite."""
         return self._engines.schema
 
+    @property
+    def clock(self) -> ColumnElement[float]:
+        """What time it is for the database (Unix, s), which all its users have in common."""
+        if self._engines.schema:
+            return func.extract("epoch", func.clock_timestamp()).cast(Float(53))
+        return (func.julianday("now") - _EPOCH) * DAY
+
     def insert(self, table: Table) -> Insert:
         """An INSERT with `on_conflict_do_update` and `on_conflict_do_nothing`."""
         return postgresql.insert(table) if self._engines.schema else sqlite.insert(table)
 
     @contextlib.asynccontextmanager
     async def read(self, *, seconds: float | None = TIMEOUT) -> AsyncIterator[AsyncConnection]:
-        """A snapshot. `seconds` is for all of it, None for no limit. Raises StoreAwayError."""
+        """A snapshot. `seconds` is for all of it, None: no limit. Raises StoreAwayError, StoreSlowError."""
         self._check()
-        async with self._transaction(self._engines.reading, seconds) as connection:
+        async with self._transaction(self._engines.reader(seconds), seconds, reads=True) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -125,7 +141,7 @@ class Database:
         """All of it or, after an error, nothing. Raises StoreAwayError: then it may have been either."""
         self._check()
         self._check_same_file()
-        async with self._transaction(self._engines.writing, seconds) as connection:
+        async with self._transaction(self._engines.writer(seconds), seconds) as connection:
             yield connection
         self._came()
 
@@ -155,7 +171,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def _transaction(
-        self, engine: AsyncEngine, seconds: float | None
+        self, engine: AsyncEngine, seconds: float | None, *, reads: bool = False
     ) -> AsyncIterator[AsyncConnection]:
         self._open_transactions += 1
         try:
@@ -167,6 +183,10 @@ class Database:
         except Exception as error:
             if (reason := away_reason(error)) is None:
                 raise
+            if reads and slow(error):
+                self._distrust = time.monotonic()
+                self._look_after(0.0)
+                raise StoreSlowError(f"{self.place}: {reason}") from error
             self._went(reason)
             raise StoreAwayError(f"{self.place}: {reason}") from error
         finally:
@@ -179,17 +199,23 @@ class Database:
             LOG.warning("the database is away", place=self.place, reason=reason)
         self.problem = reason
         self._distrust = time.monotonic()
-        if not self._closed and (self._looking is None or self._looking.done()):
-            self._looking = self._tasks.spawn(self._look(), "look for the database")
+        self._look_after(LOOK)
 
     def _came(self) -> None:
         if self.problem:
             LOG.info("the database is back", place=self.place)
             self.problem = ""
 
-    async def _look(self) -> None:
-        while self.problem:
-            await asyncio.sleep(LOOK)
+    def _look_after(self, pause: float) -> None:
+        if not self._closed and (self._looking is None or self._looking.done()):
+            self._looking = self._tasks.spawn(self._look(pause), "look for the database")
+
+    async def _look(self, pause: float) -> None:
+        """Until it is found to be there."""
+        looked = False
+        while self.problem or not looked:
+            await asyncio.sleep(pause)
+            looked, pause = True, LOOK
             try:
                 await self._prepare()
                 await self._probe()
@@ -229,25 +255,38 @@ class Database:
             return
         if self._engines.file is not None and self._migrate:
             await self._use_write_ahead_log()
-        engine = self._engines.writing if self._migrate else self._engines.reading
-        async with self._transaction(engine, TIMEOUT) as connection:
-            await connection.run_sync(self._bring_up)
+        async with self._transaction(self._engines.reading, TIMEOUT) as connection:
+            revision = await connection.run_sync(schema.current, self.place)
+        if revision != schema.head():
+            if not self._migrate:
+                raise no_database(self.place) if revision is None else _older(self.place)
+            await self._bring_up()
         if self._engines.file is not None:
             self._inode = inode(self._engines.file)
         self._prepared = True
         self._came()
 
-    def _bring_up(self, connection: sqlalchemy.Connection) -> None:
-        if self._migrate:
-            schema.lock(connection, self.schema)
-            schema.upgrade(connection, self.place)
-        elif (revision := schema.current(connection, self.place)) is None:
-            raise no_database(self.place)
-        elif revision != schema.head():
-            raise state_problem(
-                "older-database",
-                "the database was written by an older version of Fairlead",
-                f"{self.place}: start this version once, which brings it up to date",
+    async def _bring_up(self) -> None:
+        progress = Progress()
+        telling = self._tasks.spawn(self._tell(progress), "tell how the tables come up")
+        try:
+            async with self._transaction(self._engines.writer(PATIENCE), PATIENCE) as connection:
+                await connection.run_sync(schema.bring_up, self.schema, self.place, progress)
+        finally:
+            telling.cancel()
+        if progress.seconds > TOLD_AFTER:
+            LOG.info("the tables are up to date", place=self.place, seconds=round(progress.seconds, 1))
+
+    async def _tell(self, progress: Progress) -> None:
+        pause = TOLD_AFTER
+        while True:
+            await asyncio.sleep(pause)
+            pause = TOLD_EVERY
+            LOG.info(
+                "the tables are being brought up to date",
+                place=self.place,
+                step=progress.step,
+                seconds=round(progress.seconds, 1),
             )
 
     async def _use_write_ahead_log(self) -> None:
@@ -258,6 +297,14 @@ class Database:
                 return
             await connection.exec_driver_sql("COMMIT")
             await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+
+def _older(place: str) -> ProblemError:
+    return state_problem(
+        "older-database",
+        "the database was written by an older version of Fairlead",
+        f"{place}: start this version once, which brings it up to date",
+    )
 
 
 def _advice(database: Database, away: StoreAwayError) -> str:

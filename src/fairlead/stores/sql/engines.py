@@ -1,4 +1,8 @@
-"""The two kinds of database, as SQLAlchemy engines: one to read with and one to write with."""
+"""The two kinds of database, as SQLAlchemy engines: one to read with and one to write with.
+
+They share no connection: whatever reads take, writing goes on. In PostgreSQL what may take long (bringing the
+tables up to date, backups) has connections of its own, whose limits are minutes, opened when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import random
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -14,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, event, exc
+from sqlalchemy import Connection, NullPool, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_
 
@@ -22,12 +27,18 @@ from fairlead.stores.sql.away import busy
 
 SQLITE: Final = "sqlite:///"
 TIMEOUT: Final = 5.0  # s, for a whole transaction
+PATIENCE: Final = 1800.0  # s, for bringing the tables up to date, and for one statement of a backup
 _BUSY_TIMEOUT: Final = 4.0  # s, for the lock of a SQLite file: less, so that its own error comes first
 _BETWEEN: Final = (0.001, 0.01)  # s between two attempts to get it
 _CONNECT_TIMEOUT: Final = 4.0  # s
 _WAL_LIMIT: Final = 64 * 1024 * 1024  # bytes that the write-ahead log is cut down to
+_POOL_TIMEOUT: Final = 4.5  # s, for one of the pool's connections: less, too
 _READERS: Final = 4
-_CONNECTIONS: Final = 5
+_WRITERS: Final = 3  # PostgreSQL's: events, audit, and the rest
+_NAME: Final = (
+    f"fairlead {socket.gethostname()[:40]} pid {os.getpid()}"  # as PostgreSQL shows who is connected
+)
+_SNAPSHOT: Final = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +49,28 @@ class Engines:
     reading: AsyncEngine
     writing: AsyncEngine
     schema: str | None = None  # PostgreSQL's
+    patient: AsyncEngine | None = None  # PostgreSQL's, for what takes long
 
     @property
     def file(self) -> Path | None:
         return None if self.schema else Path(self.place)
 
+    def reader(self, seconds: float | None) -> AsyncEngine:
+        """For a transaction that may take `seconds`; None: as long as it wants."""
+        if self.patient is None or _brief(seconds):
+            return self.reading
+        return self.patient.execution_options(**_SNAPSHOT)
+
+    def writer(self, seconds: float | None) -> AsyncEngine:
+        return self.writing if self.patient is None or _brief(seconds) else self.patient
+
     async def dispose(self) -> None:
         await self.reading.dispose()
         await self.writing.dispose()
+
+
+def _brief(seconds: float | None) -> bool:
+    return seconds is not None and seconds <= TIMEOUT
 
 
 class _SqliteConnection(sqlite3.Connection):
@@ -91,7 +116,7 @@ def _sqlite(path: Path, connections: int, *, busy_timeout: float) -> AsyncEngine
         connect_args={"timeout": busy_timeout, "factory": _SqliteConnection},
         pool_size=connections,
         max_overflow=0,
-        pool_timeout=TIMEOUT,
+        pool_timeout=_POOL_TIMEOUT,
         hide_parameters=True,
     )
 
@@ -115,35 +140,43 @@ def _sqlite(path: Path, connections: int, *, busy_timeout: float) -> AsyncEngine
 
 
 def postgres_engines(url: str, schema: str, trusted: Callable[[float], bool]) -> Engines:
-    """A small pool. `trusted(since)` says whether a connection from that time (monotonic, s) may be used.
+    """Small pools. `trusted(since)` says whether a connection from that time (monotonic, s) may be used."""
+    writing = _postgres(url, schema, TIMEOUT, pool_size=_WRITERS, max_overflow=0, pool_timeout=_POOL_TIMEOUT)
+    reading = _postgres(url, schema, TIMEOUT, pool_size=_READERS, max_overflow=0, pool_timeout=_POOL_TIMEOUT)
+    for engine in (writing, reading):
+        _watch(engine, trusted)
+    patient = _postgres(url, schema, PATIENCE, poolclass=NullPool)
+    return Engines(
+        postgres_place(url, schema), reading.execution_options(**_SNAPSHOT), writing, schema, patient
+    )
+
+
+def _postgres(url: str, schema: str, seconds: float, **pool: Any) -> AsyncEngine:
+    """No statement takes longer than `seconds`.
 
     The whole URL is left to asyncpg, which reads it as libpq does (sslmode, several hosts, a socket).
     """
-
     import asyncpg  # noqa: PLC0415 - 5 MiB that SQLite does not need
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(
             dsn=url,
             timeout=_CONNECT_TIMEOUT,
-            command_timeout=2 * TIMEOUT,  # a transaction's own limit comes first, but for its roll-back
+            command_timeout=2 * seconds,  # a transaction's own limit comes first, but for its roll-back
             server_settings={
                 "search_path": schema,
-                "application_name": "fairlead",
-                "statement_timeout": f"{TIMEOUT:g}s",
+                "application_name": _NAME,
+                "statement_timeout": f"{seconds:g}s",
                 # One that stopped in the middle of a transaction must not hold up the others for ever.
                 "idle_in_transaction_session_timeout": f"{2 * TIMEOUT:g}s",
             },
         )
 
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        async_creator=connect,
-        pool_size=_CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=TIMEOUT,
-        hide_parameters=True,
-    )
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **pool)
+
+
+def _watch(engine: AsyncEngine, trusted: Callable[[float], bool]) -> None:
+    """Have a connection that has gone, or hung, replaced by a new one before anybody notices."""
 
     @event.listens_for(engine.sync_engine, "connect")
     def opened(_connection: Any, record: Any) -> None:
@@ -151,12 +184,8 @@ def postgres_engines(url: str, schema: str, trusted: Callable[[float], bool]) ->
 
     @event.listens_for(engine.sync_engine, "checkout")
     def look(connection: Any, record: Any, _proxy: Any) -> None:
-        """A connection that has gone, or hung, is replaced by a new one before anybody notices."""
         if connection.driver_connection.is_closed() or not trusted(record.info["since"]):
             raise exc.DisconnectionError
-
-    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    return Engines(postgres_place(url, schema), reading, engine, schema)
 
 
 def postgres_place(url: str, schema: str) -> str:

@@ -8,19 +8,26 @@ numbers back, and who has read up to a number has all that were ever given below
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fairlead.model.events import Event, EventType, StoredEvent
+from fairlead.stores.sql.away import feature_missing
 from fairlead.stores.sql.database import Database
-from fairlead.stores.sql.tables import COUNTERS, EVENTS
+from fairlead.stores.sql.facts import agreed
+from fairlead.stores.sql.tables import COUNTERS, EVENTS, FACTS
 
+EPOCH: Final = "epoch"  # the fact's name
 _PRUNED_AT_ONCE = 5000
+_TIMELINE: Final = text(
+    "SELECT CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END"
+)
 
 
 class SqlEventLog:
@@ -50,6 +57,16 @@ class SqlEventLog:
         async with self._database.read() as connection:
             first, last = (await connection.execute(statement)).one()
         return last + 1 if first is None else first, last
+
+    async def epoch(self) -> str:
+        """A random id, and in PostgreSQL its timeline: that is another one when a standby has taken over."""
+        kept = select(FACTS.c.value).where(FACTS.c.name == EPOCH)
+        async with self._database.read() as connection:
+            epoch = (await connection.execute(kept)).scalar_one_or_none()
+            timeline = await _timeline(connection) if self._database.schema else ""
+        if epoch is None:
+            epoch = await agreed(self._database, EPOCH, uuid.uuid4().hex[:16])
+        return "" if timeline is None else epoch + timeline
 
     async def prune(self, before: float) -> int:
         """What is left has no gap either: an old event that follows a young one stays."""
@@ -81,6 +98,18 @@ async def _append(connection: AsyncConnection, events: Sequence[Event]) -> list[
     stored = [StoredEvent(first + number, event) for number, event in enumerate(events)]
     await connection.execute(insert(EVENTS), [_row(each) for each in stored])
     return stored
+
+
+async def _timeline(connection: AsyncConnection) -> str | None:
+    """None on a standby: it gets another one when it takes over. Some offers of PostgreSQL do not tell it."""
+    try:
+        async with connection.begin_nested():
+            found = (await connection.execute(_TIMELINE)).scalar_one()
+    except DBAPIError as error:
+        if not feature_missing(error):
+            raise
+        return ""
+    return None if found is None else f"-{found.lower()}"
 
 
 async def _lock(connection: AsyncConnection) -> None:

@@ -1,4 +1,8 @@
-"""The runs of a service: who is alive on this database, and which runs ended without a word."""
+"""The runs of a service: who is alive on this database, and which runs ended without a word.
+
+All times are the database's own: the clocks of the machines on which the runs are may differ by more than
+what counts as silence.
+"""
 
 from __future__ import annotations
 
@@ -28,35 +32,36 @@ class Runs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._now = database.clock
 
-    async def begin(self, run: Run) -> list[Run]:
-        """Note that `run` has begun. Returns those that ended without saying so, each of them once.
+    async def begin(self, run_id: str, node: str) -> list[Run]:
+        """Note that a run has begun. Returns those that ended without saying so, each of them once.
 
         Of a node there is one run at a time: whoever begins holds its state folder.
         """
         gone = and_(
             RUNS.c.ended.is_(None),
-            RUNS.c.id != run.id,
-            or_(RUNS.c.node == run.node, RUNS.c.seen < run.seen - SILENT),
+            RUNS.c.id != run_id,
+            or_(RUNS.c.node == node, RUNS.c.seen < self._now - SILENT),
         )
-        row = {"id": run.id, "node": run.node, "started": run.started, "seen": run.seen}
+        row = {"id": run_id, "node": node, "started": self._now, "seen": self._now}
         async with self._database.write() as connection:
             found = (await connection.execute(select(RUNS).where(gone).order_by(RUNS.c.seen))).all()
             await connection.execute(update(RUNS).where(gone).values(ended=RUNS.c.seen))
             await connection.execute(self._database.insert(RUNS).values(row).on_conflict_do_nothing())
         return [_run(each) for each in found]
 
-    async def seen(self, run_id: str, now: float) -> None:
+    async def seen(self, run_id: str) -> None:
         """A sign of life; call it every few seconds. One that was taken for ended lives again."""
-        await self._update(RUNS.c.id == run_id, seen=now, ended=None)
+        await self._update(RUNS.c.id == run_id, seen=self._now, ended=None)
 
-    async def end(self, run_id: str, now: float) -> None:
-        await self._update(RUNS.c.id == run_id, seen=now, ended=now)
+    async def end(self, run_id: str) -> None:
+        await self._update(RUNS.c.id == run_id, seen=self._now, ended=self._now)
 
-    async def living(self, now: float) -> list[Run]:
+    async def living(self) -> list[Run]:
         """Those that have not ended and gave a sign of life within `SILENT`."""
         async with self._database.read() as connection:
-            return [_run(row) for row in await connection.execute(living(now))]
+            return [_run(row) for row in await connection.execute(living(self._now))]
 
     async def prune(self, before: float) -> int:
         async with self._database.write() as connection:
@@ -67,8 +72,11 @@ class Runs:
             await connection.execute(update(RUNS).where(which).values(values))
 
 
-def living(now: float) -> Select[Any]:
-    return select(RUNS).where(RUNS.c.ended.is_(None), RUNS.c.seen >= now - SILENT)
+def living(now: ColumnElement[float]) -> Select[Any]:
+    """Those, and for how long (s) each has been `silent`."""
+    return select(RUNS, (now - RUNS.c.seen).label("silent")).where(
+        RUNS.c.ended.is_(None), RUNS.c.seen >= now - SILENT
+    )
 
 
 def _run(row: Row[Any]) -> Run:

@@ -7,14 +7,20 @@ is something to do: 4 MiB of a process that runs for weeks.
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateSchema
 
 from fairlead.stores.files import state_problem
+from fairlead.stores.sql.away import LockHeldError, lock_timed_out
 from fairlead.stores.sql.migrations import HEAD
 
 if TYPE_CHECKING:
@@ -22,7 +28,33 @@ if TYPE_CHECKING:
 
 VERSION_TABLE: Final = "schema_version"
 LOCK: Final = 0x666C7273  # advisory, in PostgreSQL; the second key is the schema's
+LOCK_WAIT: Final = 10.0  # s, for each lock of another process
 _FOLDER: Final = Path(__file__).parent / "migrations"
+
+
+# Who migrates, else whose transaction on the schema's tables is the oldest.
+_HOLDER: Final = sqlalchemy.text(
+    "SELECT a.pid, coalesce(a.application_name, '?') AS name, coalesce(host(a.client_addr), 'a local socket')"
+    " AS address, coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float AS seconds"
+    " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+    " WHERE l.granted AND l.pid <> pg_backend_pid()"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND (l.locktype = 'advisory' AND l.classid = :lock AND l.objid = hashtext(:schema)::oid"
+    " OR l.relation IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace(:schema)))"
+    " ORDER BY l.locktype = 'advisory' DESC, a.xact_start LIMIT 1"
+)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the tables are, for people: the `step` that is being taken."""
+
+    step: str = "waiting for its turn"
+    _since: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
 
 
 def scripts() -> ScriptDirectory:
@@ -41,15 +73,40 @@ def known(revision: str) -> bool:
 
 
 def lock(connection: Connection, schema: str | None) -> None:
-    """Until the transaction's end nobody else migrates. SQLite's write transaction is that lock already."""
+    """Until the transaction's end nobody else migrates. SQLite's write transaction is that lock already.
+
+    No lock is waited for longer than LOCK_WAIT from here on. Raises LockHeldError.
+    """
     if schema is None:
         return
-    connection.execute(
-        sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock, hashtext(:schema))"),
-        {"lock": LOCK, "schema": schema},
-    )
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_WAIT:g}s'")
+    with _naming_holder(connection, schema):
+        connection.execute(
+            sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock, hashtext(:schema))"),
+            {"lock": LOCK, "schema": schema},
+        )
     if not sqlalchemy.inspect(connection).has_schema(schema):  # who may not make one may still use one
         connection.execute(CreateSchema(schema))
+
+
+@contextlib.contextmanager
+def _naming_holder(connection: Connection, schema: str) -> Iterator[None]:
+    try:
+        with connection.begin_nested():  # after the error there are questions to ask
+            yield
+    except DBAPIError as error:
+        if not lock_timed_out(error):
+            raise
+        who = _holder(connection, schema)
+        msg = f"schema {schema}: a lock was waited for in vain for {LOCK_WAIT:g} s, {who}"
+        raise LockHeldError(msg) from error
+
+
+def _holder(connection: Connection, schema: str) -> str:
+    found = connection.execute(_HOLDER, {"lock": LOCK, "schema": schema}).one_or_none()
+    if found is None:
+        return "and nobody holds it any more"
+    return f"held by {found.name!r} from {found.address} (backend {found.pid}) for {found.seconds:.0f} s"
 
 
 def current(connection: Connection, place: str) -> str | None:
@@ -79,7 +136,16 @@ def current(connection: Connection, place: str) -> str | None:
     return revision
 
 
-def upgrade(connection: Connection, place: str, target: str = "head") -> None:
+def bring_up(connection: Connection, schema: str | None, place: str, progress: Progress) -> None:
+    """To the tables of this version, under the lock. Raises as `current` and `lock` do."""
+    lock(connection, schema)
+    with _naming_holder(connection, schema) if schema else contextlib.nullcontext():
+        upgrade(connection, place, progress=progress)
+
+
+def upgrade(
+    connection: Connection, place: str, target: str = "head", progress: Progress | None = None
+) -> None:
     """Run what is missing up to `target`, in the transaction that is open. Raises as `current` does."""
     if current(connection, place) == (HEAD if target == "head" else target):
         return
@@ -88,8 +154,11 @@ def upgrade(connection: Connection, place: str, target: str = "head") -> None:
 
     script = scripts()
 
-    def steps(revision: Any, _context: MigrationContext) -> Any:
-        return script._upgrade_revs(target, revision)  # as Alembic's own commands do
+    def steps(revision: Any, _context: MigrationContext) -> Iterator[Any]:
+        for step in script._upgrade_revs(target, revision):  # as Alembic's own commands do
+            if progress is not None:
+                progress.step = f"revision {step.to_revisions[0]} ({step.doc})"
+            yield step
 
     context = MigrationContext.configure(
         connection, opts={"fn": steps, "version_table": VERSION_TABLE, "transactional_ddl": True}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,8 +20,9 @@ from fairlead.stores.backup_file import Backup, BackupWriter, Part
 from fairlead.stores.files import state_problem
 from fairlead.stores.sql import schema
 from fairlead.stores.sql.database import Database
+from fairlead.stores.sql.events import EPOCH
 from fairlead.stores.sql.runs import SILENT, living
-from fairlead.stores.sql.tables import METADATA, RUNS, WEB_SESSIONS
+from fairlead.stores.sql.tables import FACTS, METADATA, RUNS, WEB_SESSIONS
 
 # What a run of the service is about, and browsers that may have logged out since.
 _PASSING: Final = (RUNS, WEB_SESSIONS)
@@ -62,7 +62,7 @@ def load(connection: Connection, database: Database, service: str, backup: Backu
         )
     schema.lock(connection, database.schema)
     if database.schema is not None:
-        _check_alone(connection, database.place)
+        _check_alone(connection, database)
     found = MetaData()
     found.reflect(connection)
     found.drop_all(connection)
@@ -76,19 +76,21 @@ def load(connection: Connection, database: Database, service: str, backup: Backu
         _fill(connection, table, part.name, backup)
         on_part(part)
     schema.upgrade(connection, database.place)
+    connection.execute(
+        delete(FACTS).where(FACTS.c.name == EPOCH)
+    )  # the numbers to come are another history's
 
 
-def _check_alone(connection: Connection, place: str) -> None:
+def _check_alone(connection: Connection, database: Database) -> None:
     """In SQLite the lock of the state folder tells; in PostgreSQL the service may run anywhere."""
     if not inspect(connection).has_table(RUNS.name):
         return
     connection.execute(text(f"LOCK TABLE {RUNS.name} IN ACCESS EXCLUSIVE MODE"))
-    now = time.time()
-    for run in connection.execute(living(now)):
+    for run in connection.execute(living(database.clock)):
         raise state_problem(
             "already-running",
             "Fairlead runs on this database",
-            f"{place}: node {run.node} gave a sign of life {max(0.0, now - run.seen):.0f} s ago. Stop it; "
+            f"{database.place}: node {run.node} gave a sign of life {run.silent:.0f} s ago. Stop it; "
             f"if it was killed, try again in {SILENT:.0f} s",
         )
 

@@ -1,0 +1,1 @@
+"""Git repositories: the git command for network, verification and pushing; libgit2 for reading."""

@@ -1,0 +1,1 @@
+"""Service 2, the GitOps controller: keeps targets equal to what Git says."""

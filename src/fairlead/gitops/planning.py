@@ -1,0 +1,175 @@
+"""What a sync would do: decisions, turned into writes in their order, and what counts as applied afterwards.
+
+Pure. Documents are compared and edited in the target's own spelling (`normal`). Where an object comes out
+just as Git has it, Git's own bytes are written, comments and all; else the live version is edited by key, so
+that whatever is not Git's stays byte for byte.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fairlead.core.object_edits import merged, next_base, plain
+from fairlead.core.overrides import ABSENT, Document, Edit, Nothing, same
+from fairlead.core.pruning import Verdict
+from fairlead.core.resolve import Decisions
+from fairlead.core.rules import Rules
+from fairlead.core.waves import Step, document_steps, object_steps
+from fairlead.formats import documents
+from fairlead.model.reconciling import Base, Desired, Format, Live, Rendered
+from fairlead.ports.gitops import Write
+
+FLEET: Final = "fleet"
+LONGEST_DIFFERENCE: Final = 64 * 2**10  # characters
+
+Normal = Callable[[Mapping[str, Any]], Document]
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Writes that go together; the target must be healthy before the next."""
+
+    step: Step
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`bases` are what counts as applied once all of it is; `dropped` are objects that are Git's no more.
+
+    The tags are those of the versions that were read: an object that is written in several waves has the tag
+    of the write before by then.
+    """
+
+    waves: tuple[Wave, ...] = ()
+    bases: Mapping[str, Base] = field(default_factory=dict)
+    dropped: tuple[str, ...] = ()
+    decisions: Decisions = field(default_factory=Decisions)
+    removals: Verdict = field(default_factory=Verdict)
+    difference: str = ""  # unified, for people
+
+    @property
+    def changes(self) -> int:
+        """Objects that are written."""
+        return len({write.object for wave in self.waves for write in wave.writes})
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """Of all objects of an application. Those that cannot be read are in none of them."""
+
+    rendered: Rendered
+    lives: Mapping[str, Live]
+    bases: Mapping[str, Base]
+    normal: Normal
+
+    def desired(self, name: str) -> Document | Nothing:
+        there = self.rendered.objects.get(name)
+        return ABSENT if there is None else self.normal(there.document)
+
+    def live(self, name: str) -> Mapping[str, Any] | Nothing:
+        there = self.lives.get(name)
+        return ABSENT if there is None else there.document
+
+    def base(self, name: str) -> Mapping[str, Any] | None:
+        there = self.bases.get(name)
+        return None if there is None else there.document
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({*self.rendered.objects, *self.bases})
+
+
+def plan(
+    versions: Versions,
+    decisions: Decisions,
+    rules: Rules,
+    *,
+    valid: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> Plan:
+    """`valid` says whether a document may be in force for the time of a wave."""
+    waves: list[Wave] = []
+    for name in decisions.writes:
+        if name == FLEET and FLEET in versions.lives:
+            waves += _fleet_waves(versions, decisions.writes[FLEET], rules, valid)
+    files = {name: edits for name, edits in decisions.writes.items() if name != FLEET or not waves}
+    for step, names in object_steps(files, rules.wave):
+        waves.append(Wave(step, tuple(_write(versions, name, files[name]) for name in names)))
+    bases, dropped = _bases(versions, decisions)
+    return Plan(tuple(waves), bases, dropped, decisions, difference=_difference(versions, decisions))
+
+
+def _fleet_waves(
+    versions: Versions, edits: Sequence[Edit], rules: Rules, valid: Callable[[Mapping[str, Any]], bool]
+) -> list[Wave]:
+    live = versions.lives[FLEET]
+    steps = document_steps(live.document, edits, lambda key: rules.wave(FLEET, key), valid=valid)
+    return [
+        Wave(step, (Write(FLEET, live.tag, _content(versions, FLEET, document, edits), document),))
+        for step, document in steps
+    ]
+
+
+def _write(versions: Versions, name: str, edits: Sequence[Edit]) -> Write:
+    live, desired = versions.lives.get(name), versions.rendered.objects.get(name)
+    tag = None if live is None else live.tag
+    document = merged(versions.live(name), edits)
+    if document is ABSENT or not isinstance(document, Mapping):
+        return Write(name, tag, None, None)
+    executable = desired is not None and desired.executable
+    return Write(name, tag, _content(versions, name, document, edits), document, executable)
+
+
+def _content(versions: Versions, name: str, document: Mapping[str, Any], edits: Sequence[Edit]) -> bytes:
+    desired, live = versions.rendered.objects.get(name), versions.lives.get(name)
+    if desired is not None and same(versions.normal(desired.document), document):
+        return desired.content
+    format = _format(name, desired)  # noqa: A001 - the field's own word
+    if live is None:
+        return documents.write(format, document)
+    return documents.edit(format, live.content, plain(live.document, edits))
+
+
+def _format(name: str, desired: Desired | None) -> Format:
+    if desired is not None:
+        return desired.format
+    return Format.YAML if name == FLEET else documents.format_of(name)
+
+
+def _bases(versions: Versions, decisions: Decisions) -> tuple[dict[str, Base], tuple[str, ...]]:
+    bases: dict[str, Base] = {}
+    dropped: list[str] = []
+    for name in versions.names:
+        left = [each for each in decisions.left if each.object == name]
+        document = next_base(versions.base(name), versions.desired(name), left)
+        if isinstance(document, Mapping):
+            desired = versions.rendered.objects.get(name)
+            content = b"" if desired is None else desired.content
+            bases[name] = Base(name, versions.rendered.commit, content, document)
+        elif document is ABSENT:
+            dropped.append(name)
+    return bases, tuple(dropped)
+
+
+def _difference(versions: Versions, decisions: Decisions) -> str:
+    lines: list[str] = []
+    for name, edits in decisions.writes.items():
+        before = _text(versions, name, versions.live(name))
+        after = _text(versions, name, merged(versions.live(name), edits))
+        lines += difflib.unified_diff(before, after, f"live/{name}", f"git/{name}", lineterm="")
+    text = "\n".join(lines)
+    if len(text) <= LONGEST_DIFFERENCE:
+        return text
+    return text[:LONGEST_DIFFERENCE].rpartition("\n")[0] + "\n... (more)"
+
+
+def _text(versions: Versions, name: str, document: Mapping[str, Any] | Nothing) -> list[str]:
+    if not isinstance(document, Mapping):
+        return []
+    if set(document) == {""} and isinstance(document[""], str):
+        return document[""].splitlines()
+    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True).splitlines()

@@ -1,0 +1,298 @@
+"""A reconciliation: an ordered list of steps, each of which finds something, acts, or ends the look.
+
+It is level-based: a look sees what is, whatever it was that woke it, and does the next thing that brings the
+target nearer to Git. What cannot be done now, but may be later by itself (a host that is away), asks for
+another look; what only a change can mend does not. The findings become the application's conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from fairlead.core import rollout, windows
+from fairlead.core.rules import Rules
+from fairlead.core.summary import Finding
+from fairlead.gitops.drift import DriftDetector
+from fairlead.gitops.passes import Look, Order, Stop, Subject
+from fairlead.gitops.planning import Versions
+from fairlead.gitops.synchronizer import ConfigSynchronizer, gate, held
+from fairlead.model.errors import ProblemError, SpecError
+from fairlead.model.gitops import Application, DriftKind
+from fairlead.model.reconciling import (
+    ApplicationState,
+    DeploymentReason,
+    DeploymentState,
+    DriftState,
+    Reason,
+    Rendered,
+    Symptom,
+)
+from fairlead.ports import StoreAwayError
+from fairlead.ports.gitops import (
+    ApplicationStore,
+    ChangedMeanwhileError,
+    DeploymentStore,
+    Snapshot,
+    TargetAwayError,
+)
+
+SOON: Final = 0.2  # s: somebody else changed something meanwhile
+AWAY: Final = 5.0  # s until what is away is looked for again
+LOG_LIMIT: Final = 200  # commits that are looked at for one that is not blocked
+
+
+class Renderer(Protocol):
+    async def render(self, application: Application, snapshot: Snapshot) -> Rendered:
+        """What Git says of an application at a commit. Raises ProblemError with all that is wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the steps work with."""
+
+    renderer: Renderer
+    detector: DriftDetector
+    synchronizer: ConfigSynchronizer
+    applications: ApplicationStore
+    deployments: DeploymentStore
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`again`: seconds until the next look by itself, None for when something changes."""
+
+    look: Look
+    findings: tuple[Finding, ...]
+    again: float | None
+
+
+Step = Callable[[Look, Tools], Awaitable[Stop | None]]
+
+
+async def reconcile(subject: Subject, order: Order | None, tools: Tools, now: float) -> Outcome:
+    """Look at one application, and do what is to be done. `now` is Unix time, s. Raises only for bugs."""
+    look = Look(subject, ApplicationState(subject.name), now, order)
+    again: float | None = None
+    try:
+        for step in STEPS:
+            if (stop := await step(look, tools)) is not None:
+                look.findings.append(stop.finding)
+                again = stop.retry
+                break
+    except StoreAwayError as away:
+        look.findings.append(Finding(Reason.STORE_AWAY, str(away)))
+        again = AWAY
+    except TargetAwayError as away:
+        look.findings.append(Finding(Reason.TARGET_AWAY, str(away)))
+        again = AWAY
+    except ChangedMeanwhileError:
+        look.findings.append(Finding(Reason.PROGRESSING, "the target was changed meanwhile: looking again"))
+        again = SOON
+    except ProblemError as error:
+        problem = error.problem
+        look.findings.append(Finding(Reason.TARGET_REFUSED, f"{problem.title}: {problem.detail}"))
+        again = problem.retry_after
+    return Outcome(look, tuple(look.findings), again)
+
+
+# -- the steps, in their order --------------------------------------------------------------------------
+
+
+async def remember(look: Look, tools: Tools) -> Stop | None:
+    """What is kept of it."""
+    store = tools.applications
+    look.state = (await store.states()).get(look.name, look.state)
+    look.bases = await store.bases(look.name)
+    look.known = await store.drift(look.name)
+    look.holds = tuple(each for each in await store.holds() if each.application == look.name)
+    look.blocked = tuple(await tools.deployments.blocked(look.name))
+    try:
+        look.rules = Rules.of(look.application)
+        gate(look.application, look.now, suspended=False)
+    except SpecError as error:
+        return Stop(Finding(Reason.INVALID_CONFIG, f"{error}: {error.hint}"))
+    return None
+
+
+async def choose(look: Look, tools: Tools) -> Stop | None:
+    """Which commit: what is ordered, else the newest that is not blocked, else what is applied."""
+    source = look.subject.source
+    if source.problem is not None:
+        reason, message = source.problem
+        look.findings.append(Finding(Reason(reason), message))
+    if look.order is not None and look.order.commit is not None:
+        look.commit = look.order.commit
+        return None
+    if source.head is None:
+        waiting = Finding(Reason.PROGRESSING, f"the source {source.name} was not fetched yet")
+        return Stop(look.findings.pop() if look.findings else waiting)
+    if look.application.promoted_from is not None:
+        look.commit = look.state.applied
+        if look.commit is None:
+            says = f"waits for a promotion from {look.application.promoted_from}"
+            return Stop(Finding(Reason.PROGRESSING, says))
+        return None
+    blocked = {each.commit: each for each in look.blocked}
+    head = source.head.commit.id
+    if head not in blocked:
+        look.commit = head
+        return None
+    look.findings.append(
+        Finding(Reason.BLOCKED_COMMIT, f"{head[:12]} is not applied: {blocked[head].reason}")
+    )
+    commits = [each.id for each in await source.log(LOG_LIMIT)]
+    look.commit = rollout.next_commit(commits, look.state.applied, blocked.__contains__) or look.state.applied
+    return None if look.commit is not None else Stop(look.findings.pop())
+
+
+async def render(look: Look, tools: Tools) -> Stop | None:
+    """What Git says."""
+    assert look.commit is not None
+    source = look.subject.source
+    try:
+        head = source.head
+        at_head = head is not None and head.commit.id == look.commit
+        snapshot = head if head is not None and at_head else await source.snapshot(look.commit)
+        look.rendered = await tools.renderer.render(look.application, snapshot)
+    except ProblemError as error:
+        problem = error.problem
+        return Stop(Finding(Reason.INVALID_CONFIG, f"{problem.title}: {problem.detail}"))
+    return None
+
+
+async def read(look: Look, tools: Tools) -> Stop | None:
+    """What is there. An object that cannot be read is left out, and hinders no other."""
+    assert look.rendered is not None
+    target = look.subject.target
+    objects, bases = dict(look.rendered.objects), dict(look.bases)
+    lives = await target.read(sorted({*objects, *bases}))
+    for name, live in list(lives.items()):
+        if live.problem:
+            look.findings.append(Finding(Reason.OBJECT_REFUSED, f"{name}: {live.problem}"))
+            for each in (lives, objects, bases):
+                each.pop(name, None)
+    look.lives = lives
+    rendered = Rendered(look.rendered.commit, look.rendered.digest, objects, look.rendered.author)
+    look.versions = Versions(rendered, lives, bases, target.normal)
+    return None
+
+
+async def compare(look: Look, tools: Tools) -> Stop | None:
+    """What differs, what is to be done about it; and drift is kept and told."""
+    assert look.versions is not None
+    assert look.rules is not None
+    differences = tools.detector.differences(look.versions, look.rules)
+    confirmed = look.order is not None and look.order.confirmed
+    look.plan = tools.synchronizer.plan(look, look.versions, differences, confirmed=confirmed)
+    symptoms = await _symptoms(look)
+    rows = tools.detector.rows(look.application, look.plan.decisions, look.lives, look.now, symptoms=symptoms)
+    look.drift = tuple(rows)
+    await tools.detector.keep(look.application, rows)
+    _tell(look)
+    return None
+
+
+async def pass_gate(look: Look, tools: Tools) -> Stop | None:
+    """Whether anything may be done now."""
+    assert look.plan is not None
+    shut = gate(look.application, look.now, suspended=look.state.suspended_by is not None)
+    if shut is not None and (look.plan.waves or look.drift or shut.reason is not Reason.WINDOW_CLOSED):
+        return Stop(shut, retry=_until_window(look) if shut.reason is Reason.WINDOW_CLOSED else None)
+    return None
+
+
+async def propose(look: Look, tools: Tools) -> Stop | None:
+    """Ask Git to take what stays as it is live."""
+    assert look.versions is not None
+    assert look.plan is not None
+    try:
+        await tools.synchronizer.propose(look.subject, look.versions, look.plan)
+    except ProblemError as error:
+        problem = error.problem
+        look.findings.append(Finding(Reason.DRIFTED, f"not proposed: {problem.title}: {problem.detail}"))
+    return None
+
+
+async def apply(look: Look, tools: Tools) -> Stop | None:
+    """Bring the target to what Git says, as a deployment; or only note that it is there."""
+    assert look.versions is not None
+    assert look.plan is not None
+    reason, actor = _why(look)
+    if not look.plan.waves:
+        await _note_applied(look, tools)
+        return None
+    if reason is DeploymentReason.HEAL and not look.application.sync.self_heal:
+        return Stop(Finding(Reason.DRIFTED, "`sync.selfHeal` is false: a person starts a sync"))
+    look.deployment = await tools.synchronizer.apply(
+        look.subject, look.versions, look.plan, reason=reason, actor=actor
+    )
+    return _after(look.deployment.state, look.deployment.message)
+
+
+STEPS: Final[Sequence[Step]] = (remember, choose, render, read, compare, pass_gate, propose, apply)
+
+
+# -- what they share -----------------------------------------------------------------------------------
+
+
+async def _symptoms(look: Look) -> list[Symptom]:
+    """How the target runs otherwise than it should, where it runs anything."""
+    ask = getattr(look.subject.target, "symptoms", None)
+    return [] if ask is None else list(await ask())
+
+
+def _tell(look: Look) -> None:
+    """Findings of the comparison."""
+    assert look.plan is not None
+    conflicts = sum(row.state is DriftState.CONFLICT for row in look.drift)
+    if conflicts:
+        says = f"{conflicts} waiting for a person: `fairlead gitops diff {look.name}` shows the versions"
+        look.findings.append(Finding(Reason.CONFLICT, says))
+    if look.plan.removals.confirm:
+        look.findings.append(Finding(Reason.AWAITING_PRUNE, look.plan.removals.message))
+    look.findings += held(look.holds, look.now)
+    unhealthy = [row.message for row in look.drift if row.kind is DriftKind.SERVICE]
+    if unhealthy:
+        look.findings.append(Finding(Reason.UNHEALTHY, unhealthy[0]))
+
+
+def _why(look: Look) -> tuple[DeploymentReason, str]:
+    """Why there is something to do, and who wants it."""
+    if look.order is not None:
+        return look.order.reason, look.order.actor
+    if look.state.applied_digest == (look.rendered.digest if look.rendered else None):
+        return DeploymentReason.HEAL, "fairlead"
+    return DeploymentReason.COMMIT, look.rendered.author if look.rendered else ""
+
+
+async def _note_applied(look: Look, tools: Tools) -> None:
+    """Nothing is to be written: the commit counts as applied, and the bases are brought up to it."""
+    assert look.plan is not None
+    assert look.rendered is not None
+    state, rendered = look.state, look.rendered
+    if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest):
+        return
+    wanted = replace(state, seen=rendered.commit, applied=rendered.commit, applied_digest=rendered.digest)
+    look.state = await tools.applications.finish(
+        wanted, list(look.plan.bases.values()), list(look.plan.dropped)
+    )
+
+
+def _until_window(look: Look) -> float | None:
+    _, again = windows.is_open(look.application.sync.windows, look.now)
+    return None if again is None else max(1.0, again - look.now)
+
+
+def _after(state: DeploymentState, message: str) -> Stop | None:
+    match state:
+        case DeploymentState.SUCCEEDED:
+            return None
+        case DeploymentState.WAITING:
+            return Stop(Finding(Reason.AWAITING_APPROVAL, message))
+        case DeploymentState.ROLLED_BACK | DeploymentState.FAILED:
+            return Stop(Finding(Reason.BLOCKED_COMMIT, message), retry=SOON)
+        case _:
+            return Stop(Finding(Reason.PROGRESSING, message), retry=SOON)

@@ -1,0 +1,1 @@
+"""Where objects are kept equal to Git: a fleet, files of a host."""

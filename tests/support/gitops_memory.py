@@ -1,0 +1,273 @@
+"""A repository, a target and stores in memory, for what the controller's steps do with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from fairlead.formats import documents
+from fairlead.gitops.passes import Subject
+from fairlead.gitops.planning import Plan, Versions
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.gitops import Application
+from fairlead.model.reconciling import (
+    ApplicationState,
+    Base,
+    Blocked,
+    Deployment,
+    DeploymentReason,
+    DeploymentState,
+    Desired,
+    DriftRow,
+    Hold,
+    Live,
+    Rendered,
+)
+from fairlead.ports import StoreAwayError
+from fairlead.ports.gitops import ChangedMeanwhileError, Commit, Health, Proposal, TargetAwayError, Write
+
+Document = Mapping[str, Any]
+
+
+def tag_of(content: bytes) -> str:
+    return sha256(content).hexdigest()[:8]
+
+
+@dataclass
+class MemorySnapshot:
+    """A commit: the documents of all applications, by application and object."""
+
+    commit: Commit
+    documents: Mapping[str, Mapping[str, Document]]
+
+
+@dataclass
+class MemorySource:
+    """Implements `ports.gitops.GitSource`."""
+
+    name: str = "config"
+    commits: list[MemorySnapshot] = field(default_factory=list)  # oldest first
+    problem: tuple[str, str] | None = None
+    age: float | None = 0.0
+    proposals: list[Proposal] = field(default_factory=list)
+    refused: Problem | None = None
+
+    @property
+    def head(self) -> MemorySnapshot | None:
+        return self.commits[-1] if self.commits else None
+
+    def add(self, documents_: Mapping[str, Mapping[str, Document]], author: str = "Ada <ada@x>") -> str:
+        number = len(self.commits) + 1
+        commit = Commit(f"c{number}", author, float(number), "", f"t{number}", {})
+        self.commits.append(MemorySnapshot(commit, documents_))
+        return commit.id
+
+    async def snapshot(self, commit: str) -> MemorySnapshot:
+        for each in self.commits:
+            if each.commit.id == commit:
+                return each
+        raise ProblemError(Problem("unknown-commit", "No such commit", commit, 404, Fault.CLIENT))
+
+    async def log(self, limit: int, *, path: str = "") -> list[Commit]:
+        return [each.commit for each in reversed(self.commits)][:limit]
+
+    async def refresh(self) -> bool:
+        return False
+
+    async def propose(self, proposal: Proposal) -> str:
+        if self.refused is not None:
+            raise ProblemError(self.refused)
+        self.proposals.append(proposal)
+        return proposal.branch
+
+    async def withdraw(self, branch: str) -> None:
+        pass
+
+
+class MemoryRenderer:
+    """Implements `gitops.reconcile.Renderer`."""
+
+    def __init__(self) -> None:
+        self.rendered = 0
+
+    async def render(self, application: Application, snapshot: MemorySnapshot) -> Rendered:
+        self.rendered += 1
+        said = snapshot.documents.get(application.name, {})
+        if "bad" in said:
+            raise ProblemError(Problem("bad", "Not valid", "line 1", 422, Fault.CLIENT))
+        fleet = application.target.fleet is not None
+        objects = {
+            name: Desired(
+                name, documents.format_of(name + (".yml" if fleet else "")),
+                documents.write(documents.format_of(name + (".yml" if fleet else "")), document),
+                document, whole=fleet,
+            )
+            for name, document in said.items()
+        }  # fmt: skip
+        digest = tag_of(
+            json.dumps({name: dict(each) for name, each in said.items()}, sort_keys=True).encode()
+        )
+        return Rendered(snapshot.commit.id, digest, objects, snapshot.commit.author)
+
+
+class MemoryTarget:
+    """Implements `ports.gitops.Target`. `away` makes it so; `meanwhile` is done right before a write."""
+
+    def __init__(self, lives: Mapping[str, Document] | None = None) -> None:
+        self.contents: dict[str, bytes] = {}
+        for name, document in (lives or {}).items():
+            self.put(name, document)
+        self.away = False
+        self.refusing: dict[str, str] = {}  # object -> why it cannot be read
+        self.written: list[str] = []
+        self.closed = False
+        self.changed = asyncio.Event()
+
+    def put(self, name: str, document: Document) -> None:
+        self.contents[name] = documents.write(self._format(name), document)
+
+    def document(self, name: str) -> Document | None:
+        content = self.contents.get(name)
+        return None if content is None else documents.read(self._format(name), content)
+
+    def _format(self, name: str) -> Any:
+        return documents.format_of(name if "." in name else name + ".yml")
+
+    def _reach(self) -> None:
+        if self.away:
+            raise TargetAwayError("no route to it")
+
+    async def read(self, objects: Sequence[str]) -> dict[str, Live]:
+        self._reach()
+        return {
+            name: Live(name, tag_of(content), content, self.document(name) or {}, self.refusing.get(name, ""))
+            for name, content in self.contents.items()
+            if name in objects
+        }
+
+    def normal(self, document: Document) -> dict[str, Any]:
+        return dict(document)
+
+    async def check(self, writes: Sequence[Write]) -> str:
+        self._reach()
+        return f"{len(writes)} writes"
+
+    async def write(self, write: Write) -> str | None:
+        self._reach()
+        there = self.contents.get(write.object)
+        if (None if there is None else tag_of(there)) != write.tag:
+            raise ChangedMeanwhileError(write.object)
+        self.written.append(write.object)
+        if write.content is None:
+            del self.contents[write.object]
+            return None
+        self.contents[write.object] = write.content
+        return tag_of(write.content)
+
+    async def health(self) -> Health:
+        return Health(True, True, "")
+
+    async def changes(self) -> AsyncIterator[str]:
+        yield ""
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            yield ""
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class MemoryApplications:
+    """Implements `ports.gitops.ApplicationStore`, as far as the steps use it."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, ApplicationState] = {}
+        self.kept_bases: dict[str, dict[str, Base]] = {}
+        self.rows: dict[str, list[DriftRow]] = {}
+        self.held: list[Hold] = []
+        self.away = False
+
+    def _reach(self) -> None:
+        if self.away:
+            raise StoreAwayError("it is away")
+
+    async def states(self) -> dict[str, ApplicationState]:
+        self._reach()
+        return dict(self.kept)
+
+    async def bases(self, application: str) -> dict[str, Base]:
+        self._reach()
+        return dict(self.kept_bases.get(application, {}))
+
+    async def finish(
+        self, state: ApplicationState, changed: Sequence[Base], removed: Sequence[str]
+    ) -> ApplicationState:
+        self._reach()
+        bases = self.kept_bases.setdefault(state.name, {})
+        bases.update({base.object: base for base in changed})
+        for name in removed:
+            bases.pop(name, None)
+        self.kept[state.name] = replace(state, revision=state.revision + 1)
+        return self.kept[state.name]
+
+    async def drift(self, application: str | None = None) -> list[DriftRow]:
+        return [row for name, rows in self.rows.items() for row in rows if application in (None, name)]
+
+    async def set_drift(
+        self, application: str, rows: Sequence[DriftRow]
+    ) -> tuple[list[DriftRow], list[DriftRow]]:
+        self._reach()
+        before = {(row.object, row.key): row for row in self.rows.get(application, [])}
+        now = {(row.object, row.key): row for row in rows}
+        kept = [
+            replace(row, since=before[place].since) if place in before else row for place, row in now.items()
+        ]
+        self.rows[application] = kept
+        new = [row for row in kept if before.get((row.object, row.key)) != row]
+        return new, [row for place, row in before.items() if place not in now]
+
+    async def holds(self) -> list[Hold]:
+        return list(self.held)
+
+
+class MemoryDeployments:
+    """Implements `ports.gitops.DeploymentStore`, as far as the steps use it."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Blocked] = []
+
+    async def blocked(self, application: str) -> list[Blocked]:
+        return [each for each in self.blocks if each.application == application]
+
+
+class PlainDeployer:
+    """Implements `gitops.synchronizer.Deployer`: writes all waves, asks nobody, and never looks back."""
+
+    def __init__(self, store: MemoryApplications) -> None:
+        self.store = store
+        self.done: list[tuple[str, DeploymentReason, str]] = []
+        self.state = DeploymentState.SUCCEEDED
+
+    async def deploy(
+        self, subject: Subject, versions: Versions, wanted: Plan, *, reason: DeploymentReason, actor: str
+    ) -> Deployment:
+        rendered = versions.rendered
+        self.done.append((rendered.commit, reason, actor))
+        tags: dict[str, str | None] = {}
+        if self.state is DeploymentState.SUCCEEDED:
+            for wave in wanted.waves:
+                for write in wave.writes:
+                    current = replace(write, tag=tags.get(write.object, write.tag))
+                    tags[write.object] = await subject.target.write(current)
+            state = (await self.store.states()).get(subject.name, ApplicationState(subject.name))
+            state = replace(state, applied=rendered.commit, applied_digest=rendered.digest)
+            await self.store.finish(state, list(wanted.bases.values()), list(wanted.dropped))
+        environment = subject.application.environment
+        return Deployment(
+            "d1", subject.name, environment, rendered.commit, None, reason, actor, self.state, 0.0
+        )

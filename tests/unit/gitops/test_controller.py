@@ -1,0 +1,251 @@
+"""What wakes applications, and what is known of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from fairlead.gitops.controller import GitOpsController
+from fairlead.gitops.drift import DriftDetector
+from fairlead.gitops.passes import Order
+from fairlead.gitops.reconcile import Tools
+from fairlead.gitops.synchronizer import ConfigSynchronizer
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.gitops import Application
+from fairlead.model.reconciling import Reason
+from fairlead.ports import NO_RECORDER
+from support.gitops_memory import (
+    MemoryApplications,
+    MemoryDeployments,
+    MemoryRenderer,
+    MemorySnapshot,
+    MemorySource,
+    MemoryTarget,
+    PlainDeployer,
+)
+
+pytestmark = pytest.mark.looptime
+
+
+@dataclass
+class MemoryCatalogue:
+    """A source declares what its newest commit has documents for."""
+
+    targets: dict[str, MemoryTarget] = field(default_factory=dict)
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)  # of an application's document
+
+    async def applications(self, source: MemorySource, snapshot: MemorySnapshot) -> list[Application]:
+        if "" in snapshot.documents:
+            raise ProblemError(Problem("bad", "Not valid", "applications/a.yml: line 3", 422, Fault.CLIENT))
+        return [
+            Application(name=name, target={"fleet": {}}, **self.more.get(name, {}))
+            for name in snapshot.documents
+        ]
+
+    async def concerns(self, application: Application, before: MemorySnapshot, after: MemorySnapshot) -> bool:
+        return before.documents.get(application.name) != after.documents[application.name]
+
+    def target(self, application: Application) -> MemoryTarget:
+        return self.targets.setdefault(application.name, MemoryTarget({"fleet": {}}))
+
+
+class Rig:
+    def __init__(self, *sources: MemorySource) -> None:
+        self.store = MemoryApplications()
+        self.renderer = MemoryRenderer()
+        self.catalogue = MemoryCatalogue()
+        self.sources = sources
+        tools = Tools(
+            self.renderer,
+            DriftDetector(self.store, NO_RECORDER),
+            ConfigSynchronizer(PlainDeployer(self.store)),
+            self.store,
+            MemoryDeployments(),
+        )
+        self.looks: list[str] = []
+        self.controller = GitOpsController(
+            self.catalogue, tools, now=lambda: 1e9 + asyncio.get_running_loop().time()
+        )
+        self.controller.on_outcome = lambda outcome: self.looks.append(outcome.look.name)
+
+    async def __aenter__(self) -> Rig:
+        self.controller.start(self.sources)
+        await self.settle()
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.controller.close()
+
+    async def settle(self) -> None:
+        """Let targets' first word, and all that it wakes, pass."""
+        await self.controller.idle()
+        await asyncio.sleep(0.1)
+        await self.controller.idle()
+
+    def reasons(self, name: str) -> list[str]:
+        return [each.reason for each in self.controller.managed(name).conditions]
+
+
+def servers(value: str) -> dict[str, Any]:
+    return {"fleet": {"servers": {"a": {"args": [value]}}}}
+
+
+async def test_what_a_source_declares_is_brought_about():
+    source = MemorySource()
+    source.add({"one": servers("1"), "two": servers("1")})
+    async with Rig(source) as rig:
+        assert set(rig.controller.applications) == {"one", "two"}
+        assert rig.catalogue.targets["one"].document("fleet") == servers("1")["fleet"]
+        assert rig.reasons("one") == ["Synced", "Synced", "Synced"]
+        managed = rig.controller.managed("one")
+        assert managed.observed_generation == managed.subject.generation == 1
+        assert managed.looked_at is not None
+
+
+async def test_a_commit_wakes_those_that_it_concerns_and_no_others():
+    source = MemorySource()
+    source.add({f"app{number}": servers("1") for number in range(50)})
+    async with Rig(source) as rig:
+        rig.looks.clear()
+        changed = dict(source.commits[0].documents) | {"app7": servers("2")}
+        source.add(changed)
+        rig.controller.source_changed("config")
+        await rig.controller.idle()
+        assert rig.looks == ["app7"]
+        assert rig.catalogue.targets["app7"].document("fleet") == servers("2")["fleet"]
+
+
+async def test_a_change_at_the_target_is_seen_at_once():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    async with Rig(source) as rig:
+        target = rig.catalogue.targets["one"]
+        target.put("fleet", servers("edited")["fleet"])
+        target.changed.set()
+        await asyncio.sleep(0.06)
+        await rig.controller.idle()
+        assert target.document("fleet") == servers("1")["fleet"]
+
+
+async def test_a_change_that_nobody_told_of_is_found_in_time():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    async with Rig(source) as rig:
+        rig.catalogue.targets["one"].put("fleet", servers("edited")["fleet"])
+        await asyncio.sleep(331)
+        assert rig.catalogue.targets["one"].document("fleet") == servers("1")["fleet"]
+
+
+async def test_a_target_that_is_away_is_tried_until_it_is_back():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    async with Rig(source) as rig:
+        target = rig.catalogue.targets["one"]
+        target.away = True
+        source.add({"one": servers("2")})
+        rig.controller.source_changed("config")
+        await rig.controller.idle()
+        assert rig.reasons("one")[0] == Reason.TARGET_AWAY
+        await asyncio.sleep(3600)
+        target.away = False
+        await asyncio.sleep(6)
+        assert target.document("fleet") == servers("2")["fleet"]
+        assert rig.reasons("one")[0] == Reason.SYNCED
+
+
+async def test_declarations_that_are_wrong_change_nothing():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    async with Rig(source) as rig:
+        source.add({"": {}})
+        rig.controller.source_changed("config")
+        await rig.controller.idle()
+        assert set(rig.controller.applications) == {"one"}
+        problem = rig.controller.sources["config"].problem
+        assert problem is not None
+        assert (problem.reason, "line 3" in problem.message) == (Reason.INVALID_CONFIG, True)
+        source.add({"one": servers("2")})
+        rig.controller.source_changed("config")
+        await rig.controller.idle()
+        assert rig.controller.sources["config"].problem is None
+        assert rig.catalogue.targets["one"].document("fleet") == servers("2")["fleet"]
+
+
+async def test_an_application_that_goes_leaves_its_target_as_it_is():
+    source = MemorySource()
+    source.add({"one": servers("1"), "two": servers("1")})
+    async with Rig(source) as rig:
+        source.add({"two": servers("1")})
+        rig.controller.source_changed("config")
+        await rig.controller.idle()
+        assert set(rig.controller.applications) == {"two"}
+        gone = rig.catalogue.targets["one"]
+        assert gone.closed
+        assert gone.document("fleet") == servers("1")["fleet"]
+        with pytest.raises(ProblemError, match="known: two"):
+            rig.controller.look("one")
+
+
+async def test_another_document_is_another_generation():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    async with Rig(source) as rig:
+        rig.catalogue.more["one"] = {"sync": {"mode": "observe"}}
+        source.add({"one": servers("2")})
+        rig.controller.source_changed("config")
+        await rig.controller.idle()
+        managed = rig.controller.managed("one")
+        assert (managed.subject.generation, managed.observed_generation) == (2, 2)
+        assert rig.reasons("one")[0] == Reason.OBSERVED
+        assert rig.catalogue.targets["one"].document("fleet") == servers("1")["fleet"]
+
+
+async def test_two_sources_cannot_declare_the_same_application():
+    first, second = MemorySource("first"), MemorySource("second")
+    first.add({"one": servers("1")})
+    second.add({"one": servers("2"), "other": servers("2")})
+    async with Rig(first, second) as rig:
+        assert rig.controller.managed("one").subject.source is first
+        assert rig.catalogue.targets["one"].document("fleet") == servers("1")["fleet"]
+        assert "other" in rig.controller.applications
+
+
+async def test_orders_are_carried_out_one_after_the_other():
+    source = MemorySource()
+    first = source.add({"one": servers("1")})
+    rig_more = {"sync": {"self_heal": False}}
+    rig = Rig(source)
+    rig.catalogue.more["one"] = rig_more
+    async with rig:
+        second = source.add({"one": servers("2")})
+        rig.looks.clear()
+        rig.controller.order("one", Order("ada", commit=second))
+        rig.controller.order("one", Order("ada", commit=first))
+        await rig.controller.idle()
+        await asyncio.sleep(0.01)
+        await rig.controller.idle()
+        assert rig.looks == ["one", "one"]
+        assert rig.store.kept["one"].applied == first
+
+
+async def test_a_fault_of_ours_is_told_and_tried_again():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    async with Rig(source) as rig:
+        sound = rig.renderer.render
+
+        async def broken(*_: Any) -> Any:
+            raise RuntimeError("a bug")
+
+        rig.renderer.render = broken  # type: ignore[method-assign]
+        rig.controller.look("one")
+        await rig.controller.idle()
+        assert rig.reasons("one")[0] == Reason.FAULT
+        assert rig.controller.statistics().failing == 1
+        rig.renderer.render = sound  # type: ignore[method-assign]
+        await asyncio.sleep(5)
+        assert rig.reasons("one")[0] == Reason.SYNCED
+        assert rig.controller.statistics().failing == 0

@@ -1,0 +1,330 @@
+"""One look at an application, from whatever state things are in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from fairlead.gitops.drift import DriftDetector
+from fairlead.gitops.passes import Order, Subject
+from fairlead.gitops.reconcile import AWAY, Outcome, Tools, reconcile
+from fairlead.gitops.synchronizer import ConfigSynchronizer
+from fairlead.model.errors import Fault, Problem
+from fairlead.model.gitops import Application
+from fairlead.model.reconciling import (
+    ApplicationState,
+    Blocked,
+    DeploymentReason,
+    DeploymentState,
+    DriftState,
+    Hold,
+    Reason,
+)
+from support.gitops_memory import (
+    MemoryApplications,
+    MemoryDeployments,
+    MemoryRenderer,
+    MemorySource,
+    MemoryTarget,
+    PlainDeployer,
+)
+
+NOW = 1_800_000_000.0
+
+
+@dataclass
+class Noted:
+    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+
+    def note(self, event_type: Any, subject: str, data: Any) -> None:
+        self.events.append((event_type.value, subject, dict(data)))
+
+
+@dataclass
+class Rig:
+    """A fleet or a folder, and Git."""
+
+    source: MemorySource
+    target: MemoryTarget
+    application: Application
+    store: MemoryApplications = field(default_factory=MemoryApplications)
+    deployments: MemoryDeployments = field(default_factory=MemoryDeployments)
+    noted: Noted = field(default_factory=Noted)
+
+    def __post_init__(self) -> None:
+        self.deployer = PlainDeployer(self.store)
+        self.tools = Tools(
+            MemoryRenderer(),
+            DriftDetector(self.store, self.noted),
+            ConfigSynchronizer(self.deployer),
+            self.store,
+            self.deployments,
+        )
+
+    def commit(self, **objects: Any) -> str:
+        named = {name.replace("_", "."): document for name, document in objects.items()}
+        return self.source.add({self.application.name: named})
+
+    async def look(self, order: Order | None = None, now: float = NOW) -> Outcome:
+        return await reconcile(Subject(self.application, self.source, self.target), order, self.tools, now)
+
+    async def reasons(self, order: Order | None = None, now: float = NOW) -> list[Reason]:
+        return [finding.reason for finding in (await self.look(order, now)).findings]
+
+
+def fleet(live: dict[str, Any], **more: Any) -> Rig:
+    application = Application(name="app", target={"fleet": {}}, **more)
+    return Rig(MemorySource(), MemoryTarget({"fleet": live}), application)
+
+
+def folder(lives: dict[str, dict[str, Any]], **more: Any) -> Rig:
+    application = Application(name="app", target={"files": {"root": "/home/ada"}}, **more)
+    return Rig(MemorySource(), MemoryTarget(lives), application)
+
+
+ONE = {"servers": {"a": {"args": ["1"]}}}
+TWO = {"servers": {"a": {"args": ["2"]}}}
+
+
+async def test_a_commit_is_deployed_once():
+    rig = fleet(ONE)
+    rig.commit(fleet=ONE)
+    assert await rig.reasons() == []
+    commit = rig.commit(fleet=TWO)
+    assert await rig.reasons() == []
+    assert rig.target.document("fleet") == TWO
+    assert rig.deployer.done == [(commit, DeploymentReason.COMMIT, "Ada <ada@x>")]
+    assert rig.store.kept["app"].applied == commit
+    assert await rig.reasons() == []
+    assert len(rig.deployer.done) == 1
+    assert rig.noted.events == []
+
+
+async def test_a_live_edit_of_a_fleet_is_drift_and_is_healed():
+    rig = fleet(ONE)
+    rig.commit(fleet=ONE)
+    await rig.look()
+    rig.target.put("fleet", TWO)
+    assert await rig.reasons() == []
+    assert rig.target.document("fleet") == ONE
+    assert rig.deployer.done[-1][1:] == (DeploymentReason.HEAL, "fairlead")
+    [(kind, subject, told)] = rig.noted.events
+    assert (kind, subject, told["key"], told["severity"]) == (
+        "drift-detected",
+        "app",
+        "servers.a.args",
+        "high",
+    )
+    [row] = rig.store.rows["app"]
+    assert (row.base, row.live, row.desired) == ('["1"]', '["2"]', '["1"]')
+    await rig.look()
+    assert rig.store.rows["app"] == []
+    assert len(rig.noted.events) == 1
+
+
+async def test_without_self_healing_a_person_starts_the_sync():
+    rig = fleet(ONE, sync={"self_heal": False})
+    rig.commit(fleet=ONE)
+    await rig.look()
+    rig.target.put("fleet", TWO)
+    assert await rig.reasons() == [Reason.DRIFTED]
+    assert rig.target.document("fleet") == TWO
+    assert await rig.reasons(Order("ada")) == []
+    assert rig.target.document("fleet") == ONE
+    assert rig.deployer.done[-1][1:] == (DeploymentReason.MANUAL, "ada")
+    rig.commit(fleet=TWO)
+    assert await rig.reasons() == []
+    assert rig.target.document("fleet") == TWO
+
+
+async def test_a_live_edit_of_a_file_is_proposed_and_stays():
+    rig = folder({"a.json": {"x": 1, "own": True}})
+    rig.commit(a_json={"x": 1})
+    await rig.look()
+    rig.target.put("a.json", {"x": 2, "own": False})
+    await rig.look()
+    assert rig.target.document("a.json") == {"x": 2, "own": False}
+    [row] = rig.store.rows["app"]
+    assert (row.state, row.key) == (DriftState.PROPOSED, "x")
+    [proposal] = rig.source.proposals
+    assert proposal.branch.startswith("fairlead/drift/app/")
+    assert b'"x": 2' in (proposal.files["a.json"] or b"")
+    assert b"own" not in (proposal.files["a.json"] or b"")
+    await rig.look()
+    assert rig.source.proposals[1].branch == proposal.branch
+    rig.source.refused = Problem("no-forge", "No", "nobody listens", 503, Fault.UPSTREAM)
+    assert await rig.reasons() == [Reason.DRIFTED]
+
+
+async def test_what_both_sides_changed_waits_with_three_versions():
+    rig = folder({"a.json": {"x": 1, "y": 1}})
+    rig.commit(a_json={"x": 1, "y": 1})
+    await rig.look()
+    rig.target.put("a.json", {"x": 2, "y": 1})
+    rig.commit(a_json={"x": 3, "y": 3})
+    assert await rig.reasons() == [Reason.CONFLICT]
+    assert rig.target.document("a.json") == {"x": 2, "y": 3}
+    [row] = rig.store.rows["app"]
+    assert (row.state, row.base, row.live, row.desired) == (DriftState.CONFLICT, "1", "2", "3")
+    rig.target.put("a.json", {"x": 3, "y": 3})  # a person has decided
+    assert await rig.reasons() == []
+    assert rig.store.rows["app"] == []
+
+
+async def test_a_first_look_adopts_and_never_overwrites_a_file():
+    rig = folder({"a.json": {"x": 9}})
+    rig.commit(a_json={"x": 1, "y": 1}, b_json={"z": 1})
+    assert await rig.reasons() == [Reason.CONFLICT]
+    assert rig.target.document("a.json") == {"x": 9, "y": 1}
+    assert rig.target.document("b.json") == {"z": 1}
+
+
+@pytest.mark.parametrize("mode", ["observe", "suspended", "window"])
+async def test_what_may_not_be_changed_now_is_only_told(mode: str):
+    sync: dict[str, Any] = {"mode": "observe"} if mode == "observe" else {}
+    if mode == "window":
+        sync = {"windows": [{"schedule": "0 0 1 1 *", "duration": 60.0}]}
+    rig = fleet(ONE, sync=sync)
+    if mode == "suspended":
+        rig.store.kept["app"] = ApplicationState("app", suspended_by="ada", suspended_at=1.0)
+    rig.commit(fleet=TWO)
+    outcome = await rig.look()
+    expected = {"observe": Reason.OBSERVED, "suspended": Reason.SUSPENDED, "window": Reason.WINDOW_CLOSED}
+    assert [finding.reason for finding in outcome.findings] == [expected[mode]]
+    assert rig.target.document("fleet") == ONE
+    assert rig.deployer.done == []
+    assert (outcome.again is not None) == (mode == "window")
+
+
+async def test_what_is_held_stays_until_its_end():
+    rig = fleet(ONE)
+    rig.commit(fleet=ONE)
+    await rig.look()
+    rig.store.held.append(Hold("app", "servers.a", "ada", "debugging", NOW + 60))
+    rig.target.put("fleet", TWO)
+    assert await rig.reasons() == [Reason.HELD]
+    assert rig.target.document("fleet") == TWO
+    assert rig.store.rows["app"][0].state is DriftState.HELD
+    assert await rig.reasons(now=NOW + 61) == []
+    assert rig.target.document("fleet") == ONE
+
+
+async def test_a_blocked_commit_is_passed_over_and_the_next_one_taken():
+    rig = fleet(ONE)
+    good = rig.commit(fleet=ONE)
+    await rig.look()
+    bad = rig.commit(fleet=TWO)
+    rig.deployments.blocks.append(Blocked("app", bad, 1.0, "a did not start"))
+    outcome = await rig.look()
+    assert [finding.reason for finding in outcome.findings] == [Reason.BLOCKED_COMMIT]
+    assert "a did not start" in outcome.findings[0].message
+    assert outcome.look.commit == good
+    rig.target.put("fleet", TWO)
+    await rig.look()
+    assert rig.target.document("fleet") == ONE, "the good one is enforced meanwhile"
+    three = {"servers": {"a": {"args": ["3"]}}}
+    rig.commit(fleet=three)
+    assert await rig.reasons() == []
+    assert rig.target.document("fleet") == three
+
+
+async def test_too_many_removals_wait_for_a_person():
+    servers = {f"s{number}": {} for number in range(20)}
+    rig = fleet({"servers": servers})
+    rig.commit(fleet={"servers": servers})
+    await rig.look()
+    rig.commit(fleet={"servers": {"s0": {}}})
+    assert await rig.reasons() == [Reason.AWAITING_PRUNE]
+    assert len(rig.target.document("fleet")["servers"]) == 20
+    assert await rig.reasons(Order("ada", confirmed=True)) == []
+    assert rig.target.document("fleet") == {"servers": {"s0": {}}}
+
+
+async def test_an_empty_source_removes_nothing_even_if_somebody_agrees():
+    rig = folder({"a.json": {"x": 1}})
+    rig.commit(a_json={"x": 1})
+    await rig.look()
+    rig.commit()
+    await rig.look(Order("ada", confirmed=True))
+    assert rig.target.document("a.json") == {"x": 1}
+
+
+async def test_what_is_away_is_asked_again_and_what_is_wrong_is_not():
+    rig = fleet(ONE)
+    assert await rig.reasons() == [Reason.PROGRESSING]
+    rig.commit(fleet=TWO)
+    rig.target.away = True
+    outcome = await rig.look()
+    assert ([finding.reason for finding in outcome.findings], outcome.again) == ([Reason.TARGET_AWAY], AWAY)
+    rig.target.away, rig.store.away = False, True
+    outcome = await rig.look()
+    assert ([finding.reason for finding in outcome.findings], outcome.again) == ([Reason.STORE_AWAY], AWAY)
+    rig.store.away = False
+    rig.commit(bad={})
+    outcome = await rig.look()
+    assert ([finding.reason for finding in outcome.findings], outcome.again) == (
+        [Reason.INVALID_CONFIG],
+        None,
+    )
+    assert rig.target.document("fleet") == ONE
+
+
+async def test_while_the_source_is_away_the_last_commit_is_enforced():
+    rig = fleet(ONE)
+    rig.commit(fleet=ONE)
+    await rig.look()
+    rig.source.problem = (Reason.SOURCE_AWAY, "no answer from the host")
+    rig.target.put("fleet", TWO)
+    assert await rig.reasons() == [Reason.SOURCE_AWAY]
+    assert rig.target.document("fleet") == ONE
+
+
+async def test_one_object_that_cannot_be_read_hinders_no_other():
+    rig = folder({"a.json": {"x": 1}, "b.json": {"x": 1}})
+    rig.commit(a_json={"x": 1}, b_json={"x": 1})
+    await rig.look()
+    rig.target.refusing["a.json"] = "a link leads out of the folder"
+    rig.commit(a_json={"x": 2}, b_json={"x": 2})
+    assert await rig.reasons() == [Reason.OBJECT_REFUSED]
+    assert rig.target.document("a.json") == {"x": 1}
+    assert rig.target.document("b.json") == {"x": 2}
+
+
+async def test_promotions_take_the_commit_that_is_ordered_and_no_newer_one():
+    rig = fleet(ONE, environment="staging", promoted_from="dev")
+    good = rig.commit(fleet=TWO)
+    assert await rig.reasons() == [Reason.PROGRESSING]
+    assert await rig.reasons(Order("ada", DeploymentReason.PROMOTION, commit=good)) == []
+    assert rig.target.document("fleet") == TWO
+    rig.commit(fleet=ONE)
+    assert await rig.reasons() == []
+    assert rig.target.document("fleet") == TWO
+    unknown = Order("ada", DeploymentReason.PROMOTION, commit="nope")
+    assert await rig.reasons(unknown) == [Reason.INVALID_CONFIG]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (DeploymentState.WAITING, Reason.AWAITING_APPROVAL),
+        (DeploymentState.ROLLED_BACK, Reason.BLOCKED_COMMIT),
+        (DeploymentState.SUPERSEDED, Reason.PROGRESSING),
+    ],
+)
+async def test_how_a_deployment_ended_is_told(state: DeploymentState, reason: Reason):
+    rig = fleet(ONE)
+    rig.commit(fleet=TWO)
+    rig.deployer.state = state
+    assert await rig.reasons() == [reason]
+
+
+async def test_a_malformed_window_or_rule_is_said():
+    for more in (
+        {"sync": {"windows": [{"schedule": "every day", "duration": 60.0}]}},
+        {"rules": [{"path": "#"}]},
+    ):
+        rig = fleet(ONE, **more)
+        rig.commit(fleet=TWO)
+        assert await rig.reasons() == [Reason.INVALID_CONFIG]
