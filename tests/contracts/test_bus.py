@@ -84,7 +84,8 @@ async def test_a_subscriber_that_leaves_takes_nothing_with_it(bus: Bus) -> None:
     task = asyncio.ensure_future(take(leaving, 1))
     await asyncio.sleep(0)
     task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await asyncio.wait([task], timeout=GUARD / 2)
+    assert task.cancelled(), "and not only when `take` has waited long enough"
     await bus.publish("a", b"x")
     assert await take(staying, 1) == [b"x"]
 

@@ -455,40 +455,47 @@ async def settings(rig: Rig) -> None:
         "FAIRLEAD_KEY": rig.canaries["key"] + "\u00e9",
         "FAIRLEAD_SECRETS_IDENTITY": rig.canaries["vault"] + "-and-more-so-that-it-is-long-enough",
     }
-    for name, value in [
-        *wrong.items(),
-        ("FAIRLEAD_DATABASE", f"mysql://x:{database}@y/z"),
-        ("FAIRLEAD_DATABASE", f"postgresql://a:{database}#@y/z"),
-    ]:
-        for command in ("config show", "validate fleet.yml", "secrets list", "key list"):
-            await rig.cli(*command.split(), **{name: value})
-        state = rig.folder.parent / "other-state"
-        with contextlib.suppress(TimeoutError):
-            process = await asyncio.create_subprocess_exec(
-                *(
-                    sys.executable,
-                    "-m",
-                    "fairlead.cli.main",
-                    "orchestrator",
-                    "--port",
-                    "0",
-                    "--state-dir",
-                    str(state),
-                ),
-                env=_plain() | rig.variables | {name: value},
-                cwd=rig.folder,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            try:
-                async with asyncio.timeout(6):
-                    await process.wait()
-            except TimeoutError:
-                process.terminate()
-            finally:
-                told, _ = await process.communicate()
-                rig.canaries.hear(f"$ {name}=... orchestrator", told)
+    for number, (name, value) in enumerate(
+        [
+            *wrong.items(),
+            ("FAIRLEAD_DATABASE", f"mysql://x:{database}@y/z"),
+            ("FAIRLEAD_DATABASE", f"postgresql://a:{database}#@y/z"),
+        ]
+    ):
+        commands = ("config show", "validate fleet.yml", "secrets list", "key list")
+        await asyncio.gather(
+            started_with(rig, name, value, rig.folder.parent / f"other-state-{number}"),
+            *(rig.cli(*command.split(), **{name: value}) for command in commands),
+        )
+
+
+async def started_with(rig: Rig, name: str, value: str, state: Path) -> None:
+    """A service that ends at once, or is ended when it has had time to say what is wrong."""
+    process = await asyncio.create_subprocess_exec(
+        *(
+            sys.executable,
+            "-m",
+            "fairlead.cli.main",
+            "orchestrator",
+            "--port",
+            "0",
+            "--state-dir",
+            str(state),
+        ),
+        env=_plain() | rig.variables | {name: value},
+        cwd=rig.folder,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(6):
+            await process.wait()
+    except TimeoutError:
+        process.terminate()
+    finally:
+        told, _ = await process.communicate()
+        rig.canaries.hear(f"$ {name}=... orchestrator", told)
 
 
 @pytest.mark.timeout(600)  # the commands alone are fifty processes

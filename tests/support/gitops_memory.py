@@ -11,6 +11,7 @@ from typing import Any
 
 from fairlead.formats import documents
 from fairlead.gitops.passes import Subject
+from fairlead.gitops.pieces import Gathered, Piece
 from fairlead.gitops.planning import Plan, Versions
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Application
@@ -97,8 +98,9 @@ class MemoryRenderer:
     async def render(self, application: Application, snapshot: MemorySnapshot) -> Rendered:
         self.rendered += 1
         said = snapshot.documents.get(application.name, {})
-        if "bad" in said:
-            raise ProblemError(Problem("bad", "Not valid", "line 1", 422, Fault.CLIENT))
+        for code in said.keys() & {"config-invalid", "source-refused", "source-unreadable"}:
+            again = 1.0 if code == "source-unreadable" else None
+            raise ProblemError(Problem(code, "Not valid", "line 1", 422, Fault.CLIENT, again))
         fleet = application.target.fleet is not None
         objects = {
             name: Desired(
@@ -112,6 +114,13 @@ class MemoryRenderer:
             json.dumps({name: dict(each) for name, each in said.items()}, sort_keys=True).encode()
         )
         return Rendered(snapshot.commit.id, digest, objects, snapshot.commit.author)
+
+    async def gather(self, application: Application, snapshot: MemorySnapshot) -> Gathered:
+        objects = (await self.render(application, snapshot)).objects.values()
+        return Gathered(
+            {each.id: (Piece(each.id, each.format, each.content, each.document, False),) for each in objects},
+            (),
+        )
 
 
 class MemoryTarget:

@@ -113,6 +113,7 @@ class RedisBus:
     async def _after(self, key: str, last: bytes) -> list[tuple[bytes, bytes]]:
         """The next entries: their ids and payloads. None, when there was none for a while."""
         found: Any = await self._reader.xread({key: last}, count=AT_ONCE, block=int(BLOCK * 1000))
+        require_running()
         self._is_back()
         return [(entry, fields.get(_PAYLOAD, b"")) for _, entries in found for entry, fields in entries]
 

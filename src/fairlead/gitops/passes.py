@@ -20,7 +20,7 @@ from fairlead.model.reconciling import (
     Live,
     Rendered,
 )
-from fairlead.ports.gitops import GitSource, Target
+from fairlead.ports.gitops import GitSource, Snapshot, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class Look:
     known: Sequence[DriftRow] = ()  # the drift that was kept last
     rules: Rules | None = None
     commit: str | None = None
+    snapshot: Snapshot | None = None
     rendered: Rendered | None = None
     lives: Mapping[str, Live] = field(default_factory=dict)
     versions: Versions | None = None

@@ -66,6 +66,7 @@ class Versions:
     lives: Mapping[str, Live]
     bases: Mapping[str, Base]
     normal: Normal
+    is_fleet: bool  # whose one object is `FLEET`
 
     def desired(self, name: str) -> Document | Nothing:
         there = self.rendered.objects.get(name)
@@ -93,12 +94,12 @@ def plan(
 ) -> Plan:
     """`valid` says whether a document may be in force for the time of a wave."""
     waves: list[Wave] = []
-    for name in decisions.writes:
-        if name == FLEET and FLEET in versions.lives:
-            waves += _fleet_waves(versions, decisions.writes[FLEET], rules, valid)
-    files = {name: edits for name, edits in decisions.writes.items() if name != FLEET or not waves}
-    for step, names in object_steps(files, rules.wave):
-        waves.append(Wave(step, tuple(_write(versions, name, files[name]) for name in names)))
+    if versions.is_fleet and FLEET in decisions.writes and FLEET in versions.lives:
+        waves += _fleet_waves(versions, decisions.writes[FLEET], rules, valid)
+    else:
+        for step, names in object_steps(decisions.writes, rules.wave):
+            writes = tuple(_write(versions, name, decisions.writes[name]) for name in names)
+            waves.append(Wave(step, writes))
     bases, dropped = _bases(versions, decisions)
     return Plan(tuple(waves), bases, dropped, decisions, difference=_difference(versions, decisions))
 
@@ -128,16 +129,16 @@ def _content(versions: Versions, name: str, document: Mapping[str, Any], edits: 
     desired, live = versions.rendered.objects.get(name), versions.lives.get(name)
     if desired is not None and same(versions.normal(desired.document), document):
         return desired.content
-    format = _format(name, desired)  # noqa: A001 - the field's own word
+    format = _format(versions, name, desired)  # noqa: A001 - the field's own word
     if live is None:
         return documents.write(format, document)
     return documents.edit(format, live.content, plain(live.document, edits))
 
 
-def _format(name: str, desired: Desired | None) -> Format:
+def _format(versions: Versions, name: str, desired: Desired | None) -> Format:
     if desired is not None:
         return desired.format
-    return Format.YAML if name == FLEET else documents.format_of(name)
+    return Format.YAML if versions.is_fleet else documents.format_of(name)
 
 
 def _bases(versions: Versions, decisions: Decisions) -> tuple[dict[str, Base], tuple[str, ...]]:

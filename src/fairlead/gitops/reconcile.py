@@ -16,6 +16,7 @@ from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.passes import Look, Order, Stop, Subject
+from fairlead.gitops.pieces import Gathered
 from fairlead.gitops.planning import Versions
 from fairlead.gitops.synchronizer import ConfigSynchronizer, gate, held
 from fairlead.model.errors import ProblemError, SpecError
@@ -40,12 +41,20 @@ from fairlead.ports.gitops import (
 
 SOON: Final = 0.2  # s: somebody else changed something meanwhile
 AWAY: Final = 5.0  # s until what is away is looked for again
+_UNRENDERED: Final = {  # problems of a source that are not about what is written in it
+    "source-refused": Reason.SOURCE_REFUSED,
+    "source-unreadable": Reason.SOURCE_AWAY,
+}
 LOG_LIMIT: Final = 200  # commits that are looked at for one that is not blocked
 
 
 class Renderer(Protocol):
     async def render(self, application: Application, snapshot: Snapshot) -> Rendered:
         """What Git says of an application at a commit. Raises ProblemError with all that is wrong."""
+        ...
+
+    async def gather(self, application: Application, snapshot: Snapshot) -> Gathered:
+        """The files that it is made of."""
         ...
 
 
@@ -155,11 +164,12 @@ async def render(look: Look, tools: Tools) -> Stop | None:
     try:
         head = source.head
         at_head = head is not None and head.commit.id == look.commit
-        snapshot = head if head is not None and at_head else await source.snapshot(look.commit)
-        look.rendered = await tools.renderer.render(look.application, snapshot)
+        look.snapshot = head if head is not None and at_head else await source.snapshot(look.commit)
+        look.rendered = await tools.renderer.render(look.application, look.snapshot)
     except ProblemError as error:
         problem = error.problem
-        return Stop(Finding(Reason.INVALID_CONFIG, f"{problem.title}: {problem.detail}"))
+        reason = _UNRENDERED.get(problem.code, Reason.INVALID_CONFIG)
+        return Stop(Finding(reason, f"{problem.title}: {problem.detail}"), problem.retry_after)
     return None
 
 
@@ -176,7 +186,7 @@ async def read(look: Look, tools: Tools) -> Stop | None:
                 each.pop(name, None)
     look.lives = lives
     rendered = Rendered(look.rendered.commit, look.rendered.digest, objects, look.rendered.author)
-    look.versions = Versions(rendered, lives, bases, target.normal)
+    look.versions = Versions(rendered, lives, bases, target.normal, look.subject.is_fleet)
     return None
 
 
@@ -206,10 +216,13 @@ async def pass_gate(look: Look, tools: Tools) -> Stop | None:
 
 async def propose(look: Look, tools: Tools) -> Stop | None:
     """Ask Git to take what stays as it is live."""
-    assert look.versions is not None
+    assert look.snapshot is not None
     assert look.plan is not None
+    if not look.plan.decisions.proposals:
+        return None
     try:
-        await tools.synchronizer.propose(look.subject, look.versions, look.plan)
+        gathered = await tools.renderer.gather(look.application, look.snapshot)
+        await tools.synchronizer.propose(look.subject, look.plan, gathered, onto=look.snapshot.commit.id)
     except ProblemError as error:
         problem = error.problem
         look.findings.append(Finding(Reason.DRIFTED, f"not proposed: {problem.title}: {problem.detail}"))

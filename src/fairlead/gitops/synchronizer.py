@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from fairlead.core import pruning, resolve, windows
-from fairlead.core.object_edits import merged
-from fairlead.core.overrides import ABSENT, Edit
+from fairlead.core.overrides import Edit
 from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
-from fairlead.formats import documents
 from fairlead.gitops.passes import Look, Subject
+from fairlead.gitops.pieces import Gathered
 from fairlead.gitops.planning import Plan, Versions, plan
+from fairlead.gitops.write_back import written_back
 from fairlead.model.gitops import Application, Mode
 from fairlead.model.reconciling import (
     Deployment,
@@ -79,46 +79,33 @@ class ConfigSynchronizer:
     ) -> Deployment:
         return await self._deployer.deploy(subject, versions, wanted, reason=reason, actor=actor)
 
-    async def propose(self, subject: Subject, versions: Versions, wanted: Plan) -> str | None:
+    async def propose(self, subject: Subject, wanted: Plan, gathered: Gathered, *, onto: str) -> str | None:
         """Ask Git to take what stays as it is live. The proposal's URL or branch; None if there is nothing.
 
-        Raises ProblemError.
+        `gathered` are the files at the commit `onto`. Raises ProblemError.
         """
         edits = wanted.decisions.proposals
         if not edits or not subject.application.sync.propose:
             return None
-        return await subject.source.propose(proposal(subject.application, versions, edits))
+        return await subject.source.propose(proposal(subject.application, gathered, edits, onto=onto))
 
 
-def proposal(application: Application, versions: Versions, edits: Mapping[str, Sequence[Edit]]) -> Proposal:
-    """The same edits make the same branch."""
-    files: dict[str, bytes | None] = {}
-    for name, changes in edits.items():
-        desired = versions.rendered.objects.get(name)
-        document = merged(ABSENT if desired is None else desired.document, changes)
-        if not isinstance(document, Mapping):
-            files[name] = None
-        elif desired is None:
-            files[name] = documents.write(documents.format_of(name), document)
-        else:
-            files[name] = documents.edit(desired.format, desired.content, changes)
-    stated = json.dumps(
-        {
-            name: None if content is None else content.decode("utf-8", "replace")
-            for name, content in files.items()
-        },
-        sort_keys=True,
-    )
-    digest = hashlib.sha256(stated.encode()).hexdigest()[:12]
-    title = f"{application.name}: take {_count(sum(map(len, edits.values())), 'live change')}"
+def proposal(
+    application: Application, gathered: Gathered, edits: Mapping[str, Sequence[Edit]], *, onto: str
+) -> Proposal:
+    """The same contents make the same branch. Raises ProblemError for what cannot be written so."""
+    changes = written_back(application, gathered, edits)
+    digest = hashlib.sha256()
+    for path, content in sorted(changes.files.items()):
+        digest.update(json.dumps([path, None if content is None else content.hex()]).encode())
     return Proposal(
-        branch=f"{PREFIX}/{application.name}/{digest}",
-        onto=versions.rendered.commit,
-        title=title,
+        branch=f"{PREFIX}/{application.name}/{digest.hexdigest()[:12]}",
+        onto=onto,
+        title=f"{application.name}: take {_count(sum(map(len, edits.values())), 'live change')}",
         body="These changes were made at the target, and its policy lets them stay.",
-        files=files,
+        files=changes.files,
         trailers={"Fairlead-Application": application.name, "Fairlead-Origin": "live"},
-        merge={name: [(each.key, each.value) for each in changes] for name, changes in edits.items()},
+        merge=changes.merge,
     )
 
 

@@ -35,7 +35,8 @@ def versions(
     desired: Mapping[str, Desired], lives: Mapping[str, Live], bases: Mapping[str, Document] | None = None
 ) -> Versions:
     known = {name: Base(name, "c0", b"", document) for name, document in (bases or {}).items()}
-    return Versions(Rendered("c1", "d1", desired), lives, known, dict)
+    is_fleet = "fleet" in {*desired, *lives}
+    return Versions(Rendered("c1", "d1", desired), lives, known, dict, is_fleet)
 
 
 def planned(of: Versions, *rules: PathRule, default: Policy = Policy.REMOTE, fleet: bool = False) -> Plan:
@@ -138,6 +139,14 @@ def test_a_fleet_changes_wave_by_wave_and_ends_as_git_has_it():
     assert made.waves[-1].writes[0].content is not None
     assert made.waves[-1].writes[0].content.startswith(b"# ours")
     assert made.changes == 1
+
+
+def test_a_file_called_fleet_is_a_file():
+    desired = {"fleet": Desired("fleet", Format.TEXT, b"two\n", {"": "two\n"})}
+    lives = {"fleet": Live("fleet", "t", b"one\n", {"": "one\n"})}
+    of = Versions(Rendered("c1", "d1", desired), lives, {}, dict, is_fleet=False)
+    [wave] = planned(of).waves
+    assert wave.writes[0].content == b"two\n"
 
 
 def test_a_very_large_difference_is_cut():

@@ -262,12 +262,14 @@ async def test_what_is_away_is_asked_again_and_what_is_wrong_is_not():
     outcome = await rig.look()
     assert ([finding.reason for finding in outcome.findings], outcome.again) == ([Reason.STORE_AWAY], AWAY)
     rig.store.away = False
-    rig.commit(bad={})
-    outcome = await rig.look()
-    assert ([finding.reason for finding in outcome.findings], outcome.again) == (
-        [Reason.INVALID_CONFIG],
-        None,
-    )
+    for code, reason, again in (
+        ("config-invalid", Reason.INVALID_CONFIG, None),
+        ("source-refused", Reason.SOURCE_REFUSED, None),
+        ("source-unreadable", Reason.SOURCE_AWAY, 1.0),
+    ):
+        rig.commit(**{code: {}})
+        outcome = await rig.look()
+        assert ([finding.reason for finding in outcome.findings], outcome.again) == ([reason], again)
     assert rig.target.document("fleet") == ONE
 
 
