@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fairlead.core.overrides import ABSENT, REMOVED, Edit, Key, Nothing
-from fairlead.model.reconciling import Case, Difference
+from fairlead.model.reconciling import Difference
 
 Tree = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def next_base(
     These keep the base that they have. `ABSENT`, if the object is Git's no more: forget its base. None, if
     nothing is applied yet.
     """
-    kept = [difference for difference in left if difference.case is not Case.DRIFT]
+    kept = list(left)
     if any(not difference.key for difference in kept):
         return base
     return merged(desired, [edit(difference.key, difference.base) for difference in kept])

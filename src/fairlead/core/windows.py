@@ -21,7 +21,6 @@ from fairlead.model.gitops import Window
 
 LONGEST: Final = 31 * 86_400.0  # s
 _FARTHEST: Final = 366 * 8 + 2  # days: a 29 February may be eight years away
-_HORIZON: Final = 32 * 86_400.0  # s: what comes later is looked at later
 _LOOKS: Final = 50  # changes that are looked at in a row
 
 
@@ -56,11 +55,6 @@ class _Times:
         start = self.latest(now)
         if start is None or start + self.duration <= now:
             return False, self.following(now)
-        for _ in range(_LOOKS):
-            again = self.latest(start + self.duration)
-            if again is None or again <= start:
-                break
-            start = again
         return True, start + self.duration
 
     def _day(self, now: float) -> date:
@@ -83,7 +77,7 @@ def is_open(windows: Sequence[Window], now: float) -> tuple[bool, float | None]:
     times = [(window.kind, _times(window)) for window in windows]
     opened, again = _look(times, now)
     for _ in range(_LOOKS):
-        if again is None or again > now + _HORIZON:
+        if again is None:
             break
         later, following = _look(times, again)
         if later != opened:

@@ -1,8 +1,8 @@
 """What a sync would do: decisions, turned into writes in their order, and what counts as applied afterwards.
 
-Pure. Documents are compared and edited in the target's own spelling (`normal`). Where an object comes out
-just as Git has it, Git's own bytes are written, comments and all; else the live version is edited by key, so
-that whatever is not Git's stays byte for byte.
+Pure. Documents are compared and edited in the target's own spelling (`normal`). Where all of an object is
+Git's, or there is none yet, Git's own bytes are written, comments and all; else the live version is edited by
+key, so that whatever is not Git's stays byte for byte.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fairlead.core.object_edits import merged, next_base, plain
-from fairlead.core.overrides import ABSENT, Document, Edit, Nothing, same
+from fairlead.core.overrides import ABSENT, REMOVED, Document, Edit, Nothing, same
 from fairlead.core.pruning import Verdict
 from fairlead.core.resolve import Decisions
 from fairlead.core.rules import Rules
@@ -119,20 +119,33 @@ def _write(versions: Versions, name: str, edits: Sequence[Edit]) -> Write:
     live, desired = versions.lives.get(name), versions.rendered.objects.get(name)
     tag = None if live is None else live.tag
     document = merged(versions.live(name), edits)
-    if document is ABSENT or not isinstance(document, Mapping):
-        return Write(name, tag, None, None)
+    if not isinstance(document, Mapping):
+        left = _outside(live, _format(versions, name, desired))
+        return Write(name, tag, left, None if left is None else {})
     executable = desired is not None and desired.executable
     return Write(name, tag, _content(versions, name, document, edits), document, executable)
 
 
 def _content(versions: Versions, name: str, document: Mapping[str, Any], edits: Sequence[Edit]) -> bytes:
     desired, live = versions.rendered.objects.get(name), versions.lives.get(name)
-    if desired is not None and same(versions.normal(desired.document), document):
+    if (
+        desired is not None
+        and (live is None or desired.whole)
+        and same(versions.normal(desired.document), document)
+    ):
         return desired.content
     format = _format(versions, name, desired)  # noqa: A001 - the field's own word
     if live is None:
         return documents.write(format, document)
     return documents.edit(format, live.content, plain(live.document, edits))
+
+
+def _outside(live: Live | None, format: Format) -> bytes | None:  # noqa: A002 - the field's own word
+    """What is a person's in an object that Git has dropped: the text around blocks. None if there is none."""
+    if live is None or format is not Format.MARKDOWN or "" in live.document:
+        return None
+    left = documents.edit(format, live.content, [Edit((name,), REMOVED) for name in live.document])
+    return left if left.strip() else None
 
 
 def _format(versions: Versions, name: str, desired: Desired | None) -> Format:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from fairlead.core import pruning, resolve, windows
-from fairlead.core.overrides import Edit
+from fairlead.core.overrides import Edit, key_text
 from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
 from fairlead.gitops.passes import Look, Subject
@@ -67,7 +67,10 @@ class ConfigSynchronizer:
             confirmed=confirmed,
         )
         verdict = pruning.judge(
-            decisions.removals, setting, lambda each: since.get((each.object, ""), look.now), look.now
+            decisions.removals,
+            setting,
+            lambda each: since.get((each.object, key_text(each.key)), look.now),
+            look.now,
         )
         if verdict.waiting:
             decisions = resolve.deferred(decisions, verdict.waiting)

@@ -119,7 +119,8 @@ class KeyedQueue:
             again = await self._work(key)
         except Exception as error:  # noqa: BLE001 - one key's failure must not end the others' work
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            again = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (failures - 1)) * (0.75 + 0.5 * self._rng())
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
+            again = pause * (0.75 + 0.5 * self._rng())
             self._on_failure(key, error)
         else:
             self._failures.pop(key, None)

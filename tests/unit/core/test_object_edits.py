@@ -92,6 +92,7 @@ def test_what_could_not_be_adopted_is_not_in_the_base():
 
 
 def test_a_whole_object_that_was_left_keeps_its_base():
-    for base in (None, {"a": 1}):
-        assert next_base(base, {"a": 2}, [difference((), Case.CONFLICT, base, ABSENT, {"a": 2})]) is base
+    for base, case in ((None, Case.ADOPT), ({"a": 1}, Case.CONFLICT)):
+        left = difference((), case, ABSENT if base is None else base, ABSENT, {"a": 2})
+        assert next_base(base, {"a": 2}, [left]) is base
     assert next_base({"a": 1}, {"a": 1}, [difference((), Case.DRIFT, {"a": 1}, ABSENT, {"a": 1})]) == {"a": 1}

@@ -69,10 +69,46 @@ def test_where_all_is_as_git_says_nothing_is_written():
 
 
 def test_a_file_that_comes_out_as_git_has_it_gets_gits_bytes():
-    desired = wanted("a.yml", {"x": 2}, comment="# why it is two\n")
-    [wave] = planned(versions({"a.yml": desired}, {"a.yml": there("a.yml", {"x": 1})})).waves
-    assert wave.writes[0].content == desired.content
-    assert wave.writes[0].tag == "t1"
+    for live in ({}, {"a.yml": there("a.yml", {"x": 1})}):
+        desired = wanted("a.yml", {"x": 2}, comment="# why it is two\n", whole=bool(live))
+        [wave] = planned(versions({"a.yml": desired}, live)).waves
+        assert wave.writes[0].content == desired.content
+        assert wave.writes[0].tag == ("t1" if live else None)
+
+
+BLOCK = "<!-- fairlead:begin rules -->\n{}\n<!-- fairlead:end rules -->\n"
+
+
+def notes(text: str) -> tuple[str, dict[str, Any]]:
+    content = text.encode()
+    return "CLAUDE.md", documents.read(Format.MARKDOWN, content)
+
+
+def test_what_a_person_wrote_around_a_block_stays_when_git_changes_it():
+    live = "# my own notes\n" + BLOCK.format("be kind") + "the end\n"
+    name, document = notes(live)
+    now = BLOCK.format("be brief")
+    desired = Desired(name, Format.MARKDOWN, now.encode(), notes(now)[1])
+    of = versions({name: desired}, {name: Live(name, "t", live.encode(), document)}, {name: document})
+    [wave] = planned(of).waves
+    assert wave.writes[0].content == live.replace("be kind", "be brief").encode()
+
+
+@pytest.mark.parametrize("own", ["# my own notes\n", "", "\n\n"])
+def test_of_a_dropped_text_only_its_blocks_go(own: str):
+    live = own + BLOCK.format("be kind")
+    name, document = notes(live)
+    of = versions({}, {name: Live(name, "t", live.encode(), document)}, {name: document})
+    [wave] = planned(of).waves
+    assert wave.writes[0].content == (own.encode() if own.strip() else None)
+
+
+def test_comments_of_a_shared_file_stay():
+    live = b"# mine\nx: 1 # and this\n"
+    desired = wanted("a.yml", {"x": 2}, comment="# gits\n")
+    of = versions({"a.yml": desired}, {"a.yml": there("a.yml", {"x": 1}, content=live)}, {"a.yml": {"x": 1}})
+    [wave] = planned(of).waves
+    assert wave.writes[0].content == b"# mine\nx: 2 # and this\n"
 
 
 def test_what_is_somebody_elses_stays_byte_for_byte():

@@ -242,6 +242,18 @@ async def test_too_many_removals_wait_for_a_person():
     assert rig.target.document("fleet") == {"servers": {"s0": {}}}
 
 
+async def test_a_removal_waits_for_its_grace_from_when_it_was_first_wanted():
+    rig = fleet({"servers": {"a": {}, "b": {}}}, sync={"prune": {"grace": 3600.0}})
+    rig.commit(fleet={"servers": {"a": {}, "b": {}}})
+    await rig.look()
+    rig.commit(fleet={"servers": {"a": {}}})
+    for seconds in (0.0, 1800.0, 3599.0):
+        await rig.look(now=NOW + seconds)
+        assert rig.target.document("fleet") == {"servers": {"a": {}, "b": {}}}
+    await rig.look(now=NOW + 3601.0)
+    assert rig.target.document("fleet") == {"servers": {"a": {}}}
+
+
 async def test_an_empty_source_removes_nothing_even_if_somebody_agrees():
     rig = folder({"a.json": {"x": 1}})
     rig.commit(a_json={"x": 1})
