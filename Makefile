@@ -32,7 +32,7 @@ setup-dev: $(VENV)/.dev
 up: setup ## set up, then run the system (ARGS="--detach" and the like go to `fairlead up`)
 	@$(BIN)/fairlead up $(ARGS)
 
-check: setup-dev ## the fast checks, under a minute: format, lint, types, layers, unit and property tests
+check: setup-dev ## the fast checks, about two minutes: format, lint, types, layers, unit and property tests
 	@scripts/check.sh fast
 
 test: setup-dev ## set up, then every check: the fast ones, contracts, integration, end to end, coverage
