@@ -23,7 +23,10 @@ fast)
     ;;
 all)
     coverage erase
-    step "all tests, with coverage" coverage run -m pytest -n "${JOBS:-$(nproc)}" --dist loadfile tests
+    step "unit, property, contract and integration tests, with coverage" \
+        coverage run -m pytest -n "${JOBS:-$(nproc)}" --dist loadfile \
+        tests/unit tests/properties tests/contracts tests/integration
+    step "end-to-end tests, which want the machine to themselves, with coverage" coverage run -m pytest tests/e2e
     coverage combine -q
     step "coverage of everything (85 % or more)" coverage report --fail-under=85
     step "coverage of core, mcp, model (90 % or more)" coverage report --fail-under=90 \
