@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -159,8 +160,11 @@ def _spawn(launch: ProcessLaunch, marker: tuple[str, str], confined: Confined) -
         try:
             spawned = Spawned(process, ExitWatch(process.pid), our_stdin, our_stdout, our_stderr, confined)
         except OSError:  # no descriptor is left
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # a sandbox has an inner process, which we then inherit
             process.wait()
+            with suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-process.pid, 0)
             raise
         ours.pop_all()
         return spawned
