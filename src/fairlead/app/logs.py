@@ -14,7 +14,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +52,7 @@ def configure(level: str, format: Literal["auto", "json", "console"], *, file: P
     `level` is the least severe one that is logged: debug, info, warning, error.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     console = format == "console" or (format == "auto" and file is None and sys.stdout.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -66,7 +68,7 @@ def configure(level: str, format: Literal["auto", "json", "console"], *, file: P
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 _redact_keys,
-                *(_for_people() if console else _for_machines()),
+                *(_for_people(colours=colours) if console else _for_machines()),
             ],
         )
     )
@@ -86,6 +88,28 @@ def configure(level: str, format: Literal["auto", "json", "console"], *, file: P
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+@contextmanager
+def on_stderr() -> Iterator[None]:
+    """Within, logs go to stderr, for people: a command's stdout is its answer."""
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            _redact_keys,
+            *_for_people(colours=False),
+            _concealed,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
@@ -119,14 +143,17 @@ def _handler(file: Path | None) -> logging.Handler:
     return _RotatingFile(file, maxBytes=MAX_FILE, backupCount=KEPT_FILES, encoding="utf-8")
 
 
-def _for_people() -> list[Processor]:
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def _for_people(*, colours: bool) -> list[Processor]:
     # Exceptions are text by now; a formatter with local variables in it would show secrets.
     return [structlog.dev.ConsoleRenderer(colors=colours, timestamp_key="time")]
 
 
 def _for_machines() -> list[Processor]:
     return [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
+
+
+def _concealed(_logger: WrappedLogger, _method: str, line: Any) -> str:
+    return conceal(str(line))
 
 
 def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

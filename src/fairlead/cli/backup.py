@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from fairlead.app.backup import STATE, back_up, restore
+from fairlead.cli import offline
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import counted, instant, plain, print_json, say, warn
 from fairlead.stores.backup_file import Manifest, Part, reading
@@ -35,7 +35,7 @@ def backup_command(file: Path, *, with_key: bool, as_json: bool, **given: Any) -
     configured (the fleet file, settings, secrets) is not in it, nor are the packages.
     """
     settings = load(**given).settings
-    manifest = asyncio.run(back_up(settings, file, with_key=with_key, on_part=_progress(quiet=as_json)))
+    manifest = offline.run(back_up(settings, file, with_key=with_key, on_part=_progress(quiet=as_json)))
     if as_json:
         print_json(_document(file, manifest))
     else:
@@ -62,7 +62,7 @@ def restore_command(file: Path, *, yes: bool, as_json: bool, **given: Any) -> No
         manifest = backup.manifest
         if not yes:
             _ask(file, manifest, "PostgreSQL" if settings.database else str(state.root))
-        asyncio.run(restore(settings, state, backup, _progress(quiet=as_json)))
+        offline.run(restore(settings, state, backup, _progress(quiet=as_json)))
     if as_json:
         print_json(_document(file, manifest))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 from urllib.parse import quote
@@ -82,9 +81,10 @@ def renew(**given: Any) -> None:
     For when the file `key` of the state folder, or FAIRLEAD_KEY, is lost. The service must not run.
     """
     from fairlead.app.identities import renew_key  # noqa: PLC0415 - the database is slow to import
+    from fairlead.cli import offline  # noqa: PLC0415
 
     settings = load(**given).settings
-    asyncio.run(renew_key(settings, StateFolder(settings.state_dir)))
+    offline.run(renew_key(settings, StateFolder(settings.state_dir)))
     say("The present key is in force; make new API keys with `fairlead key add`.")
 
 

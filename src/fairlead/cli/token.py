@@ -6,7 +6,6 @@ within a second or two. `local` is this machine's own, kept in the state folder.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import click
 from fairlead.access.roster import Roster, is_over
 from fairlead.app.identities import offline_roster
 from fairlead.app.settings import Settings
+from fairlead.cli import offline
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import columns, print_json, problem, say
 from fairlead.model.access import Principal, Role
@@ -124,8 +124,8 @@ def _prepared(settings: Settings) -> StateFolder:
 def _with(settings: Settings, work: Callable[[Roster], Awaitable[_T]]) -> _T:
     """Do something with the roster of the database."""
 
-    async def run() -> _T:
+    async def work_on_it() -> _T:
         async with offline_roster(settings, _prepared(settings)) as roster:
             return await work(roster)
 
-    return asyncio.run(run())
+    return offline.run(work_on_it())

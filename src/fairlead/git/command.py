@@ -12,16 +12,14 @@ for this one host only (a redirect elsewhere gets nothing), an SSH key through a
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from fairlead.git.failures import CorruptError, GitFailedError, TimedOutError, classify
+from fairlead.kit.children import end_child, start_child
 from fairlead.model.reconciling import Reason
 
 PATIENCE: Final = 120.0  # s, for one command
@@ -153,14 +151,13 @@ class Git:
 
 
 async def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ran:
-    process = await asyncio.create_subprocess_exec(
-        *("/bin/sh", "-c", _LIFELINE, "git", *argv),
+    process = await start_child(
+        ("/bin/sh", "-c", _LIFELINE, "git", *argv),
         cwd=folder,
         env=dict(environment),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -169,9 +166,7 @@ async def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str]
         output, errors = await asyncio.gather(_drained(process.stdout), _drained(process.stderr))
         code = await process.wait()
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it has ended
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await end_child(process)
         raise
     finally:
         process.stdin.close()

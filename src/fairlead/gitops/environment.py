@@ -12,15 +12,14 @@ import math
 import os
 import re
 import shutil
-import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from fairlead.core import severity, versions
 from fairlead.core.overrides import key_text
 from fairlead.core.rules import Rules
+from fairlead.kit.children import end_child, start_child
 from fairlead.model.errors import SpecError
 from fairlead.model.gitops import Application, DriftKind
 from fairlead.model.gitops_reports import ToolReport
@@ -139,14 +138,12 @@ async def printed(argv: Sequence[str], environ: Mapping[str, str]) -> str | None
         return None
     passed = {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *argv[1:],
+        process = await start_child(
+            (program, *argv[1:]),
             env={**passed, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "DISABLE_AUTOUPDATER": "1"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
         )
     except OSError:
         return None
@@ -157,9 +154,7 @@ async def printed(argv: Sequence[str], environ: Mapping[str, str]) -> str | None
     except (TimeoutError, ValueError):
         return None
     finally:
-        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it has ended
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await end_child(process)
     # `npm ls` fails where any installed package has a problem of its own, and prints all the same.
     return output.decode(errors="replace") if code == 0 or argv[0] == "npm" else None
 

@@ -8,14 +8,13 @@ to do comes by stdin: the URL holds secrets, and arguments are seen by all.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Final
 
+from fairlead.kit.children import end_child, start_child
 from fairlead.model.errors import Fault, Problem, ProblemError
 
 PROGRAM: Final = "fairlead.notify.apprise_process"
@@ -32,21 +31,18 @@ class AppriseSender:
         """Raises ProblemError, which never holds the URL. Cancelled, it leaves no process behind."""
         message = json.dumps([self._resolve(url), title, body]).encode()
         environment = {name: text for name, text in os.environ.items() if not name.startswith("FAIRLEAD_")}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", PROGRAM),
+        process = await start_child(
+            (sys.executable, "-P", "-m", PROGRAM),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
             env=environment,
-            start_new_session=True,
         )
         try:
             await process.communicate(message)
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await asyncio.shield(process.wait())
+        except asyncio.CancelledError:
+            await end_child(process)
+            raise
         match process.returncode:
             case 0:
                 return

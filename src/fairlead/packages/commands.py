@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fairlead.kit.children import end_child, start_child
 from fairlead.packages.problems import package_problem
 
 _PASSED_ON: Final = re.compile(
@@ -55,22 +53,19 @@ async def run(
     argv: Sequence[str], *, folder: Path, environment: Mapping[str, str], inherited: tuple[int, ...] = ()
 ) -> Finished:
     """Run one command to its end, without input. Raises OSError when it cannot be started."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
+    process = await start_child(
+        argv,
         cwd=folder,
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         pass_fds=inherited,
-        start_new_session=True,
     )
     try:
         output, errors = await process.communicate()
     except asyncio.CancelledError:
-        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it has ended
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.communicate()
+        await end_child(process)
         raise
     return Finished(process.returncode or 0, output.decode(errors="replace"), errors.decode(errors="replace"))
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from fairlead.app import logs
-from fairlead.app.logs import configure, register_secret
+from fairlead.app.logs import configure, on_stderr, register_secret
 from fairlead.app.tracing import open_tracer
 
 
@@ -238,3 +238,18 @@ def test_a_collectors_credentials_do_not_show(
     told = capsys.readouterr().out
     assert logs.REDACTED in told
     assert "s3cr3t" not in told
+
+
+def test_a_commands_logs_are_on_stderr_and_conceal_as_well(capsys: pytest.CaptureFixture[str]):
+    register_secret("hush-hush")
+    log = structlog.get_logger("fairlead.x")
+    with on_stderr():
+        log.debug("too small")
+        log.info("the tables are being brought up to date", place="db?hush-hush", token="abc")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == (
+        "[info     ] the tables are being brought up to date place=db?[redacted] token=[redacted]\n"
+    )
+    log.info("as before")
+    assert "as before" in capsys.readouterr().out

@@ -87,6 +87,13 @@ def test_tokens_of_earlier_versions_become_keys_that_still_fit(fairlead, state: 
     assert not state.tokens_file.exists()
 
 
+def test_a_slow_database_says_so_beside_the_answer(fairlead, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlead.stores.sql.database.TOLD_AFTER", 0.0)
+    result = fairlead("token", "add", "ci")
+    assert len(result.stdout.splitlines()) == 1
+    assert "the tables are up to date" in result.stderr
+
+
 def test_a_damaged_file_is_an_error(fairlead, state: StateFolder):
     state.prepare()
     state.tokens_file.write_text("{")
