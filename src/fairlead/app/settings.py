@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from fairlead.kit.fetch import check_url
+from fairlead.kit.home import expanded
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet_values import ORIGIN
 
@@ -31,7 +32,11 @@ def default_state_dir(environment: dict[str, str] | None = None) -> Path:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - `resolve` would follow links
+    path = expanded(path)
+    if str(path).startswith("~"):
+        msg = f"{path.parts[0]} is nobody's home: write the path out, or begin it with ~/ or ./"
+        raise ValueError(msg)
+    return Path(os.path.abspath(path))  # noqa: PTH100 - `resolve` would follow links
 
 
 def _host(value: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fairlead.app.settings import KEYS, PREFIX, Settings, bad_settings, default_state_dir, show
+from fairlead.kit.home import expanded
 
 FILE_NAME = "fairlead.toml"
 FILE_VARIABLE = "FAIRLEAD_SETTINGS"
@@ -143,7 +144,8 @@ def _take_environment(merge: _Merge, environment: Mapping[str, str], folder: Pat
 
 def _rooted(path: str, value: Any, folder: Path) -> Any:
     if path in PATHS and isinstance(value, str | Path):
-        return folder / Path(value).expanduser()
+        found = expanded(value)
+        return found if str(found).startswith("~") else folder / found
     return value
 
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from fairlead.git.command import Access, ssh_command
 from fairlead.git.failures import GitFailedError
+from fairlead.kit.home import expanded
 from fairlead.model.gitops import Source
 from fairlead.model.reconciling import Reason
 
@@ -49,7 +50,7 @@ def remote_of(source: Source, base: Path | None = None) -> Remote:
     if parts.scheme == "file":
         return _local(Path(unquote(parts.path)))
     if not parts.scheme and (url.startswith(("/", "./", "../", "~")) or ":" not in url):
-        return _local((base or Path()) / Path(url).expanduser())
+        return _local((base or Path()) / expanded(url))
     if " " in url:
         raise _refused("the URL has a space in it")
     if parts.scheme in {"https", "http", "ssh"} and parts.hostname:
@@ -115,7 +116,7 @@ def _ssh_access(source: Source, key: Path | None) -> Access:
     if key is not None:
         options += ["-oIdentitiesOnly=yes", "-i", shlex.quote(str(key))]
     if source.known_hosts:
-        known = Path(source.known_hosts).expanduser()
+        known = expanded(source.known_hosts)
         options += [shlex.quote(f"-oUserKnownHostsFile={known}"), "-oGlobalKnownHostsFile=/dev/null"]
     return Access(("ssh",), (), {"GIT_SSH_COMMAND": ssh_command(*options)})
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fairlead.kit.home import expanded
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResolvedServer, SandboxMode, ServerSpec
 from fairlead.model.launch import Sandbox
@@ -80,7 +81,7 @@ def _is_closed(path: Path, reach: Reach, denied: Iterable[Path]) -> bool:
 
 
 def _paths(texts: Iterable[str]) -> list[Path]:
-    paths = [Path(text).expanduser() for text in texts if text]
+    paths = [expanded(text) for text in texts if text]
     for path in paths:
         if not path.is_absolute():
             detail = f"{path} under `security` is not an absolute path: start it with / or ~/"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast
 
+from fairlead.kit.home import expanded
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.fleet import ResolvedServer, ServerSpec, resolve_server
 from fairlead.model.launch import Launch, ProcessLaunch, RemoteLaunch
@@ -116,7 +117,7 @@ class SpecLauncher:
 def _which(spec: ServerSpec, resolved: ResolvedServer) -> str:
     """The absolute path of a plain command, looked for where the user's shell would look."""
     path = resolved.environment.get("PATH", os.environ.get("PATH", SAFE_PATH))
-    found = shutil.which(Path(resolved.command or "").expanduser(), path=path)
+    found = shutil.which(expanded(resolved.command or ""), path=path)
     if found is None:
         raise _problem(
             "command-not-found",

@@ -100,6 +100,11 @@ def test_hosts_that_can_be(host: str):
     assert Settings(host=host).host == host
 
 
+def test_the_home_of_nobody_is_an_error():
+    with pytest.raises(ValidationError, match=r"~nobody-9 is nobody's home"):
+        Settings(workspace=Path("~nobody-9/w"))
+
+
 def test_a_home_is_expanded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/home/ada")
     assert Settings(workspace=Path("~/w")).workspace == Path("/home/ada/w")

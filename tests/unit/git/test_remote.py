@@ -46,6 +46,7 @@ def test_paths_from_a_base_and_from_home(monkeypatch):
     assert remote_of(source("config"), Path("/srv")).path == Path("/srv/config")
     assert remote_of(source("./config"), Path("/srv")).path == Path("/srv/config")
     assert remote_of(source("~/config")).path == Path("/home/ada/config")
+    assert remote_of(source("~nobody-9/config"), Path("/srv")).path == Path("/srv/~nobody-9/config")
 
 
 @pytest.mark.parametrize(
