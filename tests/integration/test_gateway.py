@@ -318,9 +318,9 @@ async def test_an_edited_file_touches_only_what_changed(tmp_path):
         stack.fleet_file.write_text(json.dumps(content))
         await until(lambda: stack.system.fleet.generation == 2)
         await stack.ready("third", "new")
-        after = {s.id: s.instances[0].pid for s in stack.system.fleet.servers()}
-        assert after["old"] == pids["old"]
-        assert after["new"] != pids["new"]
+        assert stack.system.fleet.server("old").instances[0].pid == pids["old"]
+        # The one that is replaced ends after its calls.
+        await until(lambda: stack.system.fleet.server("new").instances[0].pid != pids["new"])
         assert await session.text("third__echo", text="x") == "x"
 
         stack.fleet_file.write_text("servers: {old: {comand: x}}")
