@@ -29,5 +29,10 @@ async def end_child(process: asyncio.subprocess.Process) -> None:
     """Kill its process group, and wait until it and its pipes are gone. It may have ended already."""
     with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted once it has ended
         os.killpg(process.pid, signal.SIGKILL)
+    if process.stdin is not None:
+        process.stdin.close()
     # What it has written is read: a pipe that is too full to be read from would never be seen to end.
-    await process.communicate(b"" if process.stdin else None)
+    await asyncio.gather(
+        *(stream.read() for stream in (process.stdout, process.stderr) if stream is not None)
+    )
+    await process.wait()
