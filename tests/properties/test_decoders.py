@@ -465,7 +465,7 @@ def test_memory_and_time_are_in_proportion_to_what_came(name, kind):
         finally:
             tracemalloc.stop()
         assert peak < 80 * len(body) + 2**20, f"{peak / len(body):.0f} times"
-        assert time.process_time() - began < 5.0
+        assert time.process_time() - began < 25.0
 
 
 def test_what_is_remembered_of_clients_is_bounded():

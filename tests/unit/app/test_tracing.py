@@ -116,7 +116,7 @@ def test_a_collector_that_is_away_does_not_hold_up_the_end(monkeypatch: pytest.M
         tracer.start("x", {}, {}).end()
         began = time.monotonic()
         tracer.close()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
 
 
 @pytest.mark.parametrize(

@@ -135,4 +135,4 @@ def test_thousands_of_whole_names_take_no_time():
     assert list(complaints(choice, set(many), set(many[:2500]), ())) == [
         "hide: nothing there is named 'nothing_here'"
     ]
-    assert time.process_time() - began < 1.0, "the event loop waits"
+    assert time.process_time() - began < 4.0, "the event loop waits"

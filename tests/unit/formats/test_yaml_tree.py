@@ -127,7 +127,7 @@ def test_laughs_by_the_billion_are_refused() -> None:
     )
     before = time.process_time()
     assert "aliases expanded" in only_finding(levels)[1]
-    assert time.process_time() - before < 10
+    assert time.process_time() - before < 40
 
 
 @pytest.mark.parametrize("text", ["", "# only a comment\n", "\n\n", "---\n", "---\n...\n"])
