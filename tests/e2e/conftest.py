@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from e2e import environments
 from e2e.matrix import FAILED, Matrix
 from e2e.programs import FLAVOURS, Connect, Connection, Flavour, Program
-from e2e.system import System
+from e2e.system import System, edited
 
 pytest.register_assert_rewrite("e2e.features")
 
@@ -49,12 +49,23 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[
 @pytest.fixture(scope="session")
 def frail_fleet(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[System]:
     """A system that tests may break, as long as it has mended itself when they end."""
-    yield from _system(tmp_path_factory.mktemp("frail"), packages)
+    yield from _system(tmp_path_factory.mktemp("frail"), packages, prepared=_keep_its_size)
 
 
-def _system(folder: Path, packages: Path) -> Iterator[System]:
+def _keep_its_size(system: System) -> None:
+    """No server grows or shrinks by load: tests count its processes."""
+    with edited(system.config) as spec:
+        for server in spec["servers"].values():
+            if server.get("sharing") != "session":
+                server["scaling"] = {"enabled": False}
+
+
+def _system(
+    folder: Path, packages: Path, prepared: Callable[[System], object] = lambda _: None
+) -> Iterator[System]:
     system = System(folder)
     system.prepare(packages)
+    prepared(system)
     try:
         system.up()
         yield system

@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import psutil
+from ruamel.yaml import YAML
 
 from e2e.environments import BIN, ROOT
 
@@ -36,6 +38,15 @@ def wait_until(
         assert time.monotonic() < deadline, f"not within {guard} s: {what() if callable(what) else what}"
         time.sleep(POLL)
     return value
+
+
+@contextmanager
+def edited(file: Path) -> Iterator[Any]:
+    """A YAML file's content; what is changed in it is written at the end."""
+    yaml = YAML()
+    spec = yaml.load(file)
+    yield spec
+    yaml.dump(spec, file)
 
 
 def listens(port: int) -> bool:
@@ -151,6 +162,17 @@ class System:
     def pids(self, server: str) -> set[int]:
         """The processes of a server's instances that are ready."""
         return {one["pid"] for one in self.server(server)["instances"] if one["state"] == "ready"}
+
+    def pid(self, server: str) -> int:
+        """The process of a server that has one instance, as soon as that of before it is gone."""
+
+        def alone() -> list[int]:
+            instances = self.server(server)["instances"]
+            ready = [one["pid"] for one in instances if one["state"] == "ready"]
+            return ready if len(instances) == 1 else []
+
+        (pid,) = wait_until(alone, lambda: self.server(server))
+        return pid
 
     def processes(self) -> list[psutil.Process]:
         """Every living process that this system started: its service and its servers."""

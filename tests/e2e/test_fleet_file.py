@@ -6,29 +6,18 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from e2e.environments import node
 from e2e.programs import FLAVOURS, Connect, Flavour, StepError
-from e2e.system import FOREIGN, SERVERS, System, listens, wait_until
+from e2e.system import FOREIGN, SERVERS, System, edited, listens, wait_until
 from e2e.wire import Wire, messages
 
 
 def states(system: System) -> dict[str, str]:
     return {one["id"]: one["state"] for one in system.get("/api/servers").json()["servers"]}
-
-
-@contextmanager
-def edited(file: Path) -> Iterator[Any]:
-    yaml = YAML()
-    spec = yaml.load(file)
-    yield spec
-    yaml.dump(spec, file)
 
 
 @pytest.fixture
@@ -161,7 +150,7 @@ def test_a_client_over_the_limit_is_told_and_lives_on(saved: System, connect: Co
 
 
 def test_a_server_is_replaced_under_a_client_that_goes_on_calling(saved: System, connect: Connect):
-    (before,) = saved.pids("everything")
+    before = saved.pid("everything")
     client = connect(FLAVOURS[0], saved)
     with edited(saved.config) as spec:
         spec["servers"]["everything"]["environment"] = {"ANY": "thing"}

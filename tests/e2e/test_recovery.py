@@ -31,7 +31,7 @@ def call(wire: Wire, name: str, **arguments: object) -> str:
 
 
 def test_a_killed_server_comes_back_and_the_others_never_notice(frail_fleet: System, wire: Wire):
-    (victim,) = frail_fleet.pids("everything")
+    victim = frail_fleet.pid("everything")
     restarts = frail_fleet.server("everything")["restarts"]
     before = {name: frail_fleet.pids(name) for name in OTHERS}
     os.kill(victim, signal.SIGKILL)
@@ -46,7 +46,7 @@ def test_a_killed_server_comes_back_and_the_others_never_notice(frail_fleet: Sys
 
 def test_a_call_on_a_server_that_is_killed_does_not_hang(frail_fleet: System, connect: Connect):
     client = connect(FLAVOURS[0], frail_fleet)
-    (victim,) = frail_fleet.pids("everything")
+    victim = frail_fleet.pid("everything")
     number = client.start("call", name=LONG, arguments={"duration": 3, "steps": 1})
     wait_until(
         lambda: any(one["callsInFlight"] for one in frail_fleet.server("everything")["instances"]),
