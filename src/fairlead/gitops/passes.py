@@ -49,6 +49,7 @@ class Order:
     reason: DeploymentReason = DeploymentReason.MANUAL
     commit: str | None = None
     confirmed: bool = False  # the removals that wait are agreed to
+    deployment: str | None = None  # the id of a pending one that was made for this order
 
 
 @dataclass(frozen=True, slots=True)

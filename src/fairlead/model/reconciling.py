@@ -273,17 +273,13 @@ class IntentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A row of the write-ahead journal: what is about to be written to one object.
+    """A row of the write-ahead journal: what is about to be written to one object in one wave.
 
-    `new` is None for a removal, `old` None where there was nothing. After a crash the object has the tag of
-    the one or of the other; anything else was written by somebody else meanwhile.
+    `content` is JSON: what is written, what brings it back, and the base afterwards, see `gitops.journal`.
     """
 
     deployment: str
     object: str
-    order: int
-    old_tag: str | None
-    old: bytes | None = field(repr=False)
-    new: bytes | None = field(repr=False)
-    executable: bool = False
+    order: int  # the wave's number: lower ones are written first
+    content: bytes = field(repr=False)
     state: IntentState = IntentState.PLANNED
