@@ -10,9 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from fairlead.formats import documents
-from fairlead.gitops.passes import Subject
 from fairlead.gitops.pieces import Gathered, Piece
-from fairlead.gitops.planning import Plan, Versions
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Application
 from fairlead.model.reconciling import (
@@ -20,7 +18,6 @@ from fairlead.model.reconciling import (
     Base,
     Blocked,
     Deployment,
-    DeploymentReason,
     DeploymentState,
     Desired,
     DriftRow,
@@ -66,6 +63,7 @@ class MemorySource:
     problem: tuple[str, str] | None = None
     age: float | None = 0.0
     proposals: list[Proposal] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
     refused: Problem | None = None
 
     @property
@@ -97,7 +95,7 @@ class MemorySource:
         return proposal.branch
 
     async def withdraw(self, branch: str) -> None:
-        pass
+        self.withdrawn.append(branch)
 
 
 class MemoryRenderer:
@@ -144,6 +142,9 @@ class MemoryTarget:
         self.away = False
         self.refusing: dict[str, str] = {}  # object -> why it cannot be read
         self.written: list[str] = []
+        self.refused: Problem | None = None  # of writes that have an object in `bad`
+        self.bad: Callable[[Document], bool] = lambda document: False
+        self.sick: Callable[[Mapping[str, bytes]], Health | None] = lambda contents: None
         self.closed = False
         self.changed = asyncio.Event()
 
@@ -181,6 +182,8 @@ class MemoryTarget:
         there = self.contents.get(write.object)
         if (None if there is None else tag_of(there)) != write.tag:
             raise ChangedMeanwhileError(write.object)
+        if self.refused is not None and self.bad(write.document or {}):
+            raise ProblemError(self.refused)
         self.written.append(write.object)
         if write.content is None:
             del self.contents[write.object]
@@ -189,7 +192,7 @@ class MemoryTarget:
         return tag_of(write.content)
 
     async def health(self) -> Health:
-        return Health(True, True, "")
+        return self.sick(self.contents) or Health(healthy=True, done=True, message="")
 
     async def changes(self) -> AsyncIterator[str]:
         yield ""
@@ -423,31 +426,3 @@ class MemoryDeployments:
         for deployment_id in gone:
             del self.rows[deployment_id]
         return len(gone)
-
-
-class PlainDeployer:
-    """Implements `gitops.synchronizer.Deployer`: writes all waves, asks nobody, and never looks back."""
-
-    def __init__(self, store: MemoryApplications) -> None:
-        self.store = store
-        self.done: list[tuple[str, DeploymentReason, str]] = []
-        self.state = DeploymentState.SUCCEEDED
-
-    async def deploy(
-        self, subject: Subject, versions: Versions, wanted: Plan, *, reason: DeploymentReason, actor: str
-    ) -> Deployment:
-        rendered = versions.rendered
-        self.done.append((rendered.commit, reason, actor))
-        tags: dict[str, str | None] = {}
-        if self.state is DeploymentState.SUCCEEDED:
-            for wave in wanted.waves:
-                for write in wave.writes:
-                    current = replace(write, tag=tags.get(write.object, write.tag))
-                    tags[write.object] = await subject.target.write(current)
-            state = (await self.store.states()).get(subject.name, ApplicationState(subject.name))
-            state = replace(state, applied=rendered.commit, applied_digest=rendered.digest)
-            await self.store.finish(state, list(wanted.bases.values()), list(wanted.dropped))
-        environment = subject.application.environment
-        return Deployment(
-            "d1", subject.name, environment, rendered.commit, None, reason, actor, self.state, 0.0
-        )

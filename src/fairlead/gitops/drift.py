@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from fairlead.core import severity
+from fairlead.core import discretion, severity
 from fairlead.core.merge3 import compare
-from fairlead.core.overrides import ABSENT, key_text
+from fairlead.core.overrides import ABSENT, Key, key_text
 from fairlead.core.resolve import Decided, Decisions
 from fairlead.core.rules import Rules
 from fairlead.gitops.planning import Versions
@@ -115,9 +115,9 @@ class DriftDetector:
             kind=kind,
             severity=severity.severity(difference.object, difference.key, kind, rules),
             state=state,
-            base=self._shown(difference.base),
-            live=self._shown(difference.live),
-            desired=self._shown(difference.desired),
+            base=self._shown(difference.base, difference.key),
+            live=self._shown(difference.live, difference.key),
+            desired=self._shown(difference.desired, difference.key),
             since=now,
             by=_author(live, key) if live is not None else "",
         )
@@ -137,10 +137,10 @@ class DriftDetector:
             message=self._conceal(symptom.message),
         )
 
-    def _shown(self, value: Any) -> str | None:
+    def _shown(self, value: Any, key: Key) -> str | None:
         if value is ABSENT or value is None:
             return None
-        text = self._conceal(json.dumps(value, ensure_ascii=False, sort_keys=True))
+        text = self._conceal(json.dumps(discretion.shown(value, key), ensure_ascii=False, sort_keys=True))
         return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 

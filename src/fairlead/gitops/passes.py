@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fairlead.core.overrides import Key
 from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
 from fairlead.gitops.planning import Plan, Versions
-from fairlead.model.gitops import Application
+from fairlead.model.gitops import Application, Policy
 from fairlead.model.reconciling import (
     ApplicationState,
     Base,
@@ -42,6 +43,15 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a person has decided for one place: `remote`, `local` or `merge`."""
+
+    object: str
+    key: Key
+    take: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What a person asks of an application. Without a commit, the one that is due."""
 
@@ -50,6 +60,7 @@ class Order:
     commit: str | None = None
     confirmed: bool = False  # the removals that wait are agreed to
     deployment: str | None = None  # the id of a pending one that was made for this order
+    resolutions: tuple[Resolution, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +79,13 @@ class Look:
     state: ApplicationState
     now: float  # Unix time, s
     order: Order | None = None
+    unfinished: tuple[Deployment, ...] = ()  # those that have not ended, the newest first
     holds: tuple[Hold, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     bases: Mapping[str, Base] = field(default_factory=dict)
     known: Sequence[DriftRow] = ()  # the drift that was kept last
     rules: Rules | None = None
+    head: str | None = None  # the source's, when the look began
     commit: str | None = None
     snapshot: Snapshot | None = None
     rendered: Rendered | None = None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fairlead.core import discretion
 from fairlead.core.object_edits import merged, next_base, plain
 from fairlead.core.overrides import ABSENT, REMOVED, Document, Edit, Nothing, same
 from fairlead.core.pruning import Verdict
@@ -186,4 +187,5 @@ def _text(versions: Versions, name: str, document: Mapping[str, Any] | Nothing) 
         return []
     if set(document) == {""} and isinstance(document[""], str):
         return document[""].splitlines()
-    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True).splitlines()
+    shown = discretion.shown(document)
+    return json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True).splitlines()

@@ -23,11 +23,14 @@ from fairlead.model.errors import ProblemError, SpecError
 from fairlead.model.gitops import Application, DriftKind
 from fairlead.model.reconciling import (
     ApplicationState,
+    Deployment,
     DeploymentReason,
     DeploymentState,
+    DriftRow,
     DriftState,
     Reason,
     Rendered,
+    StepName,
     Symptom,
 )
 from fairlead.ports import StoreAwayError
@@ -41,10 +44,19 @@ from fairlead.ports.gitops import (
 
 SOON: Final = 0.2  # s: somebody else changed something meanwhile
 AWAY: Final = 5.0  # s until what is away is looked for again
+HEAL_AGAIN: Final = 60.0  # s until healing that failed is tried again
+_LASTING: Final = frozenset({DeploymentReason.MANUAL, DeploymentReason.PROMOTION, DeploymentReason.ROLLBACK})
+"""What a person has ordered goes on after a restart; a commit goes on only while it is the newest."""
+
+_PASSING: Final = frozenset({  # what an order waits for
+    Reason.SUSPENDED, Reason.WINDOW_CLOSED, Reason.AWAITING_PRUNE, Reason.AWAITING_APPROVAL, Reason.HELD,
+    Reason.SOURCE_AWAY, Reason.PROGRESSING,
+})  # fmt: skip
 _UNRENDERED: Final = {  # problems of a source that are not about what is written in it
     "source-refused": Reason.SOURCE_REFUSED,
     "source-unreadable": Reason.SOURCE_AWAY,
 }
+UNFINISHED: Final = tuple(state for state in DeploymentState if state not in rollout.ENDED)
 LOG_LIMIT: Final = 200  # commits that are looked at for one that is not blocked
 
 
@@ -58,6 +70,10 @@ class Renderer(Protocol):
         ...
 
 
+MoreDrift = Callable[[Look], Awaitable[Sequence[DriftRow]]]
+"""Drift beside the comparison: installed tools, uncommitted edits. It must not raise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What the steps work with."""
@@ -67,6 +83,7 @@ class Tools:
     synchronizer: ConfigSynchronizer
     applications: ApplicationStore
     deployments: DeploymentStore
+    more_drift: Sequence[MoreDrift] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +107,7 @@ async def reconcile(subject: Subject, order: Order | None, tools: Tools, now: fl
             if (stop := await step(look, tools)) is not None:
                 look.findings.append(stop.finding)
                 again = stop.retry
+                await _answer(look, tools, stop.finding)
                 break
     except StoreAwayError as away:
         look.findings.append(Finding(Reason.STORE_AWAY, str(away)))
@@ -104,7 +122,7 @@ async def reconcile(subject: Subject, order: Order | None, tools: Tools, now: fl
         problem = error.problem
         look.findings.append(Finding(Reason.TARGET_REFUSED, f"{problem.title}: {problem.detail}"))
         again = problem.retry_after
-    return Outcome(look, tuple(look.findings), again)
+    return Outcome(look, tuple(look.findings), _soonest(again, look))
 
 
 # -- the steps, in their order --------------------------------------------------------------------------
@@ -118,6 +136,8 @@ async def remember(look: Look, tools: Tools) -> Stop | None:
     look.known = await store.drift(look.name)
     look.holds = tuple(each for each in await store.holds() if each.application == look.name)
     look.blocked = tuple(await tools.deployments.blocked(look.name))
+    look.unfinished = tuple(await tools.deployments.search(application=look.name, states=UNFINISHED))
+    _take_up(look)
     try:
         look.rules = Rules.of(look.application)
         gate(look.application, look.now, suspended=False)
@@ -129,6 +149,7 @@ async def remember(look: Look, tools: Tools) -> Stop | None:
 async def choose(look: Look, tools: Tools) -> Stop | None:
     """Which commit: what is ordered, else the newest that is not blocked, else what is applied."""
     source = look.subject.source
+    look.head = None if source.head is None else source.head.commit.id
     if source.problem is not None:
         reason, message = source.problem
         look.findings.append(Finding(Reason(reason), message))
@@ -157,6 +178,13 @@ async def choose(look: Look, tools: Tools) -> Stop | None:
     return None if look.commit is not None else Stop(look.findings.pop())
 
 
+async def settle(look: Look, tools: Tools) -> Stop | None:
+    """What was interrupted, and is not to go on, is ended."""
+    if look.unfinished:
+        await tools.synchronizer.settle(look)
+    return None
+
+
 async def render(look: Look, tools: Tools) -> Stop | None:
     """What Git says."""
     assert look.commit is not None
@@ -178,6 +206,8 @@ async def read(look: Look, tools: Tools) -> Stop | None:
     assert look.rendered is not None
     target = look.subject.target
     objects, bases = dict(look.rendered.objects), dict(look.bases)
+    if (expect := getattr(target, "expect", None)) is not None:
+        expect(objects, bases)
     lives = await target.read(sorted({*objects, *bases}))
     for name, live in list(lives.items()):
         if live.problem:
@@ -199,6 +229,8 @@ async def compare(look: Look, tools: Tools) -> Stop | None:
     look.plan = tools.synchronizer.plan(look, look.versions, differences, confirmed=confirmed)
     symptoms = await _symptoms(look)
     rows = tools.detector.rows(look.application, look.plan.decisions, look.lives, look.now, symptoms=symptoms)
+    for more in tools.more_drift:
+        rows += await more(look)
     look.drift = tuple(rows)
     await tools.detector.keep(look.application, rows)
     _tell(look)
@@ -206,26 +238,35 @@ async def compare(look: Look, tools: Tools) -> Stop | None:
 
 
 async def pass_gate(look: Look, tools: Tools) -> Stop | None:
-    """Whether anything may be done now."""
+    """Whether anything may be done now. A person may roll back whenever it is."""
     assert look.plan is not None
     shut = gate(look.application, look.now, suspended=look.state.suspended_by is not None)
-    if shut is not None and (look.plan.waves or look.drift or shut.reason is not Reason.WINDOW_CLOSED):
+    if shut is None or (look.order is not None and look.order.reason is DeploymentReason.ROLLBACK):
+        return None if shut is None or shut.reason is not Reason.OBSERVED else Stop(shut)
+    if look.plan.waves or look.drift or shut.reason is not Reason.WINDOW_CLOSED:
         return Stop(shut, retry=_until_window(look) if shut.reason is Reason.WINDOW_CLOSED else None)
     return None
 
 
 async def propose(look: Look, tools: Tools) -> Stop | None:
-    """Ask Git to take what stays as it is live."""
+    """Ask Git to take what stays as it is live, and to forget it when live is as Git says again."""
     assert look.snapshot is not None
     assert look.plan is not None
-    if not look.plan.decisions.proposals:
-        return None
+    asked, branch = look.state.proposal, None
     try:
-        gathered = await tools.renderer.gather(look.application, look.snapshot)
-        await tools.synchronizer.propose(look.subject, look.plan, gathered, onto=look.snapshot.commit.id)
+        if look.plan.decisions.proposals:
+            gathered = await tools.renderer.gather(look.application, look.snapshot)
+            branch = await tools.synchronizer.propose(
+                look.subject, look.plan, gathered, onto=look.snapshot.commit.id
+            )
+        if asked is not None and asked != branch:
+            await look.subject.source.withdraw(asked)
     except ProblemError as error:
         problem = error.problem
         look.findings.append(Finding(Reason.DRIFTED, f"not proposed: {problem.title}: {problem.detail}"))
+        return None
+    if asked != branch:
+        look.state = await tools.applications.save_state(replace(look.state, proposal=branch))
     return None
 
 
@@ -234,21 +275,74 @@ async def apply(look: Look, tools: Tools) -> Stop | None:
     assert look.versions is not None
     assert look.plan is not None
     reason, actor = _why(look)
-    if not look.plan.waves:
+    ordered = look.order is not None and look.order.deployment is not None
+    if not look.plan.waves and not look.unfinished and not ordered:
         await _note_applied(look, tools)
         return None
-    if reason is DeploymentReason.HEAL and not look.application.sync.self_heal:
+    if reason is DeploymentReason.HEAL and not look.application.sync.self_heal and not look.unfinished:
         return Stop(Finding(Reason.DRIFTED, "`sync.selfHeal` is false: a person starts a sync"))
-    look.deployment = await tools.synchronizer.apply(
-        look.subject, look.versions, look.plan, reason=reason, actor=actor
-    )
-    return _after(look.deployment.state, look.deployment.message)
+    look.deployment = await tools.synchronizer.apply(look, reason=reason, actor=actor)
+    look.blocked = tuple(await tools.deployments.blocked(look.name))
+    await _ask_to_revert(look, look.deployment, tools)
+    return _after(look.deployment)
 
 
-STEPS: Final[Sequence[Step]] = (remember, choose, render, read, compare, pass_gate, propose, apply)
+STEPS: Final[Sequence[Step]] = (
+    remember, choose, settle, render, read, compare, pass_gate, propose, apply,
+)  # fmt: skip
 
 
 # -- what they share -----------------------------------------------------------------------------------
+
+
+def _take_up(look: Look) -> None:
+    """What a person ordered before a restart, and what waits since then, is the order now."""
+    if look.order is not None:
+        return
+    for row in look.unfinished:
+        if row.reason in _LASTING and (not row.steps or row.steps[-1].name is not StepName.ROLL_BACK):
+            look.order = Order(row.actor, row.reason, row.commit, deployment=row.id)
+            return
+
+
+async def _answer(look: Look, tools: Tools, finding: Finding) -> None:
+    """A deployment that was ordered ends where its look ends, unless that passes by itself."""
+    if look.order is None or look.order.deployment is None or finding.reason in _PASSING:
+        return
+    row = await tools.deployments.get(look.order.deployment)
+    if row is not None and row.state is DeploymentState.PENDING:
+        state = rollout.move(row.state, DeploymentState.FAILED)
+        await tools.deployments.update(replace(row, state=state, ended=look.now, message=finding.message))
+
+
+async def _ask_to_revert(look: Look, deployment: Deployment, tools: Tools) -> None:
+    """Of a commit that was taken back. What hinders it is a finding."""
+    bad: str | None
+    good: str | None
+    if deployment.state is DeploymentState.ROLLED_BACK and deployment.reason is DeploymentReason.COMMIT:
+        bad, good, why = deployment.commit, deployment.previous, deployment.message
+    elif deployment.state is DeploymentState.SUCCEEDED and deployment.reason is DeploymentReason.ROLLBACK:
+        bad, good = look.head, deployment.commit
+        why = f"{deployment.actor} went back to {deployment.commit[:12]}"
+    else:
+        return
+    if bad is None or good is None or bad == good or not look.application.sync.propose:
+        return
+    source = look.subject.source
+    try:
+        before, after = [
+            await tools.renderer.gather(look.application, await source.snapshot(each)) for each in (good, bad)
+        ]
+        await tools.synchronizer.revert(look.subject, after, before, commit=bad, why=why)
+    except ProblemError as error:
+        text = f"no revert proposed: {error.problem.title}: {error.problem.detail}"
+        look.findings.append(Finding(Reason.DRIFTED, text))
+
+
+def _soonest(again: float | None, look: Look) -> float | None:
+    """A hold that ends is a reason to look, too."""
+    ends = [max(SOON, hold.until - look.now) for hold in look.holds if hold.until > look.now]
+    return min([*ends, *([] if again is None else [again])], default=None)
 
 
 async def _symptoms(look: Look) -> list[Symptom]:
@@ -286,7 +380,8 @@ async def _note_applied(look: Look, tools: Tools) -> None:
     assert look.plan is not None
     assert look.rendered is not None
     state, rendered = look.state, look.rendered
-    if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest):
+    resolved = look.order is not None and bool(look.order.resolutions)
+    if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest) and not resolved:
         return
     wanted = replace(state, seen=rendered.commit, applied=rendered.commit, applied_digest=rendered.digest)
     look.state = await tools.applications.finish(
@@ -299,13 +394,16 @@ def _until_window(look: Look) -> float | None:
     return None if again is None else max(1.0, again - look.now)
 
 
-def _after(state: DeploymentState, message: str) -> Stop | None:
-    match state:
+def _after(deployment: Deployment) -> Stop | None:
+    message = deployment.message
+    match deployment.state:
         case DeploymentState.SUCCEEDED:
             return None
         case DeploymentState.WAITING:
             return Stop(Finding(Reason.AWAITING_APPROVAL, message))
-        case DeploymentState.ROLLED_BACK | DeploymentState.FAILED:
+        case DeploymentState.ROLLED_BACK | DeploymentState.FAILED | DeploymentState.CANCELLED:
+            if deployment.reason is DeploymentReason.HEAL:
+                return Stop(Finding(Reason.UNHEALTHY, message), retry=HEAL_AGAIN)
             return Stop(Finding(Reason.BLOCKED_COMMIT, message), retry=SOON)
         case _:
             return Stop(Finding(Reason.PROGRESSING, message), retry=SOON)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from fairlead.core import pruning, resolve, windows
-from fairlead.core.overrides import Edit, key_text
+from fairlead.core import discretion, pruning, resolve, windows
+from fairlead.core.overrides import REMOVED, Edit, Key, key_text
 from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
 from fairlead.gitops.passes import Look, Subject
 from fairlead.gitops.pieces import Gathered
 from fairlead.gitops.planning import Plan, Versions, plan
 from fairlead.gitops.write_back import written_back
-from fairlead.model.gitops import Application, Mode
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.gitops import Application, Mode, Policy
 from fairlead.model.reconciling import (
     Deployment,
     DeploymentReason,
@@ -26,15 +28,21 @@ from fairlead.model.reconciling import (
 from fairlead.ports.gitops import Proposal
 
 PREFIX: Final = "fairlead/drift"
+REVERT_PREFIX: Final = "fairlead/revert"
 
 
 class Deployer(Protocol):
     """Carries a plan out as a deployment."""
 
-    async def deploy(
-        self, subject: Subject, versions: Versions, wanted: Plan, *, reason: DeploymentReason, actor: str
-    ) -> Deployment:
-        """To its end, or to where it waits for a person or a window."""
+    async def settle(self, look: Look) -> None:
+        """Before anything is compared: what was interrupted and is not to go on is brought to its end."""
+        ...
+
+    async def deploy(self, look: Look, *, reason: DeploymentReason, actor: str) -> Deployment:
+        """Carry out the look's plan: to its end, or to where it waits for a person.
+
+        Raises TargetAwayError, ChangedMeanwhileError: the next look goes on with it.
+        """
         ...
 
 
@@ -56,7 +64,7 @@ class ConfigSynchronizer:
         rules = Rules.of(application)
         held = resolve.held_paths(look.holds, application.name, fleet=application.target.fleet is not None)
         decisions = resolve.decide(
-            differences, rules.policy, held, look.now, propose=application.sync.propose
+            differences, _policies(look, rules), held, look.now, propose=application.sync.propose
         )
         since = {(row.object, row.key): row.since for row in look.known}
         setting = pruning.Setting(
@@ -74,29 +82,57 @@ class ConfigSynchronizer:
         )
         if verdict.waiting:
             decisions = resolve.deferred(decisions, verdict.waiting)
+        decisions = replace(decisions, left=_without_local(decisions.left, look))
         made = plan(versions, decisions, rules, valid=self._valid)
         return Plan(made.waves, made.bases, made.dropped, decisions, verdict, made.difference)
 
-    async def apply(
-        self, subject: Subject, versions: Versions, wanted: Plan, *, reason: DeploymentReason, actor: str
-    ) -> Deployment:
-        return await self._deployer.deploy(subject, versions, wanted, reason=reason, actor=actor)
+    async def settle(self, look: Look) -> None:
+        await self._deployer.settle(look)
+
+    async def apply(self, look: Look, *, reason: DeploymentReason, actor: str) -> Deployment:
+        return await self._deployer.deploy(look, reason=reason, actor=actor)
 
     async def propose(self, subject: Subject, wanted: Plan, gathered: Gathered, *, onto: str) -> str | None:
-        """Ask Git to take what stays as it is live. The proposal's URL or branch; None if there is nothing.
+        """Ask Git to take what stays as it is live; the branch, None if there is nothing. The branch before
+        is withdrawn where it is another.
 
         `gathered` are the files at the commit `onto`. Raises ProblemError.
         """
         edits = wanted.decisions.proposals
         if not edits or not subject.application.sync.propose:
             return None
-        return await subject.source.propose(proposal(subject.application, gathered, edits, onto=onto))
+        made = proposal(subject.application, gathered, edits, onto=onto)
+        await subject.source.propose(made)
+        return made.branch
+
+    async def revert(
+        self, subject: Subject, bad: Gathered, good: Gathered, *, commit: str, why: str
+    ) -> str | None:
+        """Ask Git to take a commit's changes of this application back. None if there are none."""
+        made = reverting(subject.application, bad, good, commit=commit, why=why)
+        return await subject.source.propose(made) if made.files else None
+
+
+def _policies(look: Look, rules: Rules) -> Callable[[str, Key], Policy]:
+    """What a person has decided goes before the rules."""
+    decided = {(each.object, each.key): each.take for each in look.order.resolutions} if look.order else {}
+    return lambda name, key: decided.get((name, key)) or rules.policy(name, key)
+
+
+def _without_local(left: Sequence[Difference], look: Look) -> tuple[Difference, ...]:
+    """Where a person lets the live version stay, Git's counts as seen: what is left is drift, no conflict."""
+    resolutions = look.order.resolutions if look.order else ()
+    local = {(each.object, each.key) for each in resolutions if each.take is Policy.LOCAL}
+    return tuple(each for each in left if (each.object, each.key) not in local)
 
 
 def proposal(
     application: Application, gathered: Gathered, edits: Mapping[str, Sequence[Edit]], *, onto: str
 ) -> Proposal:
-    """The same contents make the same branch. Raises ProblemError for what cannot be written so."""
+    """The same contents make the same branch. Raises ProblemError for what cannot be written so, and for
+    what looks like a secret.
+    """
+    _refuse_secrets(edits)
     changes = written_back(application, gathered, edits)
     digest = hashlib.sha256()
     for path, content in sorted(changes.files.items()):
@@ -109,6 +145,36 @@ def proposal(
         files=changes.files,
         trailers={"Fairlead-Application": application.name, "Fairlead-Origin": "live"},
         merge=changes.merge,
+    )
+
+
+def _refuse_secrets(edits: Mapping[str, Sequence[Edit]]) -> None:
+    for name, changes in edits.items():
+        for edit in changes:
+            if edit.value is not REMOVED and discretion.has_secret(edit.value, edit.key):
+                detail = (
+                    f"{name} {key_text(edit.key)}: the value looks like a secret, which does not belong in "
+                    "Git; put it into the environment or the encrypted file, and its placeholder here"
+                )
+                raise ProblemError(
+                    Problem("proposal-refused", "Looks like a secret", detail, 422, Fault.CLIENT)
+                )
+
+
+def reverting(application: Application, bad: Gathered, good: Gathered, *, commit: str, why: str) -> Proposal:
+    """The files of the application as they were before `commit`."""
+    before = {piece.path: piece.content for pieces in good.pieces.values() for piece in pieces}
+    after = {piece.path: piece.content for pieces in bad.pieces.values() for piece in pieces}
+    files = {
+        path: before.get(path) for path in sorted({*before, *after}) if before.get(path) != after.get(path)
+    }
+    return Proposal(
+        branch=f"{REVERT_PREFIX}/{application.name}/{commit[:12]}",
+        onto=commit,
+        title=f"{application.name}: take {commit[:12]} back",
+        body=f"The commit was applied and taken back: {why}",
+        files=files,
+        trailers={"Fairlead-Application": application.name, "Fairlead-Origin": "roll-back"},
     )
 
 

@@ -2,7 +2,8 @@
 
 However often a key is added while it waits, it is worked on once; added while it is worked on, once more
 afterwards. No key is worked on twice at the same time. Work that fails is tried again after a pause that
-doubles, for ever; what others add meanwhile does not wait for that pause.
+doubles, for ever; what others add meanwhile does not wait for that pause. Work that takes long (it waits for
+something to become healthy) gives its worker back, so that a few slow keys do not hold up all others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from fairlead.kit.tasks import Tasks
 
 FIRST_PAUSE: Final = 1.0  # s
 LONGEST_PAUSE: Final = 60.0  # s
+SLOW: Final = 1.0  # s after which work counts as slow
+MOST_SLOW: Final = 256  # keys at a time that are worked on beyond the workers
 
 Work = Callable[[str], Awaitable[float | None]]
 """Looks at a key; returns after how many seconds it wants to look again by itself, None: when it is added."""
@@ -48,6 +51,7 @@ class KeyedQueue:
         self._rng = rng
         self._waiting: dict[str, float] = {}  # key -> since when, loop time; in order
         self._working: set[str] = set()
+        self._slow: set[str] = set()  # of these
         self._later: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, int] = {}
         self._tasks = Tasks(self._task_failed)
@@ -103,7 +107,7 @@ class KeyedQueue:
     def _start(self) -> None:
         if self._closed:
             return
-        while len(self._working) < self._workers:
+        while len(self._working) - len(self._slow) < self._workers:
             key = next((each for each in self._waiting if each not in self._working), None)
             if key is None:
                 break
@@ -115,6 +119,7 @@ class KeyedQueue:
 
     async def _run(self, key: str) -> None:
         again: float | None = None
+        slow = asyncio.get_running_loop().call_later(SLOW, self._is_slow, key)
         try:
             again = await self._work(key)
         except Exception as error:  # noqa: BLE001 - one key's failure must not end the others' work
@@ -125,9 +130,16 @@ class KeyedQueue:
         else:
             self._failures.pop(key, None)
         finally:
+            slow.cancel()
             self._working.discard(key)
+            self._slow.discard(key)
             if again is not None and key not in self._waiting and not self._closed:
                 self._set_timer(key, again)
+            self._start()
+
+    def _is_slow(self, key: str) -> None:
+        if len(self._slow) < MOST_SLOW:
+            self._slow.add(key)
             self._start()
 
     def _set_timer(self, key: str, after: float) -> None:

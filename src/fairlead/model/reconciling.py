@@ -69,6 +69,7 @@ class Live:
     document: Mapping[str, Any] = field(repr=False)
     problem: str = ""  # why it could not be read, for a person; then nothing is written over it
     by: Mapping[str, str] = field(default_factory=dict)  # dotted key -> who changed it, where that is known
+    executable: bool = False
 
 
 class Case(StrEnum):
@@ -234,6 +235,7 @@ class Deployment:
     actor: str
     state: DeploymentState
     created: float  # Unix time, s
+    author: str = ""  # of the commit: who may not approve it
     ended: float | None = None
     steps: tuple[Step, ...] = ()
     difference: str = ""  # for people: a unified difference, bounded
@@ -263,6 +265,7 @@ class ApplicationState:
     target_generation: int | None = None  # of the fleet that has it
     suspended_by: str | None = None
     suspended_at: float | None = None
+    proposal: str | None = None  # the branch that Git is asked to take
     revision: int = 0
 
 

@@ -90,6 +90,13 @@ class FleetTarget:
         fleet, servers = await self._state()
         return health_of(fleet, servers, generation=self._generation, touched=self._touched)
 
+    def recall(self, servers: frozenset[str] | None) -> None:
+        """What was written before this target was made counts for its health, too; None: all servers do."""
+        if servers is None or self._touched is None:
+            self._touched = servers
+        else:
+            self._touched |= servers
+
     async def symptoms(self) -> list[Symptom]:
         return symptoms_of(*await self._state())
 

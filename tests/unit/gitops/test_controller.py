@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fairlead.gitops.controller import GitOpsController
+from fairlead.gitops.deployments import Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.passes import Order
 from fairlead.gitops.reconcile import Tools
@@ -24,7 +25,6 @@ from support.gitops_memory import (
     MemorySnapshot,
     MemorySource,
     MemoryTarget,
-    PlainDeployer,
 )
 
 pytestmark = pytest.mark.looptime
@@ -54,16 +54,17 @@ class MemoryCatalogue:
 
 class Rig:
     def __init__(self, *sources: MemorySource) -> None:
-        self.store = MemoryApplications()
+        self.store, deployments = MemoryApplications(), MemoryDeployments()
+        deployer = Deployments(Stores(self.store, deployments), NO_RECORDER, holder="here")
         self.renderer = MemoryRenderer()
         self.catalogue = MemoryCatalogue()
         self.sources = sources
         tools = Tools(
             self.renderer,
             DriftDetector(self.store, NO_RECORDER),
-            ConfigSynchronizer(PlainDeployer(self.store)),
+            ConfigSynchronizer(deployer),
             self.store,
-            MemoryDeployments(),
+            deployments,
         )
         self.looks: list[str] = []
         self.controller = GitOpsController(

@@ -2,87 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
-from fairlead.gitops.drift import DriftDetector
-from fairlead.gitops.passes import Order, Subject
-from fairlead.gitops.reconcile import AWAY, Outcome, Tools, reconcile
-from fairlead.gitops.synchronizer import ConfigSynchronizer
+from fairlead.gitops.passes import Order
+from fairlead.gitops.reconcile import AWAY
 from fairlead.model.errors import Fault, Problem
-from fairlead.model.gitops import Application
 from fairlead.model.reconciling import (
     ApplicationState,
     Blocked,
     DeploymentReason,
-    DeploymentState,
     DriftState,
     Hold,
     Reason,
 )
-from support.gitops_memory import (
-    MemoryApplications,
-    MemoryDeployments,
-    MemoryRenderer,
-    MemorySource,
-    MemoryTarget,
-    PlainDeployer,
-)
-
-NOW = 1_800_000_000.0
-
-
-@dataclass
-class Noted:
-    events: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-
-    def note(self, event_type: Any, subject: str, data: Any) -> None:
-        self.events.append((event_type.value, subject, dict(data)))
-
-
-@dataclass
-class Rig:
-    """A fleet or a folder, and Git."""
-
-    source: MemorySource
-    target: MemoryTarget
-    application: Application
-    store: MemoryApplications = field(default_factory=MemoryApplications)
-    deployments: MemoryDeployments = field(default_factory=MemoryDeployments)
-    noted: Noted = field(default_factory=Noted)
-
-    def __post_init__(self) -> None:
-        self.deployer = PlainDeployer(self.store)
-        self.tools = Tools(
-            MemoryRenderer(),
-            DriftDetector(self.store, self.noted),
-            ConfigSynchronizer(self.deployer),
-            self.store,
-            self.deployments,
-        )
-
-    def commit(self, **objects: Any) -> str:
-        named = {name.replace("_", "."): document for name, document in objects.items()}
-        return self.source.add({self.application.name: named})
-
-    async def look(self, order: Order | None = None, now: float = NOW) -> Outcome:
-        return await reconcile(Subject(self.application, self.source, self.target), order, self.tools, now)
-
-    async def reasons(self, order: Order | None = None, now: float = NOW) -> list[Reason]:
-        return [finding.reason for finding in (await self.look(order, now)).findings]
-
-
-def fleet(live: dict[str, Any], **more: Any) -> Rig:
-    application = Application(name="app", target={"fleet": {}}, **more)
-    return Rig(MemorySource(), MemoryTarget({"fleet": live}), application)
-
-
-def folder(lives: dict[str, dict[str, Any]], **more: Any) -> Rig:
-    application = Application(name="app", target={"files": {"root": "/home/ada"}}, **more)
-    return Rig(MemorySource(), MemoryTarget(lives), application)
-
+from support.gitops_rig import NOW, fleet, folder
 
 ONE = {"servers": {"a": {"args": ["1"]}}}
 TWO = {"servers": {"a": {"args": ["2"]}}}
@@ -95,11 +30,11 @@ async def test_a_commit_is_deployed_once():
     commit = rig.commit(fleet=TWO)
     assert await rig.reasons() == []
     assert rig.target.document("fleet") == TWO
-    assert rig.deployer.done == [(commit, DeploymentReason.COMMIT, "Ada <ada@x>")]
+    assert rig.done == [(commit, DeploymentReason.COMMIT, "Ada <ada@x>")]
     assert rig.store.kept["app"].applied == commit
     assert await rig.reasons() == []
-    assert len(rig.deployer.done) == 1
-    assert rig.noted.events == []
+    assert len(rig.done) == 1
+    assert rig.noted.kinds == ["deployment-started", "sync-started", "deployment-completed", "sync-completed"]
 
 
 async def test_a_live_edit_of_a_fleet_is_drift_and_is_healed():
@@ -109,8 +44,8 @@ async def test_a_live_edit_of_a_fleet_is_drift_and_is_healed():
     rig.target.put("fleet", TWO)
     assert await rig.reasons() == []
     assert rig.target.document("fleet") == ONE
-    assert rig.deployer.done[-1][1:] == (DeploymentReason.HEAL, "fairlead")
-    [(kind, subject, told)] = rig.noted.events
+    assert rig.done[-1][1:] == (DeploymentReason.HEAL, "fairlead")
+    (kind, subject, told), *_ = rig.noted.events
     assert (kind, subject, told["key"], told["severity"]) == (
         "drift-detected",
         "app",
@@ -121,7 +56,7 @@ async def test_a_live_edit_of_a_fleet_is_drift_and_is_healed():
     assert (row.base, row.live, row.desired) == ('["1"]', '["2"]', '["1"]')
     await rig.look()
     assert rig.store.rows["app"] == []
-    assert len(rig.noted.events) == 1
+    assert rig.noted.kinds.count("drift-detected") == 1
 
 
 async def test_without_self_healing_a_person_starts_the_sync():
@@ -133,7 +68,7 @@ async def test_without_self_healing_a_person_starts_the_sync():
     assert rig.target.document("fleet") == TWO
     assert await rig.reasons(Order("ada")) == []
     assert rig.target.document("fleet") == ONE
-    assert rig.deployer.done[-1][1:] == (DeploymentReason.MANUAL, "ada")
+    assert rig.done[-1][1:] == (DeploymentReason.MANUAL, "ada")
     rig.commit(fleet=TWO)
     assert await rig.reasons() == []
     assert rig.target.document("fleet") == TWO
@@ -154,6 +89,10 @@ async def test_a_live_edit_of_a_file_is_proposed_and_stays():
     assert b"own" not in (proposal.files["a.json"] or b"")
     await rig.look()
     assert rig.source.proposals[1].branch == proposal.branch
+    rig.target.put("a.json", {"x": 1, "own": False})
+    assert await rig.reasons() == []
+    assert rig.source.withdrawn == [proposal.branch]
+    rig.target.put("a.json", {"x": 2, "own": False})
     rig.source.refused = Problem("no-forge", "No", "nobody listens", 503, Fault.UPSTREAM)
     assert await rig.reasons() == [Reason.DRIFTED]
 
@@ -194,7 +133,7 @@ async def test_what_may_not_be_changed_now_is_only_told(mode: str):
     expected = {"observe": Reason.OBSERVED, "suspended": Reason.SUSPENDED, "window": Reason.WINDOW_CLOSED}
     assert [finding.reason for finding in outcome.findings] == [expected[mode]]
     assert rig.target.document("fleet") == ONE
-    assert rig.deployer.done == []
+    assert rig.done == []
     assert (outcome.again is not None) == (mode == "window")
 
 
@@ -317,21 +256,6 @@ async def test_promotions_take_the_commit_that_is_ordered_and_no_newer_one():
     assert rig.target.document("fleet") == TWO
     unknown = Order("ada", DeploymentReason.PROMOTION, commit="nope")
     assert await rig.reasons(unknown) == [Reason.INVALID_CONFIG]
-
-
-@pytest.mark.parametrize(
-    ("state", "reason"),
-    [
-        (DeploymentState.WAITING, Reason.AWAITING_APPROVAL),
-        (DeploymentState.ROLLED_BACK, Reason.BLOCKED_COMMIT),
-        (DeploymentState.SUPERSEDED, Reason.PROGRESSING),
-    ],
-)
-async def test_how_a_deployment_ended_is_told(state: DeploymentState, reason: Reason):
-    rig = fleet(ONE)
-    rig.commit(fleet=TWO)
-    rig.deployer.state = state
-    assert await rig.reasons() == [reason]
 
 
 async def test_a_malformed_window_or_rule_is_said():
