@@ -11,20 +11,20 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import structlog
 
-from fairlead.core import summary
+from fairlead.core import rollout, summary
 from fairlead.core.summary import Finding
 from fairlead.gitops.passes import Order, Subject
-from fairlead.gitops.reconcile import Outcome, Tools, reconcile
+from fairlead.gitops.reconcile import UNFINISHED, Outcome, Tools, reconcile
 from fairlead.kit.keyed_queue import KeyedQueue, QueueStatistics
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Application
-from fairlead.model.reconciling import Reason
+from fairlead.model.reconciling import DeploymentState, Reason
 from fairlead.model.status import Condition
 from fairlead.ports.gitops import GitSource, Snapshot, Target
 
@@ -70,6 +70,7 @@ class Declared:
     source: GitSource
     snapshot: Snapshot | None = None
     problem: Finding | None = None  # why its newest declarations are not
+    refused: dict[str, str] = field(default_factory=dict)  # application -> the source that has it already
 
 
 class GitOpsController:
@@ -102,8 +103,25 @@ class GitOpsController:
         """Begin to look. Call once, in the event loop."""
         self._queue = KeyedQueue(self._work, workers=WORKERS, on_failure=self._failed, rng=self._rng.random)
         for source in sources:
-            self._sources[source.name] = Declared(source)
-            self._queue.add(_SOURCE + source.name)
+            self._add(source)
+
+    async def configure(self, sources: Iterable[GitSource]) -> None:
+        """Look at exactly these sources from now on. The applications of others go, their targets stay."""
+        wanted = {source.name: source for source in sources}
+        for name, declared in list(self._sources.items()):
+            if wanted.get(name) is not declared.source:
+                del self._sources[name]
+                if self._queue is not None:
+                    self._queue.forget(_SOURCE + name)
+                for managed in self._of(declared.source):
+                    await self._remove(managed)
+        for name, source in wanted.items():
+            if name not in self._sources:
+                self._add(source)
+
+    def _add(self, source: GitSource) -> None:
+        self._sources[source.name] = Declared(source)
+        self.source_changed(source.name)
 
     async def close(self) -> None:
         """What is going on is cancelled: the next start takes it up again."""
@@ -165,7 +183,9 @@ class GitOpsController:
 
     async def _work(self, key: str) -> float | None:
         if key.startswith(_SOURCE):
-            await self._read_source(self._sources[key.removeprefix(_SOURCE)])
+            declared = self._sources.get(key.removeprefix(_SOURCE))
+            if declared is not None:
+                await self._read_source(declared)
             return None
         managed = self._managed.get(key.removeprefix(_APP))
         return None if managed is None else await self._reconcile(managed)
@@ -174,6 +194,10 @@ class GitOpsController:
         order = managed.orders.pop(0) if managed.orders else None
         now = self._now()
         outcome = await reconcile(managed.subject, order, self._tools, now)
+        if order is not None and outcome.is_put_off and order.deployment is None:
+            managed.orders.insert(0, order)  # one with a deployment is kept with that
+            self._note(managed, outcome, outcome.findings)
+            return outcome.again
         self._note(managed, outcome, outcome.findings)
         if managed.orders:
             return 0.0
@@ -191,9 +215,9 @@ class GitOpsController:
         """Which applications the source declares, and which of them its new head concerns."""
         source = declared.source
         head, before = source.head, declared.snapshot
-        mine = [each for each in self._managed.values() if each.subject.source is source]
         if head is None or (before is not None and before.commit.id == head.commit.id):
-            for managed in mine:  # its problem may be another one
+            declared.problem = None
+            for managed in self._of(source):  # its problem may be another one
                 self.look(managed.subject.name)
             return
         try:
@@ -203,18 +227,23 @@ class GitOpsController:
             declared.problem = Finding(Reason.INVALID_CONFIG, f"{problem.title}: {problem.detail}")
             LOG.warning("declarations refused", source=source.name, reason=declared.problem.message)
             return
-        declared.snapshot, declared.problem = head, None
-        await self._take(source, wanted, before, head)
+        await self._take(declared, wanted, before, head)
+        declared.snapshot = head  # not before: what failed on the way is done again
+        declared.problem = _refusal(declared.refused)
 
     async def _take(
-        self, source: GitSource, wanted: Sequence[Application], before: Snapshot | None, after: Snapshot
+        self, declared: Declared, wanted: Sequence[Application], before: Snapshot | None, after: Snapshot
     ) -> None:
-        names = {each.name for each in wanted}
-        for managed in list(self._managed.values()):
-            if managed.subject.source is source and managed.subject.name not in names:
-                await self._drop(managed)
+        names, source = {each.name for each in wanted}, declared.source
+        declared.refused = {}
+        for managed in self._of(source):
+            if managed.subject.name not in names:
+                await self._remove(managed)
         for application in wanted:
             there = self._managed.get(application.name)
+            if there is not None and there.subject.source is not source:
+                declared.refused[application.name] = there.subject.source.name
+                continue
             if there is None or there.subject.application != application:
                 await self._manage(application, source, there)
             elif before is not None and not await self._catalogue.concerns(application, before, after):
@@ -222,9 +251,6 @@ class GitOpsController:
             self.look(application.name)
 
     async def _manage(self, application: Application, source: GitSource, there: Managed | None) -> None:
-        if there is not None and there.subject.source is not source:
-            LOG.error("two sources declare one application", application=application.name)
-            return
         generation = 1
         if there is not None:
             generation = there.subject.generation + 1
@@ -236,6 +262,25 @@ class GitOpsController:
             managed.orders = there.orders
         self._managed[application.name] = managed
         managed.watching = self._tasks.spawn(self._watch(subject), f"watch {application.name}")
+
+    def _of(self, source: GitSource) -> list[Managed]:
+        return [each for each in self._managed.values() if each.subject.source is source]
+
+    async def _remove(self, managed: Managed) -> None:
+        """Git declares it no more. Another source that does takes it over."""
+        name = managed.subject.name
+        await self._drop(managed)
+        await self._tools.applications.set_drift(name, [])
+        for row in await self._tools.deployments.search(application=name, states=UNFINISHED):
+            state = rollout.move(row.state, DeploymentState.CANCELLED)
+            ended = replace(
+                row, state=state, ended=self._now(), message="Git declares the application no more"
+            )
+            await self._tools.deployments.update(ended)
+        for declared in self._sources.values():
+            if name in declared.refused:
+                declared.snapshot = None
+                self.source_changed(declared.source.name)
 
     async def _drop(self, managed: Managed) -> None:
         """Its target stays as it is."""
@@ -258,6 +303,14 @@ class GitOpsController:
         if managed is not None:
             says = Finding(Reason.FAULT, f"{type(error).__name__}: see the log")
             managed.conditions = summary.conditions([says], managed.conditions, self._now())
+
+
+def _refusal(refused: Mapping[str, str]) -> Finding | None:
+    if not refused:
+        return None
+    each = ", ".join(f"{name} (of {source})" for name, source in sorted(refused.items())[:20])
+    text = f"other sources declare these applications already: {each}; give them other names, or remove them"
+    return Finding(Reason.INVALID_CONFIG, text)
 
 
 def _task_failed(name: str, error: BaseException) -> None:

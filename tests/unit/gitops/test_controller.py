@@ -212,6 +212,64 @@ async def test_two_sources_cannot_declare_the_same_application():
         assert rig.controller.managed("one").subject.source is first
         assert rig.catalogue.targets["one"].document("fleet") == servers("1")["fleet"]
         assert "other" in rig.controller.applications
+        problem = rig.controller.sources["second"].problem
+        assert problem is not None
+        assert "one (of first)" in problem.message
+        first.add({})
+        rig.controller.source_changed("first")
+        await rig.settle()
+        assert rig.controller.managed("one").subject.source is second
+        assert rig.controller.sources["second"].problem is None
+        assert rig.catalogue.targets["one"].document("fleet") == servers("2")["fleet"]
+
+
+async def test_sources_come_and_go_while_it_runs():
+    first, second = MemorySource("first"), MemorySource("second")
+    first.add({"one": servers("1")})
+    second.add({"two": servers("2")})
+    async with Rig(first) as rig:
+        await rig.controller.configure([second])
+        await rig.settle()
+        assert set(rig.controller.applications) == {"two"}
+        assert rig.catalogue.targets["one"].document("fleet") == servers("1")["fleet"]
+        await rig.controller.configure([first, second])
+        await rig.settle()
+        assert set(rig.controller.applications) == {"one", "two"}
+
+
+async def test_a_commit_is_not_forgotten_when_reading_it_fails_half_way():
+    source = MemorySource()
+    source.add({"one": servers("1"), "two": servers("1")})
+    async with Rig(source) as rig:
+        sound = rig.catalogue.concerns
+
+        async def broken(*_: Any) -> bool:
+            rig.catalogue.concerns = sound  # type: ignore[method-assign]
+            raise ProblemError(Problem("source-unreadable", "Away", "the mirror", 503, Fault.UPSTREAM))
+
+        rig.catalogue.concerns = broken  # type: ignore[method-assign]
+        source.add({"one": servers("2"), "two": servers("2")})
+        rig.controller.source_changed("config")
+        await asyncio.sleep(5)
+        await rig.controller.idle()
+        for name in ("one", "two"):
+            assert rig.catalogue.targets[name].document("fleet") == servers("2")["fleet"]
+
+
+async def test_an_order_is_not_lost_while_the_target_is_away():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    rig = Rig(source)
+    rig.catalogue.more["one"] = {"sync": {"self_heal": False}}
+    async with rig:
+        target = rig.catalogue.targets["one"]
+        target.put("fleet", servers("edited")["fleet"])
+        target.away = True
+        rig.controller.order("one", Order("ada"))
+        await rig.controller.idle()
+        target.away = False
+        await asyncio.sleep(6)
+        assert target.document("fleet") == servers("1")["fleet"]
 
 
 async def test_orders_are_carried_out_one_after_the_other():
