@@ -190,7 +190,7 @@ class GitOpsController:
         managed = self._managed.get(key.removeprefix(_APP))
         return None if managed is None else await self._reconcile(managed)
 
-    async def _reconcile(self, managed: Managed) -> float:
+    async def _reconcile(self, managed: Managed) -> float | None:
         order = managed.orders.pop(0) if managed.orders else None
         now = self._now()
         outcome = await reconcile(managed.subject, order, self._tools, now)

@@ -17,7 +17,7 @@ from fairlead.kit.tasks import Tasks
 
 FIRST_PAUSE: Final = 1.0  # s
 LONGEST_PAUSE: Final = 60.0  # s
-SLOW: Final = 1.0  # s after which work counts as slow
+SLOW: Final = 2.0  # s after which work counts as slow
 MOST_SLOW: Final = 256  # keys at a time that are worked on beyond the workers
 
 Work = Callable[[str], Awaitable[float | None]]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.kit.keyed_queue import LONGEST_PAUSE, KeyedQueue
+from fairlead.kit.keyed_queue import LONGEST_PAUSE, SLOW, KeyedQueue
 
 pytestmark = pytest.mark.looptime
 
@@ -151,3 +151,27 @@ def test_every_key_is_looked_at_after_it_was_added_last(added: list[tuple[float,
         loop.run_until_complete(run())
     finally:
         loop.close()
+
+
+async def test_slow_work_gives_its_worker_back():
+    slow = asyncio.Event()
+    began: list[str] = []
+
+    async def work(key: str) -> None:
+        began.append(key)
+        if key.startswith("slow"):
+            await slow.wait()
+
+    queue = KeyedQueue(work, workers=2, on_failure=lambda key, error: None, rng=lambda: 0.5)
+    for key in ("slow1", "slow2", "a", "b"):
+        queue.add(key)
+    await asyncio.sleep(SLOW / 2)
+    assert began == ["slow1", "slow2"]
+    queue.add("slow1")
+    await asyncio.sleep(SLOW)
+    assert began == ["slow1", "slow2", "a", "b"], "and a slow key is not worked on twice at a time"
+    slow.set()
+    await queue.idle()
+    assert began[-1] == "slow1"
+    assert queue.statistics().working == 0
+    await queue.close()
