@@ -25,6 +25,7 @@ Lookup = Callable[[str], str | None]
 IN_FILE: Final = "file:"
 IN_VAULT: Final = "secret:"
 VAULT_NAME: Final = "[A-Za-z_][A-Za-z0-9_.-]{0,127}"
+CONCEALED: Final = "(concealed)"  # what is shown of a value that stands where a secret is wanted
 
 _TOKEN = re.compile(
     r"(?P<escape>\$\$)"
