@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.model.errors import ProblemError
-from fairlead.ports.gitops import TargetAwayError
+from fairlead.ports.gitops import ChangedMeanwhileError, TargetAwayError
 from fairlead.targets import file_tree
-from fairlead.targets.file_tree import RefusedError, Tree, parts_of
+from fairlead.targets.file_tree import RefusedError, Tree, parts_of, told
 
 HOSTILE = [
     ("/etc/passwd", "absolute"),
@@ -68,10 +68,10 @@ def test_other_names_are_good(path: str):
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
+def root(tmp_path: Path) -> Path:
     folder = tmp_path / "root"
     (folder / "sub").mkdir(parents=True)
-    yield folder
+    return folder
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "folder", "pipe", "socket", "hard link", "large"])
@@ -160,11 +160,11 @@ def test_a_root_that_everybody_can_write_to_is_refused(root: Path):
 
 
 def test_no_descriptor_stays_open(root: Path):
-    before = len(os.listdir("/dev/fd"))
+    before = len(list(Path("/dev/fd").iterdir()))
     with Tree(root) as tree:
         for parts in [("a", "b", "c", "d"), ("a", "b"), ("e",), (), ("a", "b", "c")]:
             assert tree.folder(parts, make=True) is not None
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(Path("/dev/fd").iterdir())) == before
     assert (root / "a/b/c/d").is_dir()
 
 
@@ -185,16 +185,37 @@ def test_no_path_leads_out_of_the_root(paths: list[str]):
         (root / "a" / "up").symlink_to("../..")
         (root / "file").write_text("x")
         outsides = [Path(above), outside]
-        before = [(sorted(os.listdir(each)), os.stat(each).st_mtime_ns) for each in outsides]
+        before = [(sorted(each.iterdir()), each.stat().st_mtime_ns) for each in outsides]
         with Tree(root) as tree:
             for path in paths:
                 try:
                     parts = parts_of(path)
                     folder = tree.folder(parts[:-1], make=True)
                     assert folder is not None
-                    real = Path(os.readlink(f"/proc/self/fd/{folder}"))
+                    real = Path(f"/proc/self/fd/{folder}").readlink()
                     assert real == root.resolve().joinpath(*parts[:-1])
                     tree.read(parts)
                 except RefusedError:
                     continue
-        assert [(sorted(os.listdir(each)), os.stat(each).st_mtime_ns) for each in outsides] == before
+        assert [(sorted(each.iterdir()), each.stat().st_mtime_ns) for each in outsides] == before
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "remedy"),
+    [
+        (errno.ENOSPC, TargetAwayError, "make room"),
+        (errno.EDQUOT, TargetAwayError, "quota"),
+        (errno.EIO, TargetAwayError, "the disk"),
+        (errno.EROFS, TargetAwayError, "mount"),
+        (errno.EMFILE, TargetAwayError, "open files"),
+        (errno.EACCES, ProblemError, "let the user"),
+        (errno.EPERM, ProblemError, "let the user"),
+        (errno.ENAMETOOLONG, ProblemError, "shorter name"),
+        (errno.ENOENT, ChangedMeanwhileError, "gone meanwhile"),
+    ],
+)
+def test_a_failure_tells_what_to_do(number: int, kind: type[Exception], remedy: str):
+    trouble = told(OSError(number, os.strerror(number)), Path("/a/b"))
+    assert isinstance(trouble, kind)
+    assert "/a/b: " in str(trouble)
+    assert remedy in str(trouble)
