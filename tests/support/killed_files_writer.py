@@ -1,4 +1,4 @@
-"""A process that writes files and is killed at one of the steps: `python killed_files_writer.py ROOT STEP`."""
+"""Writes files, and is killed at one of the steps: `python killed_files_writer.py ROOT STEP N`."""
 
 from __future__ import annotations
 

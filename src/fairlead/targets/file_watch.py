@@ -1,12 +1,14 @@
 """Hearing of changes of files below a root: at once by notifications, else at the next look.
 
-What is watched are the folders that the files are in, or would be in as far as there are such; never all of
-a home folder. Notifications only wake: what has changed is told by the files' marks.
+What is watched are the folders on the way to the files, each by itself, as far as they are there; never all
+of a home folder. Notifications only wake: what has changed is told by the files' marks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -21,6 +23,9 @@ from fairlead.targets.file_tree import Mark, Parts, RefusedError, Tree, parts_of
 
 Sign = Mark | str | None
 """A file's mark; why it cannot be had; None where there is none."""
+
+Folders = dict[Path, tuple[int, int]]
+"""With what tells each from another of the same name."""
 
 MOST_NAMED: Final = 20  # changes at once that are told one by one
 
@@ -67,12 +72,12 @@ class Watched:
                 seen.setdefault(name, self._signs[name])
         names = list(seen)
         parts = [each for name in names if (each := _parts(name)) is not None]
-        heard = {self._root.name, *(part for each in parts for part in each)}
-        watched: set[Path] = set()
+        heard = {*self._root.parts, *(part for each in parts for part in each)}
+        watched: Folders = {}
 
         def folders() -> set[Path]:
             watched.update(folders_of(self._root, parts))
-            return watched
+            return set(watched)
 
         def wanted(_: Change, path: str) -> bool:
             return path.rpartition("/")[2] in heard
@@ -88,7 +93,7 @@ class Watched:
                 if there != watched:
                     return
 
-    def _look(self, names: Iterable[str], parts: Iterable[Parts]) -> tuple[dict[str, Sign], set[Path]]:
+    def _look(self, names: Iterable[str], parts: Iterable[Parts]) -> tuple[dict[str, Sign], Folders]:
         return signs_of(self._root, names), folders_of(self._root, parts)
 
 
@@ -101,28 +106,41 @@ def signs_of(root: Path, names: Iterable[str]) -> dict[str, Sign]:
         return dict.fromkeys(names, str(error))
 
 
-def folders_of(root: Path, parts: Iterable[Parts]) -> set[Path]:
-    """Those that the files are in; where one lacks, the nearest above. Links are not followed."""
-    found: set[Path] = set()
+def folders_of(root: Path, parts: Iterable[Parts]) -> Folders:
+    """Those on the way to the files, as far as they are there. Links are not followed."""
+    found: Folders = {}
     try:
         with Tree(root) as tree:
             for folder in sorted({each[:-1] for each in parts}):
-                found.add(_nearest(tree, folder))
+                _on_the_way(tree, folder, found)
     except (TargetAwayError, ProblemError):
-        while not root.is_dir() and root != root.parent:
-            root = root.parent
-        return {root}
+        return _nearest(root)
     return found
 
 
-def _nearest(tree: Tree, folder: Parts) -> Path:
-    for depth in range(len(folder), 0, -1):
+def _nearest(root: Path) -> Folders:
+    for folder in (root, *root.parents):
         try:
-            if tree.folder(folder[:depth]) is not None:
-                return tree.root.joinpath(*folder[:depth])
-        except (RefusedError, OSError):
+            if stat.S_ISDIR((status := folder.stat()).st_mode):
+                return {folder: _identity(status)}
+        except OSError:
             continue
-    return tree.root
+    return {}
+
+
+def _on_the_way(tree: Tree, folder: Parts, found: Folders) -> None:
+    try:
+        for depth in range(len(folder) + 1):
+            descriptor = tree.folder(folder[:depth])
+            if descriptor is None:
+                return
+            found[tree.root.joinpath(*folder[:depth])] = _identity(os.fstat(descriptor))
+    except (RefusedError, OSError):
+        return  # the folders above it are watched: whoever mends it there is heard
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _sign(tree: Tree, name: str) -> Sign:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import stat
@@ -96,7 +97,7 @@ async def test_a_full_disk_is_told_and_leaves_everything_as_it_was(small_disk: P
 async def test_a_disk_that_is_read_only_is_waited_for(small_disk: Path):
     target = FilesTarget(small_disk, str)
     tag = await target.write(Write("x.md", None, b"one\n", None))
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    await asyncio.to_thread(subprocess.run, ["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for write in (Write("x.md", tag, b"two\n", None), Write("x.md", tag, None, None)):
         with pytest.raises(TargetAwayError, match=r"Read-only file system; mount"):
             await target.write(write)
