@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import stat
 import zipfile
 from collections.abc import Callable
@@ -24,11 +25,29 @@ from fairlead.cli.main import cli
 from fairlead.model.audit import AuditBatch, AuditFilter, AuditKind, AuditRecord
 from fairlead.model.errors import ProblemError
 from fairlead.model.events import Event, EventType
+from fairlead.model.gitops import DriftKind, Environment, Severity
+from fairlead.model.reconciling import (
+    ApplicationState,
+    Base,
+    Blocked,
+    Deployment,
+    DeploymentReason,
+    DeploymentState,
+    DriftRow,
+    DriftState,
+    Hold,
+    Intent,
+    Live,
+    Step,
+    StepName,
+)
 from fairlead.ports import SavedSpec, Trend
 from fairlead.stores.backup_file import FORMAT, MANIFEST, Backup, Part, reading
 from fairlead.stores.sql import schema
+from fairlead.stores.sql.applications import SqlApplicationStore
 from fairlead.stores.sql.audit import SqlAuditLog
 from fairlead.stores.sql.database import Database
+from fairlead.stores.sql.deployments import SqlDeploymentStore
 from fairlead.stores.sql.events import SqlEventLog
 from fairlead.stores.sql.runs import Runs
 from fairlead.stores.sql.specs import SqlSpecStore
@@ -38,6 +57,9 @@ from fairlead.stores.state import StateFolder
 from support.servers import PostgresServer
 
 Make = Callable[[str], Settings]
+NEW = {  # tables of the second revision
+    "applications", "bases", "intents", "drift", "live_versions", "holds", "leases", "deployments", "blocked",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -92,7 +114,31 @@ async def fill(settings: Settings, service: str = "orchestrator", *, events: int
             "expires": 9,
         }
         await connection.execute(WEB_SESSIONS.insert().values(session))
+    await fill_gitops(database)
     await database.close()
+
+
+async def fill_gitops(database: Database) -> None:
+    """Nine rows, one in each table."""
+    applications, deployments = SqlApplicationStore(database), SqlDeploymentStore(database)
+    base = Base("a/é\n", "c1", bytes(range(256)), {"a": [1, None, "é"]})
+    await applications.finish(ApplicationState("app", seen="c1"), [base], [])
+    await applications.plan([Intent("d1", "a", 1, b"\0\xff")])
+    live = Live("a", "t1", b"\0\xff", {"": "\0"}, by={"a.b": "Ann"}, executable=True)
+    await applications.keep_live("app", "d1", live)
+    row = DriftRow(
+        "app", "a", "b", DriftKind.CONFIGURATION, Severity.LOW, DriftState.OPEN, None, "1", '"\\u0000"', 1 / 3
+    )
+    await applications.set_drift("app", [row])
+    await applications.put_hold(Hold("app", "servers.**", "ann", "why\0", 9.5))
+    assert await applications.acquire("fleet", "one", 60) == 1
+    step = Step(StepName.FETCH, 1.0, 2.0, "é")
+    deployment = Deployment(
+        "d1", "app", Environment.PRODUCTION, "c1", None, DeploymentReason.COMMIT, "ann",
+        DeploymentState.RUNNING, 1.5, steps=(step,), difference="- \0", approved_by=("bob",),
+    )  # fmt: skip
+    await deployments.add(deployment)
+    await deployments.block(Blocked("app", "c0", 1.0, "it failed"))
 
 
 async def content(settings: Settings, service: str = "orchestrator") -> dict[str, list[tuple[object, ...]]]:
@@ -356,22 +402,50 @@ async def test_an_older_revision_is_brought_up_to_date(
     path = await take(settings, tmp_path / "backup.zip")
     folder = tmp_path / "migrations"
     folder.mkdir()
-    (folder / "r0001.py").write_text((schema._FOLDER / "r0001_first.py").read_text())
-    (folder / "r0002.py").write_text(
-        "import sqlalchemy as sa\nrevision, down_revision = '0002', '0001'\n"
+    for revision in schema._FOLDER.glob("r*.py"):
+        shutil.copy(revision, folder)
+    (folder / "r0003.py").write_text(
+        "import sqlalchemy as sa\nrevision, down_revision = '0003', '0002'\n"
         "def upgrade(*, op):\n"
         "    op.add_column('events', sa.Column('more', sa.Text, nullable=False, server_default='x'))\n"
     )
     monkeypatch.setattr(schema, "_FOLDER", folder)
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "HEAD", "0003")
     await put_back(settings, path)
     database = await opened(settings)
     async with database.read() as connection:
         more = await connection.exec_driver_sql("SELECT count(*) FROM events WHERE more = 'x'")
         assert more.scalar_one() == 1200
         revision = await connection.exec_driver_sql(f"SELECT version_num FROM {schema.VERSION_TABLE}")
-        assert revision.scalar_one() == "0002"
+        assert revision.scalar_one() == "0003"
     await database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_backup_from_before_the_controller_had_tables(make: Make, tmp_path: Path, kind: str) -> None:
+    settings = make("sqlite")
+    await fill(settings)
+    path = await take(settings, tmp_path / "backup.zip")
+    before = await content(settings)
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read(MANIFEST))
+        counters = archive.read("orchestrator/counters.jsonl").splitlines(keepends=True)
+    old = b"".join(line for line in counters if b"gitops" not in line)
+    manifest["services"] = {"orchestrator": "0001"}
+    manifest["parts"] = [
+        part for part in manifest["parts"] if part["name"].split("/")[1].removesuffix(".jsonl") not in NEW
+    ]
+    for part in manifest["parts"]:
+        if part["name"] == "orchestrator/counters.jsonl":
+            part |= {"size": len(old), "rows": 3, "sha256": hashlib.sha256(old).hexdigest()}
+    changed: dict[str, bytes | None] = {f"orchestrator/{name}.jsonl": None for name in NEW}
+    changed |= {"orchestrator/counters.jsonl": old, MANIFEST: json.dumps(manifest).encode()}
+    other = make(kind)
+    await put_back(other, rewritten(path, **changed))
+    after = await content(other)
+    assert {name: after.pop(name) for name in sorted(NEW)} == {name: [] for name in sorted(NEW)}
+    assert ("gitops", 0) in after.pop("counters")
+    assert after == {name: rows for name, rows in before.items() if name in after}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -398,7 +472,7 @@ def test_the_commands(make: Make, tmp_path: Path) -> None:
     taken = run(one, "backup", str(file))
     assert taken.exit_code == 0, taken.output
     assert "orchestrator/events.jsonl: 1200 rows" in taken.stderr
-    assert f"{file}: 1212 rows of orchestrator" in taken.stdout
+    assert f"{file}: 1222 rows of orchestrator" in taken.stdout
     assert run(one, "backup", str(file)).exit_code == 2
 
     declined = run(other, "restore", str(file), input="n\n")
@@ -407,7 +481,7 @@ def test_the_commands(make: Make, tmp_path: Path) -> None:
     assert not state_of(other).database("orchestrator").exists()
     restored = run(other, "restore", str(file), "--yes", "--json")
     assert restored.exit_code == 0, restored.output
-    assert json.loads(restored.stdout)["services"] == {"orchestrator": "0001"}
+    assert json.loads(restored.stdout)["services"] == {"orchestrator": schema.head()}
     assert asyncio.run(content(other)) == asyncio.run(content(one))
 
 

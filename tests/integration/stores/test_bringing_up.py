@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -22,25 +23,26 @@ SLOW_SQLITE = (
 
 
 def write_revisions(folder: Path, *statements: str) -> None:
-    """The first revision, and one more that does `statements`."""
+    """All revisions, and one more that does `statements`."""
     folder.mkdir()
-    (folder / "r0001.py").write_text((schema._FOLDER / "r0001_first.py").read_text())
+    for revision in schema._FOLDER.glob("r*.py"):
+        shutil.copy(revision, folder)
     lines = "".join(f"    op.execute({statement!r})\n" for statement in statements)
-    (folder / "r0002.py").write_text(
-        f'"""Much to do."""\nrevision, down_revision = "0002", "0001"\ndef upgrade(*, op):\n{lines}'
+    (folder / "r0003.py").write_text(
+        f'"""Much to do."""\nrevision, down_revision = "0003", "0002"\ndef upgrade(*, op):\n{lines}'
     )
 
 
 @pytest.fixture
 async def older(database_url: str) -> str:
-    """The URL of a database of the first revision."""
+    """The URL of a database of today's revision."""
     await (await Database.open(database_url, service="orchestrator")).close()
     return database_url
 
 
 def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "_FOLDER", folder)
-    monkeypatch.setattr(schema, "HEAD", "0002")
+    monkeypatch.setattr(schema, "HEAD", "0003")
 
 
 async def test_it_may_take_longer_than_a_transaction_and_says_how_far_it_is(
@@ -59,7 +61,7 @@ async def test_it_may_take_longer_than_a_transaction_and_says_how_far_it_is(
     assert database.available
     told = [each for each in logs if each["event"] == "the tables are being brought up to date"]
     assert len(told) > 1
-    assert told[-1]["step"] == "revision 0002 (Much to do.)"
+    assert told[-1]["step"] == "revision 0003 (Much to do.)"
     assert told[-1]["seconds"] >= 0.05
     assert [each["event"] for each in logs if each not in told] == ["the tables are up to date"]
     await database.close()

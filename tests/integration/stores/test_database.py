@@ -22,6 +22,7 @@ from alembic.runtime.migration import MigrationContext
 from fairlead.model.errors import ProblemError
 from fairlead.ports import StoreAwayError
 from fairlead.stores.sql import schema
+from fairlead.stores.sql.applications import SqlApplicationStore
 from fairlead.stores.sql.database import Database, sqlite_url
 from fairlead.stores.sql.engines import TIMEOUT
 from fairlead.stores.sql.migrations import HEAD
@@ -64,7 +65,39 @@ async def test_the_migrations_give_the_tables_of_the_code(database: Database) ->
     async with database.read() as connection:
         assert await connection.run_sync(differences) == []
         counters = await connection.execute(sqlalchemy.select(COUNTERS))
-        assert {tuple(row) for row in counters} == {("events", 0), ("identities", 0), ("specs", 0)}
+        names = ("events", "identities", "specs", "gitops")
+        assert {tuple(row) for row in counters} == {(name, 0) for name in names}
+
+
+async def test_a_database_of_the_first_revision_keeps_what_it_has(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as then:  # what that version did
+        then.setattr(schema, "HEAD", "0001")
+        then.setattr(
+            schema,
+            "bring_up",
+            lambda connection, name, place, _: (
+                schema.lock(connection, name), schema.upgrade(connection, place, "0001"),
+            ),
+        )  # fmt: skip
+        database = await Database.open(database_url, service="gitops")
+        await put(database, "a")
+        async with database.write() as connection:
+            await connection.execute(sqlalchemy.update(COUNTERS).values(value=7))
+        await database.close()
+    database = await Database.open(database_url, service="gitops")
+    assert await names(database) == {"a"}
+    async with database.read() as connection:
+        found = await connection.execute(sqlalchemy.select(COUNTERS))
+        assert {row.name: row.value for row in found} == {
+            "events": 7,
+            "identities": 7,
+            "specs": 7,
+            "gitops": 0,
+        }
+    assert await SqlApplicationStore(database).states() == {}
+    await database.close()
 
 
 async def test_a_block_is_all_or_nothing(database: Database) -> None:

@@ -27,7 +27,7 @@ _SEQUENCE = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid is an
 COUNTERS: Final = Table(
     "counters",
     METADATA,
-    Column("name", String(64), primary_key=True),  # events, identities, specs
+    Column("name", String(64), primary_key=True),  # events, identities, specs, gitops
     Column("value", BigInteger, nullable=False),
 )
 FACTS: Final = Table(
@@ -135,4 +135,90 @@ TRENDS: Final = Table(  # metric roll-ups
     Column("server", String(128), primary_key=True),  # "" for the service itself
     Column("content", Text, nullable=False),  # JSON: name -> number
     Index("trends_by_server", "server", "seconds", "at"),
+)
+
+# What the GitOps controller keeps. What is looked for has a column; `content` is the rest, as JSON.
+# Objects, keys, patterns, targets may be of any length and have any character: `place` is a digest of them.
+_APPLICATION: Final = String(128)
+_PLACE: Final = String(64)
+APPLICATIONS: Final = Table(
+    "applications",
+    METADATA,
+    Column("name", _APPLICATION, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+)
+BASES: Final = Table(
+    "bases",
+    METADATA,
+    Column("application", _APPLICATION, primary_key=True),
+    Column("place", _PLACE, primary_key=True),
+    Column("object", Text, nullable=False),
+    Column("commit_id", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),  # the bytes
+    Column("document", Text, nullable=False),  # JSON
+)
+INTENTS: Final = Table(  # the write-ahead journal of deployments that have not ended
+    "intents",
+    METADATA,
+    Column("deployment", String(64), primary_key=True),
+    Column("wave", Integer, primary_key=True, autoincrement=False),
+    Column("place", _PLACE, primary_key=True),
+    Column("object", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+DRIFT: Final = Table(
+    "drift",
+    METADATA,
+    Column("application", _APPLICATION, primary_key=True),
+    Column("place", _PLACE, primary_key=True),
+    Column("content", Text, nullable=False),
+)
+LIVE_VERSIONS: Final = Table(  # what was there before it was overwritten
+    "live_versions",
+    METADATA,
+    Column("id", _SEQUENCE, primary_key=True, autoincrement=True),
+    Column("application", _APPLICATION, nullable=False),
+    Column("deployment", String(64), nullable=False, index=True),
+    Column("at", Float(53), nullable=False, index=True),
+    Column("bytes", LargeBinary, nullable=False),
+    Column("content", Text, nullable=False),
+)
+HOLDS: Final = Table(
+    "holds",
+    METADATA,
+    Column("application", _APPLICATION, primary_key=True),
+    Column("place", _PLACE, primary_key=True),
+    Column("content", Text, nullable=False),
+)
+LEASES: Final = Table(  # of targets; a row stays, so that its token only grows
+    "leases",
+    METADATA,
+    Column("place", _PLACE, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("holder", Text),  # None: it was released
+    Column("expires", Float(53), nullable=False),
+)
+DEPLOYMENTS: Final = Table(
+    "deployments",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("application", _APPLICATION, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("ended", Float(53)),
+    Column("revision", BigInteger, nullable=False),
+    Column("content", Text, nullable=False),
+    Index("deployments_by_time", "created", "id"),
+    Index("deployments_by_application", "application", "created", "id"),
+    Index("deployments_by_state", "application", "state", "created"),
+)
+BLOCKED: Final = Table(  # commits that are not applied again
+    "blocked",
+    METADATA,
+    Column("application", _APPLICATION, primary_key=True),
+    Column("place", _PLACE, primary_key=True),
+    Column("content", Text, nullable=False),
 )

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Final
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The latest one. Said here, too, so that Alembic is loaded only where there is something to do."""
