@@ -22,6 +22,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from bench.contenders import CONTENDERS, Stage, find_nginx, set_stage
+from bench.gitops import GitOps, measure_gitops
 from bench.latency import DIRECT, Latency, compare, measure_latency
 from bench.load import Load, Round, Running, check_answers, measure
 from bench.memory import Idle, measure_idle, resident_mib
@@ -34,6 +35,7 @@ CONNECTIONS = (1, 8, 32)
 OUTPUT = Path(__file__).parent.parent / "build" / "bench.json"
 ALL = [*CONTENDERS, *PEERS]
 RECOVERY = "recovery"
+GITOPS = "gitops"
 
 
 class Run:
@@ -43,6 +45,7 @@ class Run:
         self._console = console
         self._rounds, self._seconds = (1, 2) if options.quick else (5, 3)
         self._idle_count, self._kill_count = (1000, 5) if options.quick else (10_000, 50)
+        self._commit_count = 5 if options.quick else 50
         self._only: list[str] = options.only
         self._running: dict[str, Running] = {}
         self._not_measured: dict[str, str] = {}
@@ -77,6 +80,7 @@ class Run:
             latency=self._latency(stage),
             idle=self._idle(stage),
             recovery=self._recovery(stage),
+            gitops=self._gitops(stage),
             not_measured=self._not_measured,
             failures=self._failures,
         )
@@ -162,6 +166,16 @@ class Run:
                 self._failures.append(f"recovery, pool of {instances}: {error}")
         return found
 
+    def _gitops(self, stage: Stage) -> GitOps | None:
+        if self._only and GITOPS not in self._only:
+            return None
+        self._say(f"{self._commit_count} commits and edits of each kind, with a thousand applications")
+        try:
+            return measure_gitops(stage, self._commit_count)
+        except (StartError, OSError, TimeoutError) as error:
+            self._failures.append(f"gitops: {error}")
+            return None
+
 
 def versions() -> dict[str, str]:
     """Of everything that was measured."""
@@ -201,7 +215,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one round of 2 s instead of five of 3 s, and fewer kills"
     )
-    parts = [*(contender.name for contender in ALL), RECOVERY]
+    parts = [*(contender.name for contender in ALL), RECOVERY, GITOPS]
     parser.add_argument("--only", nargs="+", default=[], choices=parts)
     return parser.parse_args()
 

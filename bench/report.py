@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.figures import paired_ratio
+from bench.gitops import GitOps
 from bench.latency import Latency
 from bench.load import Load, Round
 from bench.memory import Idle
@@ -105,7 +106,7 @@ class Mark:
     met: bool
 
 
-def marks(found: Sequence[Row], recovery: Sequence[Recovery]) -> list[Mark]:
+def marks(found: Sequence[Row], recovery: Sequence[Recovery], gitops: GitOps | None = None) -> list[Mark]:
     """Whether the marks are met; what was not measured is not claimed."""
     made = []
     for row in found:
@@ -123,6 +124,8 @@ def marks(found: Sequence[Row], recovery: Sequence[Recovery]) -> list[Mark]:
                 f"of {trial.instances} is replaced (p99)"
             )
             made.append(Mark(what, round(p99, 1), p99 < MARK_RECOVERY and len(trial.kills) == trial.wanted))
+    if gitops is not None:
+        made += [Mark(what, round(figure, 2), met) for what, figure, met in gitops.marks]
     return made
 
 
@@ -163,6 +166,7 @@ class Report:
     resident: list[Resident]
     idle: Idle | None
     recovery: list[Recovery]
+    gitops: GitOps | None
     not_measured: dict[str, str]
     failures: list[str]  # what went wrong beside the answers that wrk counts
 
@@ -182,13 +186,15 @@ class Report:
         return told + self.failures
 
     def marks(self) -> list[Mark]:
-        return marks(self.calls, self.recovery)
+        return marks(self.calls, self.recovery, self.gitops)
 
     def as_json(self) -> dict[str, Any]:
         document = asdict(self)
         document["marks"] = [asdict(mark) for mark in self.marks()]
         for trial, told in zip(self.recovery, document["recovery"], strict=True):
             told["figures"] = trial.figures
+        if self.gitops:
+            document["gitops"]["figures"] = self.gitops.figures
         document["faults"] = self.faults()
         if self.idle:
             document["idle"] |= {"session_kib": self.idle.session_kib, "stream_kib": self.idle.stream_kib}
@@ -211,6 +217,8 @@ class Report:
             console.print(idle_table(self.idle))
         if self.recovery:
             console.print(recovery_table(self.recovery))
+        if self.gitops:
+            console.print(gitops_table(self.gitops))
         for name, reason in self.not_measured.items():
             console.print(f"not measured: {name}: {reason}", markup=False)
         for fault in self.faults():
@@ -295,6 +303,15 @@ def recovery_table(found: Sequence[Recovery]) -> Table:
         table.add_row(str(trial.instances), "all calls", str(len(trial.kills)), "", "", "", *counts)
         for name, figures in trial.figures.items():
             table.add_row(str(trial.instances), name, "", *(f"{value:,.1f}" for value in figures.values()))
+    return table
+
+
+def gitops_table(found: GitOps) -> Table:
+    size = f"the controller has {found.resident_mib:.0f} MiB"
+    title = f"GitOps, {found.applications:,} applications and a fleet; {size}"
+    table = _table(title, ["what"], ["p50", "p99", "max"])
+    for name, figures in found.figures.items():
+        table.add_row(name, *(f"{figure:,.2f}" if figure < 10 else f"{figure:,.0f}" for figure in figures))
     return table
 
 

@@ -148,6 +148,8 @@ class _Snapshot(Collector):
         yield gauge(
             "gitops_queue_depth", "Applications and sources, by what they wait for.", ["state"], samples
         )
+        looked = [((), queue.done)]
+        yield counter("gitops_looks", "Looks at applications and sources.", [], looked)
         text = "For how long the one that waits longest has waited."
         yield value("gitops_reconcile_lag_seconds", text, queue.lag)
         ages = [((name,), age) for name, age in self.source_ages.items() if age is not None]

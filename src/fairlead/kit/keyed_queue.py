@@ -31,6 +31,7 @@ class QueueStatistics:
     later: int  # keys that have a time
     failing: int  # keys whose last work failed
     lag: float  # s for which the oldest one waits
+    done: int = 0  # looks, since the start
 
 
 class KeyedQueue:
@@ -54,6 +55,7 @@ class KeyedQueue:
         self._slow: set[str] = set()  # of these
         self._later: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, int] = {}
+        self._done = 0
         self._tasks = Tasks(self._task_failed)
         self._closed = False
         self._idle = asyncio.Event()
@@ -101,7 +103,7 @@ class KeyedQueue:
         oldest = next(iter(self._waiting.values()), None)
         lag = 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
         return QueueStatistics(
-            len(self._waiting), len(self._working), len(self._later), len(self._failures), lag
+            len(self._waiting), len(self._working), len(self._later), len(self._failures), lag, self._done
         )
 
     def _start(self) -> None:
@@ -131,6 +133,7 @@ class KeyedQueue:
             self._failures.pop(key, None)
         finally:
             slow.cancel()
+            self._done += 1
             self._working.discard(key)
             self._slow.discard(key)
             if again is not None and key not in self._waiting and not self._closed:

@@ -2,6 +2,7 @@ import io
 import json
 
 import pytest
+from bench.gitops import GitOps
 from bench.latency import Latency
 from bench.load import Load, Round
 from bench.memory import Idle
@@ -28,6 +29,18 @@ def trial(ready_ms, *, wanted=None, failed=0, wrong=0, fault=""):
     return Recovery(3, wanted or len(kills), kills, 1234, failed, wrong, example, fault)
 
 
+GITOPS = GitOps(
+    1000,
+    commit_file_ms=(100.0, 200.0, 300.0),
+    commit_fleet_ms=(1500.0,),
+    edit_file_ms=(10.0, 600.0),
+    edit_fleet_ms=(),
+    idle_cpu_s=(0.5,),
+    looks=(3, 3),
+    resident_mib=120.0,
+)
+
+
 def report(found, **changes):
     values = {
         "made": "2026-11-22T00:00:00+00:00",
@@ -42,6 +55,7 @@ def report(found, **changes):
         "resident": [Resident("Fairlead", "stdio", 60.0, 61.0)],
         "idle": Idle(1024, start_mib=60, sessions_mib=64, streams_mib=74, closed_mib=65),
         "recovery": [trial([1234.5])],
+        "gitops": GITOPS,
         "not_measured": {"supergateway": "[npm] is away"},
     }
     return Report(**(values | changes))
@@ -147,3 +161,14 @@ def test_a_busy_machine_is_told():
     output = io.StringIO()
     report([], machine={"cpus": 2, "load_average_before": 1.5}).show(Console(file=output, width=130))
     assert "The machine was busy before the run (load 1.5 on 2 CPUs)" in output.getvalue()
+
+
+def test_the_marks_of_gitops_say_what_was_met_and_claim_nothing_that_was_not_measured():
+    assert [(mark.what.partition(" (")[0], mark.found, mark.met) for mark in marks([], [], GITOPS)] == [
+        ("commit to converged under 1,000 ms", 200.0, True),
+        ("commit to converged under 1,000 ms", 1500.0, False),
+        ("edit to drift-detected under 500 ms", 600.0, False),
+        ("an idle pass over 1,000 under 1 s of CPU", 0.5, True),
+        ("a commit that touches one application wakes one", 2.0, False),
+    ]
+    assert marks([], [], None) == []
