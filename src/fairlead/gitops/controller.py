@@ -60,6 +60,8 @@ class Managed:
     observed_generation: int = 0
     looked_at: float | None = None  # Unix time, s
     orders: list[Order] = field(default_factory=list)
+    deployment: str | None = None  # the id of the latest that a look had to do with
+    awaited: list[asyncio.Future[None]] = field(default_factory=list)  # who waits for the next look's end
     watching: asyncio.Task[None] | None = None
 
 
@@ -71,6 +73,17 @@ class Declared:
     snapshot: Snapshot | None = None
     problem: Finding | None = None  # why its newest declarations are not
     refused: dict[str, str] = field(default_factory=dict)  # application -> the source that has it already
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """Which applications a commit of a source has changed: their names."""
+
+    source: str
+    commit: str
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 class GitOpsController:
@@ -93,6 +106,7 @@ class GitOpsController:
         self._tasks = Tasks(_task_failed)
         self._queue: KeyedQueue | None = None
         self.on_outcome: Callable[[Outcome], None] = lambda outcome: None
+        self.on_declared: Callable[[Declaration], None] = lambda declaration: None
 
     def __repr__(self) -> str:
         return f"GitOpsController(applications={len(self._managed)}, {self._queue})"
@@ -150,6 +164,15 @@ class GitOpsController:
             if self._queue is not None:
                 self._queue.add(_APP + each)
 
+    async def look_through(self, names: Sequence[str], seconds: float) -> bool:
+        """Look at these now, and wait for that; whether it was over in time. Raises ProblemError (404)."""
+        waiting = []
+        for name in names:
+            waiting.append(asyncio.get_running_loop().create_future())
+            self.managed(name).awaited.append(waiting[-1])
+            self.look(name)
+        return not waiting or not (await asyncio.wait(waiting, timeout=seconds))[1]
+
     def order(self, name: str, order: Order) -> None:
         """Do what a person asks for at the next look, which is now. Raises ProblemError (404)."""
         self.managed(name).orders.append(order)
@@ -188,7 +211,13 @@ class GitOpsController:
                 await self._read_source(declared)
             return None
         managed = self._managed.get(key.removeprefix(_APP))
-        return None if managed is None else await self._reconcile(managed)
+        if managed is None:
+            return None
+        awaited, managed.awaited = managed.awaited, []
+        try:
+            return await self._reconcile(managed)
+        finally:
+            _seen(awaited)
 
     async def _reconcile(self, managed: Managed) -> float | None:
         order = managed.orders.pop(0) if managed.orders else None
@@ -205,6 +234,8 @@ class GitOpsController:
 
     def _note(self, managed: Managed, outcome: Outcome, findings: Sequence[Finding]) -> None:
         managed.outcome, managed.looked_at = outcome, self._now()
+        if outcome.look.deployment is not None:
+            managed.deployment = outcome.look.deployment.id
         managed.conditions = summary.conditions(findings, managed.conditions, managed.looked_at)
         managed.observed_generation = summary.observed(
             managed.subject.generation, managed.observed_generation, managed.conditions
@@ -235,6 +266,7 @@ class GitOpsController:
         self, declared: Declared, wanted: Sequence[Application], before: Snapshot | None, after: Snapshot
     ) -> None:
         names, source = {each.name for each in wanted}, declared.source
+        were = {each.subject.name: each.subject.application for each in self._of(source)}
         declared.refused = {}
         for managed in self._of(source):
             if managed.subject.name not in names:
@@ -249,6 +281,20 @@ class GitOpsController:
             elif before is not None and not await self._catalogue.concerns(application, before, after):
                 continue
             self.look(application.name)
+        if before is not None:
+            self._tell_declared(source, after, were)
+
+    def _tell_declared(self, source: GitSource, after: Snapshot, were: Mapping[str, Application]) -> None:
+        are = {each.subject.name: each.subject.application for each in self._of(source)}
+        declaration = Declaration(
+            source.name,
+            after.commit.id,
+            added=tuple(sorted(are.keys() - were.keys())),
+            changed=tuple(sorted(name for name in are.keys() & were.keys() if are[name] != were[name])),
+            removed=tuple(sorted(were.keys() - are.keys())),
+        )
+        if declaration.added or declaration.changed or declaration.removed:
+            self.on_declared(declaration)
 
     async def _manage(self, application: Application, source: GitSource, there: Managed | None) -> None:
         generation = 1
@@ -259,7 +305,8 @@ class GitOpsController:
         managed = Managed(subject)
         if there is not None:
             managed.conditions, managed.observed_generation = there.conditions, there.observed_generation
-            managed.orders = there.orders
+            managed.orders, managed.awaited = there.orders, there.awaited
+            managed.deployment = there.deployment
         self._managed[application.name] = managed
         managed.watching = self._tasks.spawn(self._watch(subject), f"watch {application.name}")
 
@@ -270,6 +317,7 @@ class GitOpsController:
         """Git declares it no more. Another source that does takes it over."""
         name = managed.subject.name
         await self._drop(managed)
+        _seen(managed.awaited)
         await self._tools.applications.set_drift(name, [])
         for row in await self._tools.deployments.search(application=name, states=UNFINISHED):
             state = rollout.move(row.state, DeploymentState.CANCELLED)
@@ -303,6 +351,12 @@ class GitOpsController:
         if managed is not None:
             says = Finding(Reason.FAULT, f"{type(error).__name__}: see the log")
             managed.conditions = summary.conditions([says], managed.conditions, self._now())
+
+
+def _seen(awaited: Iterable[asyncio.Future[None]]) -> None:
+    for each in awaited:
+        if not each.done():
+            each.set_result(None)
 
 
 def _refusal(refused: Mapping[str, str]) -> Finding | None:

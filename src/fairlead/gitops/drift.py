@@ -41,7 +41,7 @@ class DriftDetector:
         self._store = store
         self._recorder = recorder
         self._severities = severities
-        self._conceal = conceal
+        self.conceal = conceal
 
     def differences(self, versions: Versions, rules: Rules) -> list[Difference]:
         """Where the three versions of the objects part; none where live is as Git says."""
@@ -115,9 +115,9 @@ class DriftDetector:
             kind=kind,
             severity=severity.severity(difference.object, difference.key, kind, rules),
             state=state,
-            base=self._shown(difference.base, difference.key),
-            live=self._shown(difference.live, difference.key),
-            desired=self._shown(difference.desired, difference.key),
+            base=self.shown(difference.base, difference.key),
+            live=self.shown(difference.live, difference.key),
+            desired=self.shown(difference.desired, difference.key),
             since=now,
             by=_author(live, key) if live is not None else "",
         )
@@ -134,13 +134,14 @@ class DriftDetector:
             live=symptom.live,
             desired=symptom.desired,
             since=now,
-            message=self._conceal(symptom.message),
+            message=self.conceal(symptom.message),
         )
 
-    def _shown(self, value: Any, key: Key) -> str | None:
+    def shown(self, value: Any, key: Key) -> str | None:
+        """As JSON, shortened, without what looks like a secret, and without known ones."""
         if value is ABSENT or value is None:
             return None
-        text = self._conceal(json.dumps(discretion.shown(value, key), ensure_ascii=False, sort_keys=True))
+        text = self.conceal(json.dumps(discretion.shown(value, key), ensure_ascii=False, sort_keys=True))
         return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 3] + "..."
 
 

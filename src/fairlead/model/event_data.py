@@ -202,13 +202,31 @@ class DeploymentCompleted(TypedDict):
     seconds: float
 
 
-DATA: Final[Mapping[EventType, type]] = {
-    EventType.SERVER_HEALTH_CHANGED: ServerHealthChanged,
-    EventType.CONFIG_CHANGED: ConfigChanged,
+class DeclarationsChanged(TypedDict):
+    """Another commit of a source declares other applications, or others of them; the lists name them."""
+
+    source: str
+    commit: str
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+
+_COMMON: Final[Mapping[EventType, type]] = {
     EventType.SERVICE_STARTED: ServiceStarted,
     EventType.SERVICE_STOPPED: ServiceStopped,
     EventType.SERVICE_DEGRADED: ServiceDegraded,
     EventType.SERVICE_RECOVERED: ServiceRecovered,
+    EventType.AUTHENTICATION_FAILED: AuthenticationFailed,
+    EventType.ACCESS_CHANGED: AccessChanged,
+    EventType.EVENTS_LOST: EventsLost,
+}
+"""The types that every service has."""
+
+DATA: Final[Mapping[EventType, type]] = {
+    **_COMMON,
+    EventType.SERVER_HEALTH_CHANGED: ServerHealthChanged,
+    EventType.CONFIG_CHANGED: ConfigChanged,
     EventType.INSTANCE_STARTED: InstanceStarted,
     EventType.INSTANCE_READY: InstanceReady,
     EventType.INSTANCE_STOPPED: InstanceEnded,
@@ -216,17 +234,16 @@ DATA: Final[Mapping[EventType, type]] = {
     EventType.BREAKER_CHANGED: BreakerChanged,
     EventType.SERVER_SCALED: ServerScaled,
     EventType.CONTRACT_CHANGED: ContractChanged,
-    EventType.AUTHENTICATION_FAILED: AuthenticationFailed,
-    EventType.ACCESS_CHANGED: AccessChanged,
-    EventType.EVENTS_LOST: EventsLost,
 }
-"""The types of the orchestrator, and those that every service has."""
+"""The types of the orchestrator."""
 
 GITOPS_DATA: Final[Mapping[EventType, type]] = {
+    **_COMMON,
+    EventType.CONFIG_CHANGED: DeclarationsChanged,
     EventType.DRIFT_DETECTED: DriftDetected,
     EventType.SYNC_STARTED: SyncStarted,
     EventType.SYNC_COMPLETED: SyncCompleted,
     EventType.DEPLOYMENT_STARTED: DeploymentStarted,
     EventType.DEPLOYMENT_COMPLETED: DeploymentCompleted,
 }
-"""Those of the GitOps controller, beside them."""
+"""Those of the GitOps controller."""

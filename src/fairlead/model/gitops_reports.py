@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from fairlead.model.gitops import DriftKind, Environment, Mode, Severity
-from fairlead.model.reconciling import DeploymentReason, DeploymentState, DriftState, StepName
+from fairlead.model.gitops import DriftKind, Environment, Mode, Policy, Severity
+from fairlead.model.reconciling import Case, DeploymentReason, DeploymentState, DriftState, StepName
+from fairlead.model.spec_problem import Severity as ProblemSeverity
 from fairlead.model.status import Condition, StatusModel
 
 
@@ -95,6 +96,7 @@ class DeploymentReport(StatusModel):
     previous: str | None = None
     reason: DeploymentReason
     actor: str
+    author: str = ""  # of the commit: who may not approve it
     state: DeploymentState
     created: float
     ended: float | None = None
@@ -103,10 +105,20 @@ class DeploymentReport(StatusModel):
     difference: str = ""
     approved_by: list[str]
     message: str = ""
+    revision: int = 0  # grows with each change of this
 
 
 class DeploymentList(StatusModel):
+    """Without the differences."""
+
     deployments: list[DeploymentReport]  # newest first
+
+
+class SyncTriggered(StatusModel):
+    """What was asked for; it goes on by itself."""
+
+    applications: list[str]  # that are looked at, and brought to what Git says
+    observed: list[str]  # that are only looked at
 
 
 class SourceReport(StatusModel):
@@ -155,7 +167,7 @@ class EnvironmentHealth(StatusModel):
     """Whether the developers' environments and the fleet are as they should be."""
 
     healthy: bool
-    environments: dict[Environment, bool]
+    environments: dict[Environment, bool]  # those that have applications
     tools: list[ToolReport]
     applications: list[ApplicationReport]
 
@@ -165,11 +177,12 @@ class Difference3(StatusModel):
 
     object: str
     key: str
-    case: str
+    case: Case
+    action: str  # what a sync does about it: write, propose, merge, wait, hold, defer
     base: str | None = None
     live: str | None = None
     desired: str | None = None
-    policy: str
+    policy: Policy
 
 
 class ApplicationDiff(StatusModel):
@@ -179,3 +192,32 @@ class ApplicationDiff(StatusModel):
     commit: str | None
     differences: list[Difference3]
     text: str  # unified, for people
+
+
+class ApplicationList(StatusModel):
+    applications: list[ApplicationReport]  # by name
+
+
+class OwnershipReport(StatusModel):
+    """Whether Git is in charge of what the checkout declares, or it is only observed."""
+
+    enabled: bool
+
+
+class CheckedProblem(StatusModel):
+    """One finding; `line` and `column` count from 1."""
+
+    severity: ProblemSeverity
+    file: str
+    line: int
+    column: int
+    path: str  # of keys
+    message: str
+    hint: str = ""
+
+
+class Validation(StatusModel):
+    """What is wrong in documents; warnings among it do not make them invalid."""
+
+    valid: bool
+    problems: list[CheckedProblem]

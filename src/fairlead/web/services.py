@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from prometheus_client.registry import Collector
+
 from fairlead.access.credentials import Credentials
 from fairlead.access.login import Logins
 from fairlead.access.roster import Roster
@@ -139,6 +141,20 @@ class ConfigService(Protocol):
         ...
 
 
+class WebMetrics(Protocol):
+    """Counts requests, and shows what was counted."""
+
+    live_readers: Callable[[], int]
+
+    def refused(self, reason: str) -> None: ...
+
+    def http(self, route: str, method: str, *, status: int, seconds: float) -> None: ...
+
+    def snapshot(self) -> Collector:
+        """What a scrape shows. Called in the event loop."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SystemInfo:
     """What does not change while the service runs. `started_at` is Unix time, s."""
@@ -158,29 +174,36 @@ class BrowserLogins:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """Everything that the web app calls. `policy` and `limiter` are asked at each request.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EveryService:
+    """What the web app of any service calls. `policy` and `limiter` are asked at each request.
 
     `limiter` gives the bucket of a principal, shared with the other lane and counted in the event loop's
     time, or None where there is no rate limit.
     """
 
-    fleet: Fleet
-    config: ConfigService
-    metrics: MetricsCollector
+    metrics: WebMetrics
     policy: Callable[[], AdmissionPolicy]
     info: SystemInfo
     limiter: Callable[[str], Gcra | None]
     live: Live
     audit: Audit
-    trends: Trends
     roster: Roster | None = None
     away: Away = dict  # what is away, and why: see `store_gate`
     settled: Settled = nothing_to_settle
     browsers: BrowserLogins | None = None
-    credentials: Credentials | None = None
 
     def is_good(self, caller: Caller) -> bool:
         """Whether a caller's credential still is."""
         return self.policy().identities.is_valid(caller)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services(EveryService):
+    """What the orchestrator's web app calls beside that."""
+
+    fleet: Fleet
+    config: ConfigService
+    metrics: MetricsCollector
+    trends: Trends
+    credentials: Credentials | None = None
