@@ -100,7 +100,7 @@ class SqlApplicationStore:
                 "deployment": intent.deployment,
                 "wave": intent.order,
                 "place": place(intent.object),
-                "object": intent.object,
+                "object": json.dumps(intent.object),
                 "state": intent.state.value,
                 "content": intent.content,
             }
@@ -206,7 +206,7 @@ class SqlApplicationStore:
 
     async def acquire(self, target: str, holder: str, seconds: float) -> int | None:
         now = self._database.clock
-        row = {"place": place(target), "target": target, "token": 1, "holder": holder}
+        row = {"place": place(target), "target": json.dumps(target), "token": 1, "holder": holder}
         taken = {"token": LEASES.c.token + 1, "holder": holder, "expires": now + seconds}
         free = or_(LEASES.c.holder.is_(None), LEASES.c.holder == holder, LEASES.c.expires <= now)
         acquired = (
@@ -262,19 +262,18 @@ def _drift_place(row: DriftRow) -> str:
 
 
 def _base(row: Row[Any]) -> Base:
-    return Base(row.object, row.commit_id, row.content, json.loads(row.document))
+    return Base(content=row.bytes, **json.loads(row.content))
 
 
 def _base_row(application: str, base: Base) -> dict[str, Any]:
+    about = {"object": base.object, "commit": base.commit, "document": base.document}
     return {
         "application": application,
         "place": place(base.object),
-        "object": base.object,
-        "commit_id": base.commit,
-        "content": base.content,
-        "document": json.dumps(base.document, default=dict),
+        "bytes": base.content,
+        "content": json.dumps(about, default=dict),
     }
 
 
 def _intent(row: Row[Any]) -> Intent:
-    return Intent(row.deployment, row.object, row.wave, row.content, IntentState(row.state))
+    return Intent(row.deployment, json.loads(row.object), row.wave, row.content, IntentState(row.state))

@@ -153,10 +153,8 @@ BASES: Final = Table(
     METADATA,
     Column("application", _APPLICATION, primary_key=True),
     Column("place", _PLACE, primary_key=True),
-    Column("object", Text, nullable=False),
-    Column("commit_id", Text, nullable=False),
-    Column("content", LargeBinary, nullable=False),  # the bytes
-    Column("document", Text, nullable=False),  # JSON
+    Column("bytes", LargeBinary, nullable=False),
+    Column("content", Text, nullable=False),
 )
 INTENTS: Final = Table(  # the write-ahead journal of deployments that have not ended
     "intents",
@@ -164,7 +162,7 @@ INTENTS: Final = Table(  # the write-ahead journal of deployments that have not 
     Column("deployment", String(64), primary_key=True),
     Column("wave", Integer, primary_key=True, autoincrement=False),
     Column("place", _PLACE, primary_key=True),
-    Column("object", Text, nullable=False),
+    Column("object", Text, nullable=False),  # JSON
     Column("state", String(16), nullable=False),
     Column("content", LargeBinary, nullable=False),
 )
@@ -196,7 +194,7 @@ LEASES: Final = Table(  # of targets; a row stays, so that its token only grows
     "leases",
     METADATA,
     Column("place", _PLACE, primary_key=True),
-    Column("target", Text, nullable=False),
+    Column("target", Text, nullable=False),  # JSON, for people
     Column("token", BigInteger, nullable=False),
     Column("holder", Text),  # None: it was released
     Column("expires", Float(53), nullable=False),

@@ -46,10 +46,8 @@ def _create_applications(op: Operations) -> None:
         "bases",
         sa.Column("application", sa.String(128), primary_key=True),
         sa.Column("place", sa.String(64), primary_key=True),
-        sa.Column("object", sa.Text, nullable=False),
-        sa.Column("commit_id", sa.Text, nullable=False),
-        sa.Column("content", sa.LargeBinary, nullable=False),
-        sa.Column("document", sa.Text, nullable=False),
+        sa.Column("bytes", sa.LargeBinary, nullable=False),
+        sa.Column("content", sa.Text, nullable=False),
     )
     op.create_table(
         "drift",
