@@ -16,7 +16,7 @@ from typing import Any, Final
 from fairlead.core.object_edits import Tree
 from fairlead.core.overrides import Edit, same
 from fairlead.formats import documents
-from fairlead.model.errors import ProblemError, SpecError
+from fairlead.model.errors import Problem, ProblemError, SpecError
 from fairlead.model.placeholders import CONCEALED, VAULT_NAME
 from fairlead.model.reconciling import Format
 
@@ -37,7 +37,7 @@ class Values:
     """What secrets are now: a value each, or why there is none."""
 
     found: Mapping[str, str] = field(default_factory=dict, repr=False)
-    lacking: Mapping[str, ProblemError] = field(default_factory=dict)
+    lacking: Mapping[str, Problem] = field(default_factory=dict)
 
     def fill(self, text: str) -> str:
         """Raises ProblemError for what lacks and has no default."""
@@ -48,7 +48,7 @@ class Values:
         found = self.found.get(name) or default
         if found is not None:
             return found
-        raise self.lacking[name]
+        raise ProblemError(self.lacking[name])
 
     def filled(self, text: str) -> str | None:
         """None where something lacks."""
@@ -60,12 +60,12 @@ class Values:
 
 def values(names: Iterable[str], resolve: Resolve) -> Values:
     found: dict[str, str] = {}
-    lacking: dict[str, ProblemError] = {}
+    lacking: dict[str, Problem] = {}
     for name in sorted(set(names)):
         try:
             found[name] = resolve(name)
         except ProblemError as error:
-            lacking[name] = error
+            lacking[name] = error.problem
     return Values(found, lacking)
 
 
@@ -105,7 +105,7 @@ class Expected:
             try:
                 secrets.fill(text)
             except ProblemError as error:
-                name = next(n for n, each in secrets.lacking.items() if each is error)
+                name = next(n for n, each in secrets.lacking.items() if each is error.problem)
                 return f"needs {_named(name)}: {error.problem.detail}"
         return ""
 
