@@ -528,7 +528,7 @@ class GitOpsOperations:
         return found.pop()
 
     async def _commit(self, managed: Managed, commit: str) -> Commit:
-        """By its id, or the beginning of it. Only those of the branch, which are the ones that are checked."""
+        """By its id, or the beginning of that. Only those of the branch: others were never checked."""
         source = managed.subject.source
         log = await source.log(LOG_LIMIT)
         found = [each for each in log if each.id.startswith(commit.lower())]

@@ -29,7 +29,7 @@ from fairlead.model.access import Caller
 from fairlead.model.errors import Problem, ProblemError
 from fairlead.web.live_handshake import request_head
 from fairlead.web.problems import problem_response
-from fairlead.web.services import Services
+from fairlead.web.services import EveryService
 
 _LINGER: Final = 1.0  # s
 
@@ -37,7 +37,7 @@ _LINGER: Final = 1.0  # s
 class AdmissionMiddleware:
     """Lets through what `admit` and the rate limit allow, with its body complete."""
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
+    def __init__(self, app: ASGIApp, services: EveryService) -> None:
         self._app = app
         self._services = services
 

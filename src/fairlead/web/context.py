@@ -12,8 +12,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairlead.core.admission import SECURITY_HEADERS, transport_security
-from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.web.problems import INTERNAL, NOT_FOUND, problem_response
+from fairlead.web.services import WebMetrics
 
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _CLIENT_GONE: Final = 499  # nginx's word for it: nobody was there to take an answer
@@ -23,7 +23,7 @@ _log = structlog.get_logger("fairlead.web")
 class RequestContext:
     """The outermost middleware. `scope["state"]` gets `request_id`; admission sets `principal` and `cors`."""
 
-    def __init__(self, app: ASGIApp, metrics: MetricsCollector) -> None:
+    def __init__(self, app: ASGIApp, metrics: WebMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

@@ -25,7 +25,7 @@ from fairlead.model.access import Caller
 from fairlead.ports import StoreAwayError
 from fairlead.web.examples import shown
 from fairlead.web.problems import documented
-from fairlead.web.services import BrowserLogins, Services
+from fairlead.web.services import BrowserLogins, EveryService
 from fairlead.web.strict import StrictRoute
 
 RATE: Final = Rate(per_minute=60.0, burst=20)  # of codes that are tried, by everybody together
@@ -85,7 +85,7 @@ class SessionReport(BaseModel):
     csrfToken: str | None = None  # noqa: N815 - as it stands in the document
 
 
-def login_router(services: Services, browsers: BrowserLogins) -> APIRouter:
+def login_router(services: EveryService, browsers: BrowserLogins) -> APIRouter:
     """The JSON side: a link, who one is, the way out."""
     router = APIRouter(tags=["access"], route_class=StrictRoute)
     link = LoginLink(url=f"{browsers.address}/login?code=...", expires=1795349400.0)
@@ -128,7 +128,7 @@ def login_router(services: Services, browsers: BrowserLogins) -> APIRouter:
     return router
 
 
-def login_pages(services: Services, browsers: BrowserLogins) -> APIRouter:
+def login_pages(services: EveryService, browsers: BrowserLogins) -> APIRouter:
     """The public side: what the link shows, and what its button sends."""
     router = APIRouter(include_in_schema=False)
     tried = Gcra(RATE)
@@ -184,12 +184,12 @@ def _is_our_own_page(request: Request) -> bool:
     return origin != "" and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
 
 
-def _cookie(request: Request, services: Services) -> bytes | None:
+def _cookie(request: Request, services: EveryService) -> bytes | None:
     values = cookie_values(request.scope["headers"], services.policy().sign_in.cookie.encode())
     return values.pop() if values else None
 
 
-def _set_cookie(response: Response, services: Services, cookie: Secret, seconds: int) -> None:
+def _set_cookie(response: Response, services: EveryService, cookie: Secret, seconds: int) -> None:
     name = services.policy().sign_in.cookie
     response.set_cookie(
         name,

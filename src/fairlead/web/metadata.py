@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,10 +12,10 @@ from fairlead.core.challenge import METADATA
 from fairlead.model.access import Role
 from fairlead.model.errors import ProblemError
 from fairlead.web.problems import NOT_FOUND
-from fairlead.web.services import Services
+from fairlead.web.services import EveryService
 
 
-def metadata_router(services: Services) -> APIRouter:
+def metadata_router(services: EveryService, endpoints: Sequence[str] = ()) -> APIRouter:
     """One document for the service, and one for each MCP endpoint, whether there is such a server or not."""
     router = APIRouter(include_in_schema=False)
 
@@ -35,6 +36,6 @@ def metadata_router(services: Services) -> APIRouter:
             document["scopes_supported"] = [sign_in.scope] if endpoint else all_scopes
         return document
 
-    for endpoint in ("", "/mcp", "/servers/{server}/mcp", "/toolsets/{toolset}/mcp"):
+    for endpoint in ("", *endpoints):
         router.add_api_route(METADATA + endpoint, get_resource_metadata, methods=["GET"])
     return router

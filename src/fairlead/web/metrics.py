@@ -16,7 +16,7 @@ from fairlead.orchestrator.metrics import MetricsCollector, Outcome
 from fairlead.web.examples import FILESYSTEM, INVALID_ID, UNKNOWN_SERVER, as_json, shown
 from fairlead.web.problems import documented
 from fairlead.web.servers import ServerId
-from fairlead.web.services import Fleet
+from fairlead.web.services import Fleet, WebMetrics
 from fairlead.web.strict import StrictRoute
 
 _TEXT: Final[dict[str, Any]] = {"schema": {"type": "string"}}
@@ -105,7 +105,7 @@ def summaries_router(metrics: MetricsCollector, fleet: Fleet) -> APIRouter:
     return router
 
 
-def metrics_router(metrics: MetricsCollector) -> APIRouter:
+def metrics_router(metrics: WebMetrics) -> APIRouter:
     router = APIRouter(tags=["metrics"])
 
     @router.get(
