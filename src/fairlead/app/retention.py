@@ -17,8 +17,10 @@ import structlog
 
 from fairlead.app.settings import DAY, RetentionSettings
 from fairlead.ports import StoreAwayError
+from fairlead.stores.sql.applications import SqlApplicationStore
 from fairlead.stores.sql.audit import SqlAuditLog
 from fairlead.stores.sql.database import Database
+from fairlead.stores.sql.deployments import SqlDeploymentStore
 from fairlead.stores.sql.events import SqlEventLog
 from fairlead.stores.sql.facts import follow_clock
 from fairlead.stores.sql.runs import Runs
@@ -51,6 +53,8 @@ class Pruner:
                 "runs": (Runs(database).prune, retention.audit),
                 "specs": (SqlSpecStore(database).prune, retention.specs),
                 "metrics": (SqlTrendStore(database).prune, retention.metrics),
+                "deployments": (SqlDeploymentStore(database).prune, retention.specs),
+                "live_versions": (SqlApplicationStore(database).prune, retention.specs),
             },
             partial(follow_clock, database, CLOCK, most=STEP),
         )

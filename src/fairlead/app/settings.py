@@ -254,7 +254,10 @@ class RetentionSettings(Section):
     events: Age = _setting("Events, which clients can catch up on.", unit="s", default=30 * DAY)
     audit: Age = _setting("The audit.", unit="s", default=90 * DAY)
     specs: Age = _setting(
-        "Accepted fleet specs; the latest stays whatever its age.", unit="s", default=90 * DAY
+        "Accepted fleet specs, deployments, and what those overwrote. The latest spec and the last 20 "
+        "deployments of each application stay.",
+        unit="s",
+        default=90 * DAY,
     )
     metrics: Age = _setting("Metric roll-ups, of which trends are made.", unit="s", default=90 * DAY)
 

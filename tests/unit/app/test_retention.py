@@ -6,22 +6,27 @@ from types import SimpleNamespace
 
 import pytest
 import structlog.testing
-from sqlalchemy import literal, select
+from sqlalchemy import func, literal, select
 
 from fairlead.app.retention import CLOCK, EVERY, FIRST, STEP, Pruner
 from fairlead.app.settings import DAY, RetentionSettings
 from fairlead.model.audit import AuditBatch, AuditFilter, AuditKind, AuditRecord
 from fairlead.model.events import Event, EventType
+from fairlead.model.gitops import Environment
+from fairlead.model.reconciling import Deployment, DeploymentReason, DeploymentState, Live
 from fairlead.ports import SavedSpec, StoreAwayError, Trend
+from fairlead.stores.retained import KEPT
+from fairlead.stores.sql.applications import SqlApplicationStore
 from fairlead.stores.sql.audit import SqlAuditLog
 from fairlead.stores.sql.database import Database
+from fairlead.stores.sql.deployments import SqlDeploymentStore
 from fairlead.stores.sql.events import SqlEventLog
 from fairlead.stores.sql.facts import agreed
 from fairlead.stores.sql.specs import SqlSpecStore
-from fairlead.stores.sql.tables import EVENTS
+from fairlead.stores.sql.tables import EVENTS, LIVE_VERSIONS
 from fairlead.stores.sql.trends import SqlTrendStore
 
-KINDS = ("events", "audit", "runs", "specs", "metrics")
+KINDS = ("events", "audit", "runs", "specs", "metrics", "deployments", "live_versions")
 NOW = 1000 * DAY
 
 
@@ -40,6 +45,11 @@ async def database(database_url: str, clock: SimpleNamespace) -> AsyncIterator[D
     await opened.close()
 
 
+def deployment(name: str, at: float) -> Deployment:
+    why, state = DeploymentReason.COMMIT, DeploymentState.SUCCEEDED
+    return Deployment(name, "app", Environment.STAGING, "c1", None, why, "ann", state, at, ended=at)
+
+
 async def fill(database: Database, *days: int) -> None:
     ages = [day * DAY for day in days]
     events = [Event(EventType.SYNC_STARTED, "s", "", {}, NOW - age) for age in reversed(ages)]
@@ -51,13 +61,27 @@ async def fill(database: Database, *days: int) -> None:
     for number, age in enumerate(reversed(ages)):
         spec = SavedSpec(number + 1, NOW - age, "ann", "file", None, [])
         await specs.save(spec, expected=number)
+    live_versions = SqlApplicationStore(database)
+    for age in ages:
+        await live_versions.keep_live("app", "d1", Live("a", "t", b"", {}))
+        async with database.write() as connection:
+            newest = select(func.max(LIVE_VERSIONS.c.id)).scalar_subquery()
+            await connection.execute(
+                LIVE_VERSIONS.update().where(LIVE_VERSIONS.c.id == newest).values(at=NOW - age)
+            )
+    deployments = SqlDeploymentStore(database)
+    for number in range(KEPT):
+        await deployments.add(deployment(f"new{number}", NOW))
+    for age in ages:
+        await deployments.add(deployment(f"old{age}", NOW - age))
 
 
 async def test_each_kind_has_its_age(database: Database) -> None:
     await fill(database, 1, 29, 31, 89, 91)
     pruner = Pruner.of(database, RetentionSettings())
     assert await pruner.run() == {}  # the first pass only looks at the clock
-    assert await pruner.run() == {"events": 3, "audit": 1, "runs": 0, "specs": 1, "metrics": 1}
+    pruned = {"events": 3, "audit": 1, "runs": 0, "specs": 1, "metrics": 1}
+    assert await pruner.run() == pruned | {"deployments": 1, "live_versions": 1}
     assert await pruner.run() == dict.fromkeys(KINDS, 0)
     assert len(await SqlAuditLog(database).search(AuditFilter())) == 4
     await database.close()
