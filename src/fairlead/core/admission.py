@@ -30,8 +30,9 @@ A browser's session is its cookie, which the browser sends wherever it is told t
 `cookies` says so (never for MCP), never beside `Authorization`, and for a change only with a token that a
 foreign page cannot know. For a WebSocket the Origin, which browsers always send there, takes its place.
 
-Public are only the exact bytes of `PUBLIC` and of the resource metadata's paths (`challenge.is_metadata`): no
-other spelling of such a path opens it, whatever the router behind makes of it. All that can be computed
+Public are only the exact bytes of `PUBLIC`, of the resource metadata's paths (`challenge.is_metadata`), and
+where they are taken, of webhooks: no other spelling of such a path opens it, whatever the router behind makes
+of it. All that can be computed
 beforehand is in the `AdmissionPolicy`.
 """
 
@@ -62,6 +63,8 @@ PUBLIC: Final = frozenset(
 )
 """Method and raw path of everything that needs no token, beside the resource metadata."""
 LOGIN_BYTES: Final = 4096  # what POST /login may bring
+WEBHOOK_BYTES: Final = 2**20  # what a webhook may bring
+_WEBHOOK: Final = re.compile(rb"/webhooks/[A-Za-z0-9._-]{1,128}")  # names of sources
 
 SECURITY_HEADERS: Final[Headers] = (
     (
@@ -185,6 +188,7 @@ class AdmissionPolicy:
     denied: tuple[Network, ...]
     limits: Limits
     sign_in: SignIn = SignIn()
+    webhooks: bool = False  # whether they are taken here; each proves itself by what it brings
 
     @classmethod
     def compile(
@@ -197,6 +201,7 @@ class AdmissionPolicy:
         denied: Iterable[str] = (),
         limits: Limits | None = None,
         sign_in: SignIn | None = None,
+        webhooks: bool = False,
     ) -> AdmissionPolicy:
         """A policy for a service on a port or several. Raises ValueError that names what is wrong.
 
@@ -218,6 +223,7 @@ class AdmissionPolicy:
             denied=tuple(map(parse_network, denied)),
             limits=limits or Limits(),
             sign_in=sign_in or SignIn(),
+            webhooks=webhooks,
         )
 
 
@@ -310,8 +316,8 @@ def admit(head: RequestHead, policy: AdmissionPolicy, *, cookies: bool = False) 
         if method == b"OPTIONS" and b"access-control-request-method" in single:
             return _preflight(origin, single.get(b"access-control-request-headers", b""))
         cors = allowed
-    caller, limit = None, LOGIN_BYTES if path == b"/login" else 0
-    if not is_public(method, path):
+    caller, limit = None, _public_bytes(path)
+    if not is_public(method, path, webhooks=policy.webhooks):
         found = _identify(head, single, policy, cookies=cookies)
         if isinstance(found, Problem):
             told = challenge(found, path, policy.sign_in.resource, policy.sign_in.scope)
@@ -323,9 +329,20 @@ def admit(head: RequestHead, policy: AdmissionPolicy, *, cookies: bool = False) 
     return Admitted(caller, cors, limit)
 
 
-def is_public(method: bytes, path: bytes) -> bool:
-    """Whether a request needs no token; `path` is raw."""
-    return (method, path) in PUBLIC or (method == b"GET" and is_metadata(path))
+def is_public(method: bytes, path: bytes, *, webhooks: bool = False) -> bool:
+    """Whether a request needs no token; `path` is raw. `webhooks`: whether these are taken."""
+    return (
+        (method, path) in PUBLIC
+        or (method == b"GET" and is_metadata(path))
+        or (webhooks and method == b"POST" and _WEBHOOK.fullmatch(path) is not None)
+    )
+
+
+def _public_bytes(path: bytes) -> int:
+    """How large a body may be that comes without a token."""
+    if path == b"/login":
+        return LOGIN_BYTES
+    return WEBHOOK_BYTES if _WEBHOOK.fullmatch(path) else 0
 
 
 def _identify(

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from fairlead.git.failures import GitFailedError
 from fairlead.git.places import Places, locate
 from fairlead.git.remote import remote_of
 from fairlead.git.source import RepositorySource, Workshop, mirror_name, next_look
 from fairlead.git.watching import changes
-from fairlead.git.webhooks import REPLAYED, Deliveries, Refusal, WebhookEvent, verify
+from fairlead.git.webhooks import REPLAYED, UNPROVED, Deliveries, Refusal, WebhookEvent, verify
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import SpecError
 from fairlead.model.gitops import Source
 
+LOG = structlog.get_logger("fairlead.git")
 OnChanged = Callable[[RepositorySource], None]
 
 
@@ -33,6 +37,7 @@ class GitRepositoryManager:
         self._deliveries = Deliveries()
         self._configuring = asyncio.Lock()
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
+        self._nobodys_secret = secrets.token_hex(32)
 
     def __repr__(self) -> str:
         return f"GitRepositoryManager({', '.join(map(repr, self.sources.values()))})"
@@ -62,23 +67,37 @@ class GitRepositoryManager:
     ) -> WebhookEvent | Refusal:
         """Take a webhook for a source, and look if its branch was pushed to.
 
-        Names of `headers` are in lower case; `now` is Unix time in s.
+        Names of `headers` are in lower case; `now` is Unix time in s. What is not proved is `UNPROVED`, also
+        where there is no such source, after as much work: so it cannot be found out which sources there are.
         """
         kept = self._kept.get(name)
-        if kept is None or kept.source.spec.webhook_secret is None:
-            return Refusal(404, "there is no such source that takes webhooks")
-        try:
-            secret = self._workshop.resolve(kept.source.spec.webhook_secret)
-        except SpecError as error:
-            return Refusal(503, f"the source's webhook secret has no value: {error}")
-        event = verify(headers, body, secret, now)
+        event = verify(headers, body, self._secret(name, kept), now)
+        if isinstance(event, Refusal) and not event.proved:
+            LOG.info("webhook refused", source=name if kept else "unknown", reason=event.message)
+            return UNPROVED
         if isinstance(event, Refusal):
             return event
+        assert kept is not None  # nobody has the other secret
         if not self._deliveries.first(f"{name}:{event.replay_key}"):
             return REPLAYED
         if event.branch == kept.source.spec.branch:
             kept.wake.set()
         return event
+
+    def _secret(self, name: str, kept: _Kept | None) -> str:
+        """The source's; where it has none, one that nobody knows, after resolving another source's."""
+        having = kept is not None and kept.source.spec.webhook_secret is not None
+        other = next((each for each in self._kept.values() if each.source.spec.webhook_secret), None)
+        asked = kept if having else other
+        if asked is None or asked.source.spec.webhook_secret is None:
+            return self._nobodys_secret
+        try:
+            secret = self._workshop.resolve(asked.source.spec.webhook_secret)
+        except SpecError as error:
+            if having:
+                LOG.warning("a webhook's secret has no value", source=name, reason=str(error))
+            return self._nobodys_secret
+        return secret if having else self._nobodys_secret
 
     def statistics(self) -> dict[str, Any]:
         """By source: head, problem, age in s, failures in a row; and git operations by name and outcome."""

@@ -40,6 +40,7 @@ class Refusal:
 
     status: int
     message: str
+    proved: bool = False  # whether the sender has the secret: only then it is told more than that it failed
 
 
 def verify(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> WebhookEvent | Refusal:
@@ -61,9 +62,9 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> 
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return Refusal(400, "the body is no JSON; choose the content type application/json")
+        return Refusal(400, "the body is no JSON; choose the content type application/json", proved=True)
     if not isinstance(document, dict):
-        return Refusal(400, "the body is no JSON object")
+        return Refusal(400, "the body is no JSON object", proved=True)
     return _event(kind, headers, document, f"{kind}:{proof}")
 
 
@@ -175,4 +176,9 @@ class Deliveries:
         return True
 
 
-REPLAYED: Final = Refusal(409, "this webhook came before; a new push makes a new one")
+REPLAYED: Final = Refusal(409, "this webhook came before; a new push makes a new one", proved=True)
+UNPROVED: Final = Refusal(
+    401,
+    "no source of this name takes a webhook with this proof; the log says more, `webhookSecret` is the key",
+)
+"""The same for all, so that nobody learns which sources there are, or how near a guess was."""

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from fairlead.model.event_data import DATA
+from fairlead.model.event_data import DATA, GITOPS_DATA
 from fairlead.model.events import CONTENT_TYPE, EventType
 from fairlead.web.live_messages import (
     PROTOCOL,
@@ -25,6 +25,7 @@ from fairlead.web.live_messages import (
 )
 from fairlead.web.live_table import Action
 
+_DATA: Final = {"orchestrator": DATA, "gitops": GITOPS_DATA}
 _SCHEMAS: Final = "#/components/schemas/"
 _DESCRIPTION: Final = (
     "Events, snapshots and commands over one WebSocket; and the events alone as a stream over HTTP.\n\n"
@@ -47,7 +48,7 @@ def asyncapi_document(service: str, actions: Collection[Action]) -> dict[str, An
     clients |= {_key(action): action.message for action in actions}
     servers = {_word(model): model for model in SERVER_MESSAGES}
     results = {f"result-{_key(action)}": action.result for action in actions}
-    data = {f"data-{type_.value}": model for type_, model in DATA.items()}
+    data = {f"data-{type_.value}": model for type_, model in _DATA[service].items()}
     payloads, schemas = _schemas(clients, servers | results | data)
     schemas["CloudEvent"] = {"oneOf": [_event(type_, payloads) for type_ in EventType]}
     schemas[EventMessage.__name__]["properties"]["event"] = {"$ref": _SCHEMAS + "CloudEvent"}

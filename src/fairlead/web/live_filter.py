@@ -19,7 +19,17 @@ _LEAST_ROLE: Final = {
     EventType.ACCESS_CHANGED: Role.ADMIN,  # as the principals and the audit
     EventType.AUTHENTICATION_FAILED: Role.ADMIN,
 }
-_OF_THE_WHOLE: Final = frozenset({EventType.CONFIG_CHANGED, *_LEAST_ROLE})
+_OF_THE_WHOLE: Final = frozenset(
+    {
+        EventType.CONFIG_CHANGED,
+        EventType.DRIFT_DETECTED,
+        EventType.SYNC_STARTED,
+        EventType.SYNC_COMPLETED,
+        EventType.DEPLOYMENT_STARTED,
+        EventType.DEPLOYMENT_COMPLETED,
+        *_LEAST_ROLE,
+    }
+)
 """Not for callers whose grants choose, as what these tell of is not over REST."""
 
 

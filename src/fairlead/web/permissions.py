@@ -43,7 +43,7 @@ _OPERATE: Final = Permission(Role.OPERATOR, Reach.SERVER)
 _OPERATE_FLEET: Final = Permission(Role.OPERATOR, Reach.FLEET)
 _ADMINISTER: Final = Permission(Role.ADMIN, Reach.FLEET)
 
-PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
+_COMMON: Final[Mapping[tuple[str, str], Permission]] = {
     ("GET", "/api/me"): _READ,
     ("GET", "/api/session"): _READ,
     ("POST", "/logout"): _READ,
@@ -52,6 +52,22 @@ PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
     ("GET", "/asyncapi.json"): _READ,
     ("GET", "/ws"): _READ_GRANTED,
     ("GET", "/api/events"): _READ_GRANTED,
+    ("GET", "/metrics"): _READ_FLEET,
+    ("GET", "/api/system/info"): _READ_GRANTED,
+    ("GET", "/api/config"): _OPERATE_FLEET,
+    ("GET", "/api/audit"): _ADMINISTER,
+    ("GET", "/api/principals"): _ADMINISTER,
+    ("PUT", "/api/principals/{name}"): _ADMINISTER,
+    ("DELETE", "/api/principals/{name}"): _ADMINISTER,
+    # A caller's own keys; those of others take the role ADMIN, which the handlers see to.
+    ("GET", "/api/keys"): _READ,
+    ("POST", "/api/keys"): Permission(Role.DEVELOPER, Reach.NONE),
+    ("DELETE", "/api/keys/{id}"): Permission(Role.DEVELOPER, Reach.NONE),
+}
+"""What every service has."""
+
+PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
+    **_COMMON,
     ("GET", "/api/servers"): _READ_GRANTED,
     ("GET", "/api/servers/{id}"): Permission(Role.VIEWER, Reach.SERVER),
     ("POST", "/api/servers/{id}/start"): _OPERATE,
@@ -70,29 +86,54 @@ PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
     ("GET", "/api/metrics/summary"): _READ_FLEET,
     ("GET", "/api/metrics/trends"): Permission(Role.VIEWER, Reach.NAMED),
     ("GET", "/api/metrics/servers/{id}"): Permission(Role.VIEWER, Reach.SERVER),
-    ("GET", "/metrics"): _READ_FLEET,
-    ("GET", "/api/system/info"): _READ_GRANTED,
-    ("GET", "/api/config"): _OPERATE_FLEET,
     ("POST", "/api/config/reload"): _ADMINISTER,
     ("GET", "/api/fleet"): _OPERATE_FLEET,
     ("PUT", "/api/fleet"): _ADMINISTER,
     ("DELETE", "/api/fleet/overrides"): _ADMINISTER,
     ("POST", "/api/fleet/release"): _ADMINISTER,
-    ("GET", "/api/audit"): _ADMINISTER,
-    ("GET", "/api/principals"): _ADMINISTER,
-    ("PUT", "/api/principals/{name}"): _ADMINISTER,
-    ("DELETE", "/api/principals/{name}"): _ADMINISTER,
-    # A caller's own keys; those of others take the role ADMIN, which the handlers see to.
-    ("GET", "/api/keys"): _READ,
-    ("POST", "/api/keys"): Permission(Role.DEVELOPER, Reach.NONE),
-    ("DELETE", "/api/keys/{id}"): Permission(Role.DEVELOPER, Reach.NONE),
     # Upstream credentials of the caller's own.
     ("GET", "/api/credentials"): Permission(Role.DEVELOPER, Reach.GRANTED),
     ("GET", "/api/credentials/{server}"): Permission(Role.DEVELOPER, Reach.SERVER),
     ("PUT", "/api/credentials/{server}"): Permission(Role.DEVELOPER, Reach.SERVER),
     ("DELETE", "/api/credentials/{server}"): Permission(Role.DEVELOPER, Reach.SERVER),
 }
-"""By method and route template."""
+"""Of the orchestrator, by method and route template."""
+
+_DEVELOP_FLEET: Final = Permission(Role.DEVELOPER, Reach.FLEET)
+
+GITOPS_PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
+    **_COMMON,
+    ("GET", "/api/applications"): _READ_FLEET,
+    ("GET", "/api/applications/{name}"): _READ_FLEET,
+    ("GET", "/api/applications/{name}/diff"): _READ_FLEET,
+    ("POST", "/api/applications/{name}/promote"): _OPERATE_FLEET,
+    ("POST", "/api/applications/{name}/suspend"): _OPERATE_FLEET,
+    ("POST", "/api/applications/{name}/resume"): _OPERATE_FLEET,
+    ("POST", "/api/applications/{name}/resolve"): _OPERATE_FLEET,
+    ("PUT", "/api/applications/{name}/holds"): _OPERATE_FLEET,
+    ("DELETE", "/api/applications/{name}/holds"): _OPERATE_FLEET,
+    ("DELETE", "/api/applications/{name}/blocked/{commit}"): _OPERATE_FLEET,
+    ("GET", "/api/deployments"): _READ_FLEET,
+    ("POST", "/api/deployments"): _OPERATE_FLEET,
+    ("GET", "/api/deployments/{id}"): _READ_FLEET,
+    ("POST", "/api/deployments/{id}/rollback"): _OPERATE_FLEET,
+    ("POST", "/api/deployments/{id}/approve"): _OPERATE_FLEET,  # and a person: see `gitops_approval`
+    ("POST", "/api/deployments/{id}/cancel"): _OPERATE_FLEET,
+    ("GET", "/api/sync/status"): _READ_FLEET,
+    ("POST", "/api/sync/trigger"): _OPERATE_FLEET,
+    ("GET", "/api/drift/status"): _READ_FLEET,
+    ("POST", "/api/drift/check"): _DEVELOP_FLEET,
+    ("GET", "/api/git/status"): _READ_FLEET,
+    ("GET", "/api/git/commits"): _READ_FLEET,
+    ("POST", "/api/config/validate"): _DEVELOP_FLEET,
+    ("GET", "/api/health/environment"): _READ_FLEET,
+    ("GET", "/api/gitops"): _READ_FLEET,
+    ("POST", "/api/gitops/enable"): _ADMINISTER,  # who owns the fleet spec
+    ("POST", "/api/gitops/disable"): _ADMINISTER,
+}
+"""Of the GitOps controller. An application may be about any server, so grants that choose give none of it."""
+
+_EVERY: Final = {**GITOPS_PERMISSIONS, **PERMISSIONS}  # what both have is the same in both
 
 
 def require(caller: Caller | None, method: str, route: str, server: str | None = None) -> None:
@@ -109,7 +150,7 @@ def require(caller: Caller | None, method: str, route: str, server: str | None =
 
 def require_role(caller: Caller | None, method: str, route: str) -> Permission:
     """The same of the role alone, whatever server it is about."""
-    permission = PERMISSIONS.get((method, route))
+    permission = _EVERY.get((method, route))
     if permission is None:
         raise ProblemError(NOT_IN_TABLE)
     if caller is None or caller.role < permission.role:
@@ -122,7 +163,7 @@ async def guard(connection: HTTPConnection) -> None:
     scope = connection.scope
     method = "GET" if scope["type"] == "websocket" else scope["method"]
     route = scope["route"].path
-    if is_public(method.encode(), scope["raw_path"]):
+    if is_public(method.encode(), scope["raw_path"], webhooks=True):  # where there is no such route: 404
         return
     caller: Caller | None = scope["state"].get("caller")
     reach = require_role(caller, method, route).reach

@@ -1,4 +1,4 @@
-"""Entity tags of the fleet spec, and `If-Match` (RFC 9110, 8.8.3 and 13.1.1).
+"""Entity tags of the fleet spec and of deployments, and `If-Match` (RFC 9110, 8.8.3 and 13.1.1).
 
 A tag names one state of the spec, its owner and the live edits, in one run of the service. `If-Match` holds
 `*` or a list of tags, of which one must be the present one; weak tags are well-formed but never match, since
@@ -30,6 +30,17 @@ IF_MATCH_MALFORMED: Final = validation_problem(
             where="header.if-match",
             what="it is not valid",
             how='write * or the ETag of GET /api/fleet with its quotes, such as "3f9c2a71-7"',
+        )
+    ]
+)
+
+
+TAG_MALFORMED: Final = validation_problem(
+    [
+        FieldError(
+            where="header.if-match",
+            what="it is not valid",
+            how='write * or the ETag that came with what is changed, with its quotes, such as "7"',
         )
     ]
 )
@@ -68,18 +79,38 @@ def expected_tag(if_match: Sequence[str], tag: str) -> str | None:
     return tag
 
 
-def _strong_tags(header: str) -> set[str]:
+def overtaken(tag: str) -> Problem:
+    """What a decision is about is not as it was shown any more; `tag` is what it has now."""
+    return Problem(
+        code="changed-meanwhile",
+        title="It was changed meanwhile",
+        detail=f"If-Match does not name what is there now, which is {entity_tag(tag)}. Look at it again, and "
+        "decide about that.",
+        status=412,
+        fault=Fault.CLIENT,
+        extra={"tag": tag},
+    )
+
+
+def require_match(if_match: Sequence[str], tag: str) -> None:
+    """Where the header may be missing. Raises ProblemError: 422 malformed, 412 no match."""
+    header = ",".join(if_match)
+    if if_match and header.strip(" \t") != "*" and tag not in _strong_tags(header, TAG_MALFORMED):
+        raise ProblemError(overtaken(tag))
+
+
+def _strong_tags(header: str, malformed: Problem = IF_MATCH_MALFORMED) -> set[str]:
     """Those of a list of tags; empty elements count for nothing, but one tag must be there."""
     strong, found, position = set(), False, 0
     while position < len(header):
         element = _ELEMENT.match(header, position)
         if element is None:
-            raise ProblemError(IF_MATCH_MALFORMED)
+            raise ProblemError(malformed)
         position = element.end()
         if element["tag"] is not None:
             found = True
             if element["weak"] is None:
                 strong.add(element["tag"])
     if not found:
-        raise ProblemError(IF_MATCH_MALFORMED)
+        raise ProblemError(malformed)
     return strong

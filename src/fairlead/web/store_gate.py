@@ -14,7 +14,15 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 
 STORE: Final = "store"
 LOOKING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-NO_CHANGES: Final = frozenset({("POST", "/api/request"), ("POST", "/api/health/check")})
+NO_CHANGES: Final = frozenset(
+    {
+        ("POST", "/api/request"),
+        ("POST", "/api/health/check"),
+        ("POST", "/api/drift/check"),
+        ("POST", "/api/config/validate"),
+        ("POST", "/webhooks/{source}"),
+    }
+)
 """Methods and route templates that change nothing that is kept."""
 
 Away = Callable[[], Mapping[str, str]]

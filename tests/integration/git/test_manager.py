@@ -12,7 +12,7 @@ import time
 import pytest
 
 from fairlead.git.repository import GitRepositoryManager
-from fairlead.git.webhooks import Refusal
+from fairlead.git.webhooks import UNPROVED, Refusal
 from fairlead.kit.tasks import Tasks
 from fairlead.model.gitops import Source
 from support.repositories import Repository
@@ -154,16 +154,20 @@ class TestWebhooks:
         await asyncio.sleep(0)
         assert hooked.sources["config"].refreshes == looked
 
-    @pytest.mark.parametrize(("name", "status"), [("nobody", 404), ("plain", 404), ("gone", 503)])
-    async def test_sources_that_take_none(self, hooked, name, status):
-        refusal = hooked.receive(name, self.signed(b"{}"), b"{}", 1000.0)
-        assert isinstance(refusal, Refusal)
-        assert refusal.status == status
+    @pytest.mark.parametrize("secret", ["hush", "", "guess"])
+    @pytest.mark.parametrize("name", ["nobody", "plain", "gone"])
+    async def test_sources_that_take_none_are_told_apart_by_nothing(self, hooked, name, secret):
+        assert hooked.receive(name, self.signed(b"{}", secret), b"{}", 1000.0) is UNPROVED
+        assert hooked.receive(name, {}, b"", 1000.0) is UNPROVED
 
     async def test_a_wrong_secret(self, hooked):
-        refusal = hooked.receive("config", self.signed(b"{}", "guess"), b"{}", 1000.0)
+        assert hooked.receive("config", self.signed(b"{}", "guess"), b"{}", 1000.0) is UNPROVED
+        assert hooked.receive("config", {}, b"{}", 1000.0) is UNPROVED
+
+    async def test_only_who_has_the_secret_is_told_what_is_wrong_with_the_body(self, hooked):
+        refusal = hooked.receive("config", self.signed(b"no JSON"), b"no JSON", 1000.0)
         assert isinstance(refusal, Refusal)
-        assert refusal.status == 401
+        assert refusal.status == 400
 
 
 async def test_sources_are_changed_while_it_runs(rig, manager, origin, tmp_path):
