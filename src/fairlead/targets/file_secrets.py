@@ -97,7 +97,7 @@ class Expected:
         return bool(self.names)
 
     def is_of(self, desired: Tree | None, base: Tree | None) -> bool:
-        return (self._desired is desired or same(self._desired, desired)) and same(self._base, base)
+        return (self._desired is desired or self._desired == desired) and self._base == base
 
     def lacks(self, secrets: Values) -> str:
         """Why the object cannot be written, for a person; empty if it can."""

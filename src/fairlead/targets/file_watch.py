@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from watchfiles import Change
-
-from fairlead.kit.watching import wakes
+from fairlead.kit.watching import Watching
 from fairlead.model.errors import ProblemError
 from fairlead.ports.gitops import TargetAwayError
 from fairlead.targets.file_tree import Mark, Parts, RefusedError, Tree, parts_of
@@ -33,11 +31,13 @@ MOST_NAMED: Final = 20  # changes at once that are told one by one
 class Watched:
     """The objects whose changes are told, with the signs that they had when they were read last."""
 
-    def __init__(self, root: Path, interval: float) -> None:
+    def __init__(self, root: Path, watching: Watching, interval: float) -> None:
         self._root = root
+        self._watching = watching
         self._interval = interval
         self._signs: dict[str, Sign] = {}
         self._listening: set[asyncio.Event] = set()
+        self._turn = 0  # grows when other objects are to be watched
 
     def __repr__(self) -> str:
         return f"Watched({self._root}, objects={len(self._signs)}, listening={len(self._listening)})"
@@ -47,24 +47,27 @@ class Watched:
         others = signs.keys() != self._signs.keys()
         self._signs = dict(signs)
         if others:
-            for stop in self._listening:
-                stop.set()
+            self._turn += 1
+            for heard in self._listening:
+                heard.set()
 
     async def changes(self) -> AsyncIterator[str]:
         """First "", then an object for each change, or "" for many. Never raises."""
         yield ""
         seen = dict(self._signs)
-        while True:
-            stop = asyncio.Event()
-            self._listening.add(stop)
-            try:
-                async for name in self._until(stop, seen):
-                    yield name
-            finally:
-                self._listening.discard(stop)
+        heard = asyncio.Event()
+        self._listening.add(heard)
+        try:
+            while True:
+                async with aclosing(self._told(heard, seen)) as told:
+                    async for name in told:
+                        yield name
+        finally:
+            self._listening.discard(heard)
 
-    async def _until(self, stop: asyncio.Event, seen: dict[str, Sign]) -> AsyncIterator[str]:
+    async def _told(self, heard: asyncio.Event, seen: dict[str, Sign]) -> AsyncGenerator[str]:
         """As long as the same folders are to be watched. `seen` is kept up to date."""
+        turn = self._turn
         for name in seen.keys() | self._signs.keys():
             if name not in self._signs:
                 del seen[name]
@@ -72,17 +75,13 @@ class Watched:
                 seen.setdefault(name, self._signs[name])
         names = list(seen)
         parts = [each for name in names if (each := _parts(name)) is not None]
-        heard = {*self._root.parts, *(part for each in parts for part in each)}
-        watched: Folders = {}
+        ours = {*self._root.parts, *(part for each in parts for part in each)}
+        watched = await asyncio.to_thread(folders_of, self._root, parts)
 
-        def folders() -> set[Path]:
-            watched.update(folders_of(self._root, parts))
-            return set(watched)
+        def wanted(path: str) -> bool:
+            return path.rpartition("/")[2] in ours
 
-        def wanted(_: Change, path: str) -> bool:
-            return path.rpartition("/")[2] in heard
-
-        signs = wakes(folders, poll=self._interval, wanted=wanted, stop=stop)
+        signs = self._watching.wakes(watched, poll=self._interval, wanted=wanted, heard=heard)
         async with aclosing(signs):
             async for _ in signs:
                 now, there = await asyncio.to_thread(self._look, names, parts)
@@ -90,7 +89,7 @@ class Watched:
                 seen.update(now)
                 for name in changed if len(changed) <= MOST_NAMED else [""]:
                     yield name
-                if there != watched:
+                if there != watched or turn != self._turn:
                     return
 
     def _look(self, names: Iterable[str], parts: Iterable[Parts]) -> tuple[dict[str, Sign], Folders]:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from fairlead.formats import documents
 from fairlead.formats.place import DocumentError
+from fairlead.kit.watching import Watching
 from fairlead.model.errors import SpecError
 from fairlead.model.reconciling import Base, Desired, Live
 from fairlead.ports.gitops import ChangedMeanwhileError, Health, TargetAwayError, Write
@@ -56,7 +57,8 @@ class _Kept:
 class FilesTarget:
     """Implements `ports.gitops.Target` for the files of one folder.
 
-    `root` is an absolute folder that is there. `at` is told of each step of a write, see `FAULT_POINTS`.
+    `root` is an absolute folder that is there. `watching` is for all targets of a process; without it, this
+    one has its own. `interval` is in s. `at` is told of each step of a write, see `FAULT_POINTS`.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class FilesTarget:
         root: Path,
         resolve: Resolve,
         *,
+        watching: Watching | None = None,
         interval: float = INTERVAL,
         at: At = lambda _: None,
     ) -> None:
@@ -71,7 +74,9 @@ class FilesTarget:
         self._resolve = resolve
         self._at = at
         self._lock = threading.Lock()  # of all below, which threads change
-        self._watched = Watched(root, interval)
+        self._own = watching is None
+        self._watching = Watching() if watching is None else watching
+        self._watched = Watched(root, self._watching, interval)
         self._expected: dict[str, Expected] = {}
         self._kept: dict[str, _Kept] = {}
         self._swept: set[Parts] = set()
@@ -127,7 +132,9 @@ class FilesTarget:
         return self._watched.changes()
 
     async def close(self) -> None:
-        """Nothing to do: whoever iterates over `changes` ends that."""
+        """Whoever iterates over `changes` ends that."""
+        if self._own:
+            await self._watching.close()
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         """A write that has begun ends before whoever asked for it goes on, even if that is cancelled."""

@@ -56,6 +56,7 @@ async def listening(target: FilesTarget) -> AsyncIterator[Heard]:
             yield heard
         finally:
             task.cancel()
+            await target.close()
 
 
 @pytest.fixture
