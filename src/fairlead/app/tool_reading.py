@@ -63,7 +63,7 @@ async def read_tools(
     with tempfile.TemporaryDirectory(prefix="fairlead-lock-", ignore_cleanup_errors=True) as folder:
         state = StateFolder(Path(folder) / "state")
         state.prepare()
-        configure("info", "json", file=state.orchestrator_log)
+        configure("info", "json", file=state.log)
         drivers = Drivers(ProcessDriver(state.id(), state.instances_file), RemoteDriver())
         launcher = SpecLauncher(
             installer,

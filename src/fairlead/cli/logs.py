@@ -43,7 +43,7 @@ def logs_command(server: str | None, *, follow: bool, lines: int, as_json: bool,
 
 def _log_file(state: StateFolder, server: str | None) -> Path:
     if server is None:
-        path, known = state.orchestrator_log, []
+        path, known = state.log, []
     else:
         known = sorted({file.name.split(".log")[0] for file in state.server_logs.glob("*.log*")})
         path = state.server_log(server)

@@ -67,10 +67,10 @@ class Service:
     def __init__(self, command: Sequence[str], state: StateFolder, *, detach: bool) -> None:
         self._state = state
         descriptor = os.open(
-            state.orchestrator_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, PRIVATE
+            state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, PRIVATE
         )
         with os.fdopen(descriptor, "ab") as log:
-            self.log = Follower(state.orchestrator_log, position=os.fstat(descriptor).st_size)
+            self.log = Follower(state.log, position=os.fstat(descriptor).st_size)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
                 stdin=subprocess.DEVNULL if detach else subprocess.PIPE,
@@ -123,7 +123,7 @@ class Service:
         return problem(
             "orchestrator-ended",
             f"the orchestrator {how}",
-            f"{text}\nmore in {self._state.orchestrator_log}",
+            f"{text}\nmore in {self._state.log}",
         )
 
 

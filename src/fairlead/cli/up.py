@@ -51,7 +51,7 @@ def up_command(*, detach: bool, as_json: bool, **given: Any) -> None:
 
 def orchestrator_argv(settings: Settings, given: dict[str, Any], *, detach: bool) -> list[str]:
     """The command that `up` runs: the options it was given, and its own. Secrets go by the environment."""
-    log = StateFolder(settings.state_dir).orchestrator_log
+    log = StateFolder(settings.state_dir).log
     argv = [sys.executable, "-P", "-m", "fairlead.cli.main", "orchestrator", "--log-file", str(log)]
     for name, value in given.items():
         if value is not None:

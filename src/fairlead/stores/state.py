@@ -1,6 +1,7 @@
 """The state folder: what a Fairlead on this machine keeps between starts, and who runs on it now.
 
-`lock` is held (flock) by the orchestrator for as long as it lives; its content names the holder. Whoever
+Each service has a lock of its own, which it holds (flock) for as long as it lives; its content names the
+holder. Whoever
 only wants to know who runs asks `holder()`: it looks at the content and at the process, and takes no lock,
 so that looking never makes a start fail. `run.json` says where the running one answers.
 """
@@ -26,6 +27,8 @@ from fairlead.stores import files
 from fairlead.stores.files import state_problem
 
 FOLDER_MODE = 0o700
+ORCHESTRATOR = "orchestrator"
+GITOPS = "gitops"
 KEY_BYTES = 32
 # A process's start time as read by two processes differs when the clock was stepped in between.
 START_TOLERANCE = 2.0  # s
@@ -33,7 +36,7 @@ START_TOLERANCE = 2.0  # s
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that has the state folder. `started` is the process's own start, Unix time, s."""
+    """The process that has a service's lock. `started` is the process's own start, Unix time, s."""
 
     pid: int
     started: float
@@ -55,9 +58,9 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where the running service answers; the content of `run.json`.
+    """Where a running service answers; the content of its run file.
 
-    `addresses` maps a service (`orchestrator`) to its base URL; `since` is Unix time, s.
+    `addresses` maps the service (`orchestrator`) to its base URL; `since` is Unix time, s.
     """
 
     pid: int
@@ -72,21 +75,39 @@ class Run:
 
 
 class StateFolder:
-    """Paths and small files of the state folder. Making one touches nothing; `prepare` does."""
+    """Paths and small files of the state folder, as one service has it: `orchestrator`, or `gitops`.
 
-    def __init__(self, root: Path) -> None:
+    Making one touches nothing; `prepare` does.
+    """
+
+    def __init__(self, root: Path, service: str = ORCHESTRATOR) -> None:
         self.root = root
+        self.service = service
 
     def __repr__(self) -> str:
-        return f"StateFolder({str(self.root)!r})"
+        return f"StateFolder({str(self.root)!r}, {self.service!r})"
+
+    def of(self, service: str) -> StateFolder:
+        """The same folder, as another service has it."""
+        return StateFolder(self.root, service)
 
     @property
     def lock_file(self) -> Path:
-        return self.root / "lock"
+        return self.root / ("lock" if self.service == ORCHESTRATOR else f"{self.service}.lock")
 
     @property
     def run_file(self) -> Path:
-        return self.root / "run.json"
+        return self.root / ("run.json" if self.service == ORCHESTRATOR else f"run-{self.service}.json")
+
+    @property
+    def ownership_file(self) -> Path:
+        """Whether Git is in charge of the checkout that one stands in."""
+        return self.root / "gitops.json"
+
+    @property
+    def mirrors(self) -> Path:
+        """Copies of the repositories that applications come from."""
+        return self.root / "git"
 
     @property
     def tokens_file(self) -> Path:
@@ -127,8 +148,9 @@ class StateFolder:
         return self.root / "logs"
 
     @property
-    def orchestrator_log(self) -> Path:
-        return self.logs / "orchestrator.log"
+    def log(self) -> Path:
+        """The service's own."""
+        return self.logs / f"{self.service}.log"
 
     @property
     def server_logs(self) -> Path:
@@ -202,10 +224,11 @@ class StateFolder:
     def _held(self) -> ProblemError:
         holder, run = self.holder(), self.read_run()
         who = f"process {holder.pid}" if holder else "a process that cannot be seen from here"
-        where = f", which answers at {run.addresses.get('orchestrator')}" if run else ""
+        where = f", which answers at {run.addresses.get(self.service)}" if run else ""
+        what = "Fairlead" if self.service == ORCHESTRATOR else f"Fairlead's service {self.service}"
         return state_problem(
             "already-running",
-            "Fairlead already runs with this state folder",
+            f"{what} already runs with this state folder",
             f"{self.root} is held by {who}{where}. Use that one, stop it with `fairlead down`, "
             "or give another folder with --state-dir",
         )

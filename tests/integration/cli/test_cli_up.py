@@ -141,7 +141,7 @@ def test_detached_it_runs_on_until_down(commands: Commands):
     assert "slow: ready" in up.stdout
     run = commands.state.read_run()
     assert run is not None
-    assert "watch out" in commands.state.orchestrator_log.read_text()
+    assert "watch out" in commands.state.log.read_text()
     assert "filesystem  ready" in commands.run("status").stdout
     down = commands.run("down", "--json")
     assert json.loads(down.stdout) == {"stopped": True, "killed": False, "pid": run.pid}
@@ -216,7 +216,7 @@ def test_an_orchestrator_that_dies_at_once_is_quoted(commands: Commands):
     assert up.ended() == 1
     assert "error: the orchestrator ended with code 3" in up.stderr
     assert "it all went wrong" in up.stderr
-    assert str(commands.state.orchestrator_log) in up.stderr
+    assert str(commands.state.log) in up.stderr
     assert "Traceback" not in up.stderr
 
 
@@ -249,7 +249,7 @@ def test_a_taken_port_ends_it_before_anything_starts(commands: Commands):
     assert f"error: port {port} is taken" in up.stderr
     assert f"process {os.getpid()}" in up.stderr
     assert "FAIRLEAD_PORT" in up.stderr
-    assert not commands.state.orchestrator_log.exists()
+    assert not commands.state.log.exists()
 
 
 def test_without_a_fleet_file(commands: Commands):

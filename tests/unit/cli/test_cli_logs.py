@@ -30,7 +30,7 @@ def test_without_a_server_the_orchestrators_own(fairlead, state: StateFolder):
     assert result.exit_code == 1
     assert "there is no log of the orchestrator" in result.stderr
     state.prepare()
-    state.orchestrator_log.write_text("up\n")
+    state.log.write_text("up\n")
     assert fairlead("logs").output == "up\n"
 
 
