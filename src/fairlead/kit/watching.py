@@ -137,14 +137,14 @@ class Watching:
                 debounce=LONGEST,
                 rust_timeout=_NEVER,
                 stop_event=stop,
-                ignore_permission_denied=True,
+                ignore_permission_denied=True,  # and what has gone by now: one folder hinders no other
             )
             async with aclosing(notes):
                 asyncio.get_running_loop().call_soon(started.set)  # they are watched from its first step on
                 async for changes in notes:
                     for _, path in changes:
                         self._tell(path)
-        except (OSError, RuntimeError):  # a folder has gone, or there are no more notifications to be had
+        except (OSError, RuntimeError):  # there are no more notifications to be had
             started.set()
             await asyncio.sleep(AGAIN)
             self._anew(stop)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import errno
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from fairlead.kit import watching
 from fairlead.kit.watching import Watching
 from support.until import until
 
-GUARD = 30.0  # s
+GUARD = 20.0  # s
 NEVER = 3600.0  # s
 SOON = 0.02  # s
 
@@ -91,7 +93,7 @@ async def test_one_who_comes_later_takes_nothing_from_the_others(shared: Watchin
 
 
 async def test_there_is_a_wake_now_and_then_whatever_is_watched(shared: Watching, tmp_path: Path):
-    unwatchable: list[Iterable[Path]] = [[], [tmp_path / "missing"], [tmp_path / ("x" * 300)]]
+    unwatchable: list[list[Path]] = [[], [tmp_path / "missing"], [tmp_path / ("x" * 300)]]
     for folders in unwatchable:
         wakes = shared.wakes(folders, poll=SOON)
         async with aclosing(wakes):
@@ -111,15 +113,15 @@ async def test_the_caller_may_wake_itself(shared: Watching, folders: list[Path])
 async def test_a_watcher_that_fails_is_made_anew_and_all_look(
     shared: Watching, folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    there = watching._there
-    tries = 0
+    awatch = watching.awatch
+    limits = [OSError(errno.ENOSPC, "max_user_watches")]
 
-    def gone_by_now(wanted: Iterable[str]) -> list[str]:
-        nonlocal tries
-        tries += 1
-        return [str(folders[0] / "gone")] if tries == 1 else there(wanted)
+    def limited(*paths: str, **options: Any) -> Any:
+        if limits:
+            raise limits.pop()
+        return awatch(*paths, **options)
 
-    monkeypatch.setattr(watching, "_there", gone_by_now)
+    monkeypatch.setattr(watching, "awatch", limited)
     monkeypatch.setattr(watching, "AGAIN", SOON)
     heard = asyncio.Event()
     wakes = shared.wakes(folders, poll=NEVER, heard=heard)
