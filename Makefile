@@ -53,6 +53,7 @@ schema: setup ## write what is made from the code: the files' schemas, the page 
 	@$(BIN)/fairlead config schema gitops > config/gitops.schema.json
 	@$(BIN)/fairlead config docs > docs/settings.md
 	@$(BIN)/fairlead config asyncapi > docs/asyncapi.json
+	@$(BIN)/fairlead config asyncapi gitops > docs/asyncapi-gitops.json
 
 lock: setup ## resolve the Python dependencies anew
 	@scripts/lock.sh $(UV)

@@ -84,12 +84,14 @@ def schema(*, kind: str) -> None:
 
 
 @config_command.command("asyncapi")
-def asyncapi() -> None:
-    """Print the AsyncAPI document of the orchestrator's live connection."""
-    from fairlead.web.asyncapi import asyncapi_document  # noqa: PLC0415 - takes long, and no other needs it
-    from fairlead.web.live_fleet import ACTIONS, SERVICE  # noqa: PLC0415
+@click.argument("service", type=click.Choice(["orchestrator", "gitops"]), default="orchestrator")
+def asyncapi(*, service: str) -> None:
+    """Print the AsyncAPI document of the live connection of a service."""
+    from fairlead.web import live_fleet, live_gitops  # noqa: PLC0415 - takes long, and no other needs it
+    from fairlead.web.asyncapi import asyncapi_document  # noqa: PLC0415
 
-    print_json(asyncapi_document(SERVICE, ACTIONS))
+    actions = live_gitops.ACTIONS if service == live_gitops.SERVICE else live_fleet.ACTIONS
+    print_json(asyncapi_document(service, actions))
 
 
 @config_command.command("upgrade")

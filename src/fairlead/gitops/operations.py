@@ -144,6 +144,11 @@ class GitOpsOperations:
     def __repr__(self) -> str:
         return f"GitOpsOperations({self._controller})"
 
+    @property
+    def count(self) -> int:
+        """Of applications."""
+        return len(self._controller.applications)
+
     # -- applications ------------------------------------------------------------------------------------
 
     async def applications(self) -> list[ApplicationReport]:

@@ -16,7 +16,10 @@ from fairlead.web.live_filter import Filter, may_see
 
 CHOSEN = (Grant(servers=("two",)),)
 MOST, LONGEST = 64, 128  # patterns of a subscription, characters of one
-WHOLE = {EventType.CONFIG_CHANGED, EventType.ACCESS_CHANGED, EventType.AUTHENTICATION_FAILED}
+WHOLE = {EventType.CONFIG_CHANGED, EventType.ACCESS_CHANGED, EventType.AUTHENTICATION_FAILED} | {
+    EventType.DRIFT_DETECTED, EventType.SYNC_STARTED, EventType.SYNC_COMPLETED,
+    EventType.DEPLOYMENT_STARTED, EventType.DEPLOYMENT_COMPLETED,
+}  # fmt: skip
 
 
 def stored(type_: EventType, **data: object) -> StoredEvent:
