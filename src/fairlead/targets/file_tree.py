@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -90,6 +91,7 @@ def tag_of(content: bytes, *, executable: bool) -> str:
     return f"{digest}-x" if executable else digest
 
 
+@lru_cache(maxsize=2**16)
 def parts_of(name: str) -> Parts:
     """The steps of an object's path. Raises RefusedError for one that could lead elsewhere."""
     try:
