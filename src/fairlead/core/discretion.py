@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from fairlead.core.literal_secrets import covered
 from fairlead.core.overrides import Key
-
-CONCEALED: Final = "(concealed)"
+from fairlead.model.placeholders import CONCEALED, names
 
 
 def shown(value: Any, key: Key = ()) -> Any:
@@ -17,7 +16,30 @@ def shown(value: Any, key: Key = ()) -> Any:
 
 
 def has_secret(value: Any, key: Key = ()) -> bool:
-    return bool(shown(value, key) != _plain(value))
+    """Whether something in it looks like one, or was concealed."""
+    return is_concealed(value) or bool(shown(value, key) != _plain(value))
+
+
+def is_concealed(value: Any) -> bool:
+    """Whether a target has concealed something of it: a value that came from a secret."""
+    return any(CONCEALED in text for text in _texts(value))
+
+
+def is_filled_in(value: Any) -> bool:
+    """Whether something of it comes from elsewhere, or did: a placeholder, or what was concealed."""
+    return any(CONCEALED in text or any(True for _ in names(text)) for text in _texts(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case Mapping():
+            for each in value.values():
+                yield from _texts(each)
+        case list():
+            for each in value:
+                yield from _texts(each)
 
 
 def _plain(value: Any) -> Any:

@@ -7,28 +7,26 @@ turn with everything else. Every method raises ProblemError for what cannot be, 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from fairlead.core import rollout, severity
+from fairlead.core import severity
 from fairlead.core.overrides import parse_key
 from fairlead.core.patterns import Pattern
 from fairlead.gitops import reports
 from fairlead.gitops.controller import Declaration, GitOpsController, Managed
-from fairlead.gitops.deployment_record import new_id
 from fairlead.gitops.deployments import Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.environment import Environment as Tools
+from fairlead.gitops.orders import Orders, is_enforced, refused
 from fairlead.gitops.passes import Order, Resolution
-from fairlead.gitops.reconcile import UNFINISHED
-from fairlead.model.errors import Fault, Problem, ProblemError, SpecError
+from fairlead.model.errors import SpecError
 from fairlead.model.event_data import DeclarationsChanged
 from fairlead.model.events import EventType
-from fairlead.model.gitops import DriftKind, Environment, GitOpsFile, Mode, Policy, Severity
+from fairlead.model.gitops import DriftKind, Environment, GitOpsFile, Policy, Severity
 from fairlead.model.gitops_reports import (
     ApplicationDiff,
     ApplicationReport,
@@ -47,8 +45,6 @@ from fairlead.model.gitops_reports import (
 )
 from fairlead.model.reconciling import (
     ApplicationState,
-    Deployment,
-    DeploymentReason,
     DeploymentState,
     DriftRow,
     DriftState,
@@ -57,10 +53,9 @@ from fairlead.model.reconciling import (
 from fairlead.model.spec_problem import Severity as ProblemSeverity
 from fairlead.model.spec_problem import SpecProblem
 from fairlead.ports import Recorder, StoreAwayError
-from fairlead.ports.gitops import Commit, RevisionConflictError
+from fairlead.ports.gitops import RevisionConflictError
 
 CHECK_SECONDS: Final = 15.0  # s for which an answer waits for looks that it has asked for
-LOG_LIMIT: Final = 2000  # commits of a branch among which one can be chosen
 LONGEST_HOLD: Final = 30 * 86400.0  # s
 _TRIES: Final = 10
 
@@ -138,7 +133,7 @@ class GitOpsOperations:
         self._validate = validate
         self._wake = wake
         self._now = now
-        self._making = asyncio.Lock()  # deployments: one for each commit, however often it is asked for
+        self._orders = Orders(parts.controller, parts.stores, now)
         parts.controller.on_declared = self._declared
 
     def __repr__(self) -> str:
@@ -178,7 +173,7 @@ class GitOpsOperations:
         try:
             Pattern.parse(path, fleet=application.target.fleet is not None)
         except SpecError as error:
-            raise _refused("bad-path", f"{error}; {error.hint}", 422) from None
+            raise refused("bad-path", f"{error}; {error.hint}", 422) from None
         hold = Hold(name, path, actor, reason, self._now() + min(seconds, LONGEST_HOLD))
         await self._stores.applications.put_hold(hold)
         self._controller.look(name)
@@ -188,7 +183,7 @@ class GitOpsOperations:
         """End a hold."""
         self._controller.managed(name)
         if not await self._stores.applications.remove_hold(name, path):
-            raise _refused("unknown-hold", f"{name} has no hold on {path[:200]!r}", 404)
+            raise refused("unknown-hold", f"{name} has no hold on {path[:200]!r}", 404)
         self._controller.look(name)
 
     async def unblock(self, name: str, commit: str) -> None:
@@ -198,23 +193,23 @@ class GitOpsOperations:
         found = [each for each in blocked if each.startswith(commit.lower())]
         if len(found) != 1 or not await self._stores.deployments.unblock(name, found[0]):
             known = ", ".join(each[:12] for each in blocked[:20]) or "none"
-            raise _refused("unknown-commit", f"{name} has no such blocked commit; there are: {known}", 404)
+            raise refused("unknown-commit", f"{name} has no such blocked commit; there are: {known}", 404)
         self._controller.look(name)
 
     async def resolve(
         self, name: str, object_id: str, key: str, take: Policy, actor: str
     ) -> ApplicationReport:
         """A person decides one place: Git's version, the live one, or both together (see `Policy`)."""
-        managed = self._enforced(name)
+        managed = self._orders.enforced(name)
         try:
             place = parse_key(key) if key else ()
         except SpecError as error:
-            raise _refused("bad-key", f"{error}; {error.hint}", 422) from None
+            raise refused("bad-key", f"{error}; {error.hint}", 422) from None
         differs = [each for each in self.diff(name).differences if each.object == object_id]
         if all(each.key != key for each in differs):
             known = ", ".join(repr(each.key) for each in differs[:20]) or "none"
             detail = f"{name}: {object_id[:200]!r} differs at no such place; it does at: {known}"
-            raise _refused("unknown-difference", detail, 404)
+            raise refused("unknown-difference", detail, 404)
         resolutions = (Resolution(object_id, place, take),)
         self._controller.order(managed.subject.name, Order(actor, resolutions=resolutions))
         await self._controller.look_through([name], CHECK_SECONDS)
@@ -276,17 +271,17 @@ class GitOpsOperations:
         """Fetch, and bring an application, or all, to what Git says now; `confirm` agrees to removals."""
         if name is None:
             if commit is not None:
-                raise _refused("application-missing", "a commit is of one application: name it", 422)
+                raise refused("application-missing", "a commit is of one application: name it", 422)
             every = list(self._controller.applications.values())
         else:
-            every = [self._enforced(name)]
+            every = [self._orders.enforced(name)]
         chosen = None
         if commit is not None:
-            chosen = (await self._deployable(every[0], commit)).id
+            chosen = (await self._orders.deployable(every[0], commit)).id
         for source in {each.subject.source.name for each in every}:
             self._wake(source)
-        enforced = [each.subject.name for each in every if _is_enforced(each)]
-        observed = [each.subject.name for each in every if not _is_enforced(each)]
+        enforced = [each.subject.name for each in every if is_enforced(each)]
+        observed = [each.subject.name for each in every if not is_enforced(each)]
         for each in enforced:
             self._controller.order(each, Order(actor, commit=chosen, confirmed=confirm))
         for each in observed:
@@ -310,63 +305,25 @@ class GitOpsOperations:
         return [reports.deployment(row, whole=False) for row in rows]
 
     async def deployment(self, deployment_id: str) -> DeploymentReport:
-        return reports.deployment(await self._row(deployment_id))
+        return reports.deployment(await self._orders.row(deployment_id))
 
     async def deploy(self, name: str, commit: str, actor: str) -> DeploymentReport:
         """Bring an application to a commit of its branch, also to one that was taken back.
 
         It begins at once and goes on by itself. One that is on its way to the same commit is the answer.
         """
-        managed = self._enforced(name)
-        chosen = await self._deployable(managed, commit)
-        await self._stores.deployments.unblock(name, chosen.id)
-        return await self._start(managed, chosen, DeploymentReason.MANUAL, actor)
+        return reports.deployment(await self._orders.deploy(name, commit, actor))
 
     async def rollback(self, deployment_id: str, actor: str, to: str | None = None) -> DeploymentReport:
         """Go back to the commit before a deployment, or to that of an earlier one that succeeded.
 
         `to` is such a deployment, or its commit. What Git has beyond it is not taken again by itself.
         """
-        row = await self._row(deployment_id)
-        managed = self._enforced(row.application)
-        target = row.previous if to is None else await self._earlier(row.application, to)
-        if row.state not in rollout.ENDED:
-            detail = f"deployment {row.id} is {row.state}: cancel it, which takes back what it has written"
-            raise _refused("deployment-not-over", detail, 409)
-        if target is None:
-            raise _refused(
-                "nothing-before", f"nothing was deployed to {row.application} before {row.id}", 409
-            )
-        state = (await self._stores.applications.states()).get(row.application)
-        if state is not None and state.applied == target:
-            detail = (
-                f"{target[:12]} is in force at {row.application}: give another deployment or commit as `to`"
-            )
-            raise _refused("already-in-force", detail, 409)
-        commit = (await managed.subject.source.snapshot(target)).commit
-        return await self._start(managed, commit, DeploymentReason.ROLLBACK, actor)
+        return reports.deployment(await self._orders.rollback(deployment_id, actor, to))
 
     async def promote(self, name: str, actor: str) -> DeploymentReport:
         """Deploy the commit that is in force at the application that this one is promoted from."""
-        managed = self._enforced(name)
-        origin = managed.subject.application.promoted_from
-        if origin is None:
-            detail = f"{name} takes Git's newest commit: set its `promotedFrom` to the application before it"
-            raise _refused("not-promoted", detail, 409)
-        before = self._controller.managed(origin)
-        if refusal := rollout.promotes(before.subject.application, managed.subject.application):
-            raise _refused("not-promoted", refusal, 409)
-        if before.subject.source is not managed.subject.source:
-            raise _refused("not-promoted", f"{origin} and {name} come from different repositories", 409)
-        states = await self._stores.applications.states()
-        applied = states.get(origin, ApplicationState(origin)).applied
-        if applied is None:
-            raise _refused("nothing-to-promote", f"nothing has been deployed to {origin} yet", 409)
-        if states.get(name, ApplicationState(name)).applied == applied:
-            raise _refused("already-in-force", f"{applied[:12]} is in force at {name} already", 409)
-        commit = await self._commit(managed, applied)
-        await self._stores.deployments.unblock(name, commit.id)
-        return await self._start(managed, commit, DeploymentReason.PROMOTION, actor)
+        return reports.deployment(await self._orders.promote(name, actor))
 
     async def approve(self, deployment_id: str, actor: str) -> DeploymentReport:
         return reports.deployment(await self._deployments.approve(deployment_id, actor))
@@ -387,7 +344,7 @@ class GitOpsOperations:
         name = source if source is not None else next(iter(sorted(sources)), "")
         if name not in sources:
             known = ", ".join(sorted(sources)[:20]) or "none"
-            raise _refused("unknown-source", f"there is no source {name[:80]!r}; known: {known}", 404)
+            raise refused("unknown-source", f"there is no source {name[:80]!r}; known: {known}", 404)
         of = sources[name].source
         managed = [each for each in self._controller.applications.values() if each.subject.source is of]
         states, _ = await self._kept()
@@ -489,13 +446,6 @@ class GitOpsOperations:
             managed, state or ApplicationState(name), in_force, managed.deployment or None
         )
 
-    def _enforced(self, name: str) -> Managed:
-        managed = self._controller.managed(name)
-        if not _is_enforced(managed):
-            detail = f"{name} is only observed: `fairlead gitops enable` puts Git in charge"
-            raise _refused("only-observed", detail, 409)
-        return managed
-
     async def _set_suspended(self, name: str, actor: str | None) -> ApplicationReport:
         self._controller.managed(name)
         store = self._stores.applications
@@ -511,81 +461,8 @@ class GitOpsOperations:
             self._controller.look(name)
             break
         else:
-            raise _refused("changed-meanwhile", f"{name} changes all the time: try again", 409)
+            raise refused("changed-meanwhile", f"{name} changes all the time: try again", 409)
         return await self.application(name)
-
-    async def _row(self, deployment_id: str) -> Deployment:
-        row = await self._stores.deployments.get(deployment_id)
-        if row is None:
-            detail = f"there is no deployment {deployment_id[:80]!r}: `fairlead gitops history` shows them"
-            raise _refused("unknown-deployment", detail, 404)
-        return row
-
-    async def _earlier(self, application: str, to: str) -> str:
-        """The commit of a deployment that succeeded, by its id, or by the commit's."""
-        rows = await self._stores.deployments.search(
-            application=application, states=[DeploymentState.SUCCEEDED], limit=LOG_LIMIT
-        )
-        found = {row.commit for row in rows if row.id == to or row.commit.startswith(to.lower())}
-        if len(found) != 1:
-            what = "no deployment that succeeded" if not found else "several commits that were deployed"
-            raise _refused("unknown-target", f"{to[:80]!r} names {what} at {application}", 404)
-        return found.pop()
-
-    async def _commit(self, managed: Managed, commit: str) -> Commit:
-        """By its id, or the beginning of that. Only those of the branch: others were never checked."""
-        source = managed.subject.source
-        log = await source.log(LOG_LIMIT)
-        found = [each for each in log if each.id.startswith(commit.lower())]
-        exact = [each for each in found if each.id == commit.lower()] or found
-        if len(exact) != 1:
-            what = "is no commit" if not exact else "is the beginning of several commits"
-            detail = f"{commit[:80]!r} {what} of the branch of {source.name}; `git log` shows them"
-            raise _refused("unknown-commit", detail, 404)
-        return exact[0]
-
-    async def _deployable(self, managed: Managed, commit: str) -> Commit:
-        """Not one that is older than what is in force: the next look would undo it."""
-        found, name = await self._commit(managed, commit), managed.subject.name
-        if managed.subject.application.promoted_from is not None:
-            return found
-        state = (await self._stores.applications.states()).get(name)
-        log = [each.id for each in await managed.subject.source.log(LOG_LIMIT)]
-        if state is not None and state.applied in log and log.index(found.id) > log.index(state.applied):
-            detail = (
-                f"{found.id[:12]} is older than {state.applied[:12]}, which is in force at {name}, and takes "
-                "Git's newest by itself: roll back to it, which keeps what is newer from coming again"
-            )
-            raise _refused("older-commit", detail, 409)
-        return found
-
-    async def _start(
-        self, managed: Managed, commit: Commit, reason: DeploymentReason, actor: str
-    ) -> DeploymentReport:
-        """The row first, so that a restart goes on with it."""
-        name, store = managed.subject.name, self._stores.deployments
-        async with self._making:
-            for row in await store.search(application=name, states=UNFINISHED):
-                if row.commit == commit.id:
-                    self._controller.look(name)
-                    return reports.deployment(row)
-            state = (await self._stores.applications.states()).get(name)
-            now = self._now()
-            row = Deployment(
-                id=new_id(now),
-                application=name,
-                environment=managed.subject.application.environment,
-                commit=commit.id,
-                previous=None if state is None else state.applied,
-                reason=reason,
-                actor=actor,
-                state=DeploymentState.PENDING,
-                created=now,
-                author=commit.author,
-            )
-            await store.add(row)
-        self._controller.order(name, Order(actor, reason, commit.id, deployment=row.id))
-        return reports.deployment(row)
 
     def _declared(self, declaration: Declaration) -> None:
         data = DeclarationsChanged(
@@ -596,12 +473,3 @@ class GitOpsOperations:
             removed=list(declaration.removed),
         )
         self._recorder.note(EventType.CONFIG_CHANGED, declaration.source, data)
-
-
-def _is_enforced(managed: Managed) -> bool:
-    return managed.subject.application.sync.mode is Mode.ENFORCE
-
-
-def _refused(code: str, detail: str, status: int) -> ProblemError:
-    title = {404: "Not found", 409: "Not now", 422: "The request is not valid"}[status]
-    return ProblemError(Problem(code, title, detail, status, Fault.CLIENT))

@@ -249,7 +249,7 @@ async def pass_gate(look: Look, tools: Tools) -> Stop | None:
     shut = gate(look.application, look.now, suspended=look.state.suspended_by is not None)
     if shut is None or (look.order is not None and look.order.reason is DeploymentReason.ROLLBACK):
         return None if shut is None or shut.reason is not Reason.OBSERVED else Stop(shut)
-    if look.plan.waves or look.drift or shut.reason is not Reason.WINDOW_CLOSED:
+    if look.plan.waves or look.drift or shut.reason is Reason.SUSPENDED:
         return Stop(shut, retry=_until_window(look) if shut.reason is Reason.WINDOW_CLOSED else None)
     return None
 
