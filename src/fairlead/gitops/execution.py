@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+from fairlead.core import discretion
+from fairlead.formats import documents
 from fairlead.gitops import journal
 from fairlead.gitops.deployment_record import Record
 from fairlead.gitops.journal import Entry
@@ -180,8 +182,12 @@ class Execution:
         return [journal.entry(each) for each in await self._store.intents(self._record.row.id)]
 
     async def _keep(self, live: Live | None) -> None:
-        if live is not None:
-            await self._store.keep_live(self._look.name, self._record.row.id, live)
+        if live is None:
+            return
+        if discretion.is_filled_in(live.document):  # its bytes have the secrets' values
+            content = documents.write(documents.format_of(live.object), live.document)
+            live = replace(live, content=content)
+        await self._store.keep_live(self._look.name, self._record.row.id, live)
 
     async def _become_healthy(self, lease: Lease, entries: Sequence[Entry]) -> None:
         gate = self._look.application.sync.health

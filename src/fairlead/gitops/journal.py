@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.core import discretion
 from fairlead.core.object_edits import merged
 from fairlead.core.overrides import ABSENT, REMOVED, Edit, Nothing, diff, same
 from fairlead.formats import documents
 from fairlead.gitops.planning import FLEET, Plan, Versions
-from fairlead.model.placeholders import names
 from fairlead.model.reconciling import Base, Format, Intent, IntentState, Live
 from fairlead.ports.gitops import Write
 
@@ -156,23 +156,7 @@ def _edits(before: Tree | Nothing, after: Tree | Nothing) -> tuple[Edit, ...]:
 def _may_keep(versions: Versions, write: Write, live: Live) -> bool:
     desired = versions.rendered.objects.get(write.object)
     gits = write.content is None if desired is None else desired.whole
-    return (
-        gits
-        and write.object != FLEET
-        and not any(True for text in _texts(live.document) for _ in names(text))
-    )
-
-
-def _texts(value: Any) -> Iterable[str]:
-    match value:
-        case str():
-            yield value
-        case Mapping():
-            for each in value.values():
-                yield from _texts(each)
-        case list():
-            for each in value:
-                yield from _texts(each)
+    return gits and write.object != FLEET and not discretion.is_filled_in(live.document)
 
 
 def _still_ours(entry_: Entry, now: Tree | Nothing) -> list[Edit]:

@@ -19,6 +19,7 @@ from fairlead.gitops.write_back import written_back
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Application, Mode, Policy
 from fairlead.model.reconciling import (
+    Case,
     Deployment,
     DeploymentReason,
     Difference,
@@ -62,6 +63,7 @@ class ConfigSynchronizer:
         """What is to be done now. `confirmed`: a person agreed to the removals that are wanted."""
         application = look.subject.application
         rules = Rules.of(application)
+        differences = [_rotated(each) for each in differences]
         held = resolve.held_paths(look.holds, application.name, fleet=application.target.fleet is not None)
         decisions = resolve.decide(
             differences, _policies(look, rules), held, look.now, propose=application.sync.propose
@@ -111,6 +113,12 @@ class ConfigSynchronizer:
         """Ask Git to take a commit's changes of this application back. None if there are none."""
         made = reverting(subject.application, bad, good, commit=commit, why=why)
         return await subject.source.propose(made) if made.files else None
+
+
+def _rotated(difference: Difference) -> Difference:
+    """A secret that has another value now is Git's own change, whatever is at the target."""
+    rotated = discretion.is_concealed(difference.live) and discretion.is_filled_in(difference.desired)
+    return replace(difference, case=Case.DEPLOY) if rotated else difference
 
 
 def _policies(look: Look, rules: Rules) -> Callable[[str, Key], Policy]:
