@@ -46,9 +46,11 @@ from fairlead.model.status import BreakerState, InstanceStatus, ServerState, Ser
 from fairlead.orchestrator.metrics import MetricsCollector
 from fairlead.orchestrator.trends import Trends
 from fairlead.web.app import create_app
+from fairlead.web.gitops_app import create_gitops_app
+from fairlead.web.gitops_services import GitOpsServices
 from fairlead.web.live import Door, Live, LiveLimits
 from fairlead.web.live_fleet import fleet_table
-from fairlead.web.services import BrowserLogins, Services, SystemInfo
+from fairlead.web.services import BrowserLogins, EveryService, Services, SystemInfo
 from support.audit_logs import MemoryAuditLog
 from support.event_logs import MemoryEventLog
 from support.trend_stores import MemoryTrendStore
@@ -373,7 +375,7 @@ def a_live(
     return Live(feed, table, door, node="node-1", limits=limits or LiveLimits())
 
 
-_ASKED: ContextVar[Services] = ContextVar("the services that the request of now is for")
+_ASKED: ContextVar[EveryService] = ContextVar("the services that the request of now is for")
 
 
 class _Asked:
@@ -397,20 +399,22 @@ class _Asked:
 
 
 @lru_cache(maxsize=8)
-def _shared_app(there: frozenset[str], _logins: Logins | None) -> FastAPI:
+def _shared_app(kind: type[EveryService], there: frozenset[str], _logins: Logins | None) -> FastAPI:
     """One app for all that have the same parts: to make one costs FastAPI more than most tests do.
 
     The login pages count attempts, so that each test of them has an app of its own.
     """
     parts: dict[str, Any] = {name: _Asked(name) for name in there}
+    if kind is GitOpsServices:
+        return create_gitops_app(GitOpsServices(**parts | {"info": INFO}))
     return create_app(Services(**parts | {"info": INFO}))
 
 
-def client(of: Services, **headers: str) -> httpx.AsyncClient:
+def client(of: EveryService, **headers: str) -> httpx.AsyncClient:
     """A client without a network. It sends no token unless `headers` has one."""
     assert of.info is INFO, "it is the shared app's"
     there = frozenset(one.name for one in fields(of) if getattr(of, one.name) is not None)
-    app = _shared_app(there, of.browsers and of.browsers.logins)
+    app = _shared_app(type(of), there, of.browsers and of.browsers.logins)
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         asked = _ASKED.set(of)
