@@ -111,9 +111,7 @@ class OneSourceWebhooks:
 
 
 async def validate(documents: Mapping[str, str]) -> Sequence[SpecProblem]:
-    return [
-        problem for file, text in documents.items() for problem in read_application(text, file).problems
-    ]
+    return [problem for file, text in documents.items() for problem in read_application(text, file).problems]
 
 
 async def no_tool(_: Sequence[str]) -> str | None:
@@ -140,9 +138,7 @@ class GitOpsRig:
         self.woken: list[str] = []
         detector = DriftDetector(self.store, self.noted)
         self.deployments = Deployments(Stores(self.store, self.rows), self.noted, holder="here")
-        tools = Tools(
-            MemoryRenderer(), detector, ConfigSynchronizer(self.deployments), self.store, self.rows
-        )
+        tools = Tools(MemoryRenderer(), detector, ConfigSynchronizer(self.deployments), self.store, self.rows)
         self.controller = GitOpsController(self.catalogue, tools)
         self.deployments.on_changed = self.look
         self.operations = GitOpsOperations(

@@ -21,6 +21,7 @@ from fairlead.gitops import journal
 from fairlead.gitops.deployment_record import Record, new_id
 from fairlead.gitops.execution import Execution, Leases, Overtaken, Unhealthy
 from fairlead.gitops.passes import Look
+from fairlead.gitops.state_keeping import keep
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.reconciling import (
     Blocked,
@@ -271,7 +272,7 @@ class Deployments:
             target_generation=getattr(look.subject.target, "generation", None),
         )
         bases = list(look.plan.bases.values())
-        look.state = await self._stores.applications.finish(state, bases, list(look.plan.dropped))
+        await keep(look, self._stores.applications, state, bases, list(look.plan.dropped))
         self._at("finished")
         message = "" if look.plan.waves or record.written else "nothing was to be changed"
         await record.end(_S.SUCCEEDED, message)
@@ -342,7 +343,7 @@ class Deployments:
                 look.unfinished = (heir, *look.unfinished)
             await store.plan([journal.intent(heir.id, each) for each in done])
             changed, gone = journal.applied(done, look.bases, row.commit)
-            look.state = await store.finish(look.state, changed, gone)
+            await keep(look, store, look.state, changed, gone)
             look.bases = await store.bases(look.name)
         await record.end(_S.SUPERSEDED, f"overtaken by {(look.commit or '')[:12]}")
         await store.forget_intents(row.id)

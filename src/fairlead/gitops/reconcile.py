@@ -18,6 +18,7 @@ from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.passes import Look, Order, Stop, Subject
 from fairlead.gitops.pieces import Gathered
 from fairlead.gitops.planning import Versions
+from fairlead.gitops.state_keeping import keep
 from fairlead.gitops.synchronizer import ConfigSynchronizer, gate, held
 from fairlead.model.errors import ProblemError, SpecError
 from fairlead.model.gitops import Application, DriftKind
@@ -272,7 +273,7 @@ async def propose(look: Look, tools: Tools) -> Stop | None:
         look.findings.append(Finding(Reason.DRIFTED, f"not proposed: {problem.title}: {problem.detail}"))
         return None
     if asked != branch:
-        look.state = await tools.applications.save_state(replace(look.state, proposal=branch))
+        await keep(look, tools.applications, replace(look.state, proposal=branch))
     return None
 
 
@@ -390,9 +391,7 @@ async def _note_applied(look: Look, tools: Tools) -> None:
     if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest) and not resolved:
         return
     wanted = replace(state, seen=rendered.commit, applied=rendered.commit, applied_digest=rendered.digest)
-    look.state = await tools.applications.finish(
-        wanted, list(look.plan.bases.values()), list(look.plan.dropped)
-    )
+    await keep(look, tools.applications, wanted, list(look.plan.bases.values()), list(look.plan.dropped))
 
 
 def _until_window(look: Look) -> float | None:

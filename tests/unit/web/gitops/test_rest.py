@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from fairlead.model.access import Role
 from fairlead.model.gitops import GitOpsFile
 from fairlead.model.reconciling import Blocked, DeploymentReason, DeploymentState, Hold
+from fairlead.ports.gitops import Write
 from fairlead.web.gitops_services import GitOpsServices
 from support.gitops_web import (
     BEARER,
@@ -115,15 +117,27 @@ class TestSuspending:
             assert not (await http.post("/api/applications/fleet/resume")).json()["suspended"]
         assert rig.store.kept["fleet"].suspended_at is None
 
-    async def test_while_a_deployment_is_on_its_way(self, rig, http):
-        """Both keep the application's state: neither is lost."""
+    async def test_while_a_deployment_writes(self, rig, http):
+        """Both keep the application's state. What has begun is brought to its end, and nothing is lost."""
+        target, there, goes_on = rig.target("fleet"), asyncio.Event(), asyncio.Event()
+        write = target.write
+
+        async def slowly(wanted: Write) -> str | None:
+            there.set()
+            await goes_on.wait()
+            return await write(wanted)
+
+        target.write = slowly
         rig.commit(SECOND, {"fleet": servers(["y"])})
+        await there.wait()
         assert (await http.post("/api/applications/fleet/suspend")).json()["suspended"]
-        await rig.settle()
-        assert (await http.post("/api/applications/fleet/resume")).status_code == 200
+        goes_on.set()
         await rig.settle()
         shown = (await http.get("/api/applications/fleet")).json()
-        assert (shown["applied"], condition(shown)) == (SECOND, (True, "Synced"))
+        assert (shown["applied"], condition(shown)) == (SECOND, (False, "Suspended"))
+        deployment = (await http.get(f"/api/deployments/{shown['deployment']}")).json()
+        assert deployment["state"] == "succeeded"
+        assert (await http.get("/api/sync/status")).json()["failing"] == 0
 
 
 class TestHolds:
@@ -186,8 +200,9 @@ class TestDrift:
         rig.edit("seen", {**servers(["by hand"])["fleet"], "metadata": {"labels": {"a": "b"}}})
         answer = await http.post("/api/drift/check", json={"application": "seen"})
         found = answer.json()
-        assert [(row["key"], row["severity"]) for row in found["drift"]] == [("servers.a", "high")] or found[
-            "drift"
+        assert [(row["key"], row["severity"]) for row in found["drift"]] == [
+            ("servers.a.args", "high"),
+            ("metadata", "low"),
         ]
         status = (await http.get("/api/drift/status")).json()
         assert status["drift"] == found["drift"]
@@ -515,7 +530,11 @@ class TestTheRest:
         assert (source["head"], source["reason"]) == (FIRST, "")
         rig.source.problem = ("SourceAway", "no route to it")
         [source] = (await http.get("/api/git/status")).json()["sources"]
-        assert (source["head"], source["reason"], source["message"]) == (FIRST, "SourceAway", "no route to it")
+        assert (source["head"], source["reason"], source["message"]) == (
+            FIRST,
+            "SourceAway",
+            "no route to it",
+        )
         assert (await http.get("/health")).json()["status"] == "degraded"
 
     async def test_unknown_sources(self, http):
