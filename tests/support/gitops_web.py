@@ -77,6 +77,9 @@ class MemoryCatalogue:
     async def concerns(self, application: Application, before: MemorySnapshot, after: MemorySnapshot) -> bool:
         return before.documents.get(application.name) != after.documents[application.name]
 
+    def problem(self, source: MemorySource) -> None:
+        """There is none."""
+
     def target(self, application: Application) -> MemoryTarget:
         return self.targets.setdefault(application.name, MemoryTarget({"fleet": {}}))
 

@@ -58,9 +58,14 @@ def service_key(settings: Settings, state: StateFolder) -> bytes:
 
 
 def open_access(
-    settings: Settings, state: StateFolder, kept: Persistence, addresses: Mapping[str, str]
+    settings: Settings,
+    state: StateFolder,
+    kept: Persistence,
+    addresses: Mapping[str, str],
+    database: Database | None = None,
 ) -> Access:
-    """Nothing is read yet: `Access.start` does that."""
+    """Nothing is read yet: `Access.start` does that. `database` has the identities, if not the service's."""
+    database = database or kept.database
     key = service_key(settings, state)
     digests, browsers = KeyDigests(key), Browsers(key)
     oauth = open_oauth(settings, addresses)
@@ -68,10 +73,10 @@ def open_access(
     tokens = TokenStore(
         state, environment_token=settings.token.get_secret_value() if settings.token else None
     )
-    store = SqlIdentityStore(kept.database)
+    store = SqlIdentityStore(database)
 
     async def prepare() -> None:
-        taken_over = await prepare_identities(kept.database, key, tokens)
+        taken_over = await prepare_identities(database, key, tokens)
         if taken_over:
             LOG.info("tokens of an earlier version became API keys", names=taken_over)
 

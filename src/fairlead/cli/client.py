@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from urllib.parse import quote, urlsplit
 
 from fairlead.app.settings import Settings
 from fairlead.cli.output import problem
+from fairlead.kit.trust import pinned
 from fairlead.model.errors import ProblemError
 from fairlead.stores.state import Run, StateFolder
 from fairlead.stores.tokens import TokenStore
 
-_END = "-----END CERTIFICATE-----\n"
 PATIENCE = 330.0  # s: longer than any call that a server may take by default
 
 
@@ -103,7 +102,7 @@ class Client:
         if parts.scheme != "https":
             return http.client.HTTPConnection(host, port, timeout=self._timeout)
         try:
-            context = _pinned(self._certificate)
+            context = pinned(self._certificate)
         except OSError as error:
             raise _unreachable(self.address, error) from error
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
@@ -111,18 +110,6 @@ class Client:
 
 def _text(line: bytes) -> str:
     return line.decode().rstrip("\r\n")
-
-
-def _pinned(certificate: Path | None) -> ssl.SSLContext:
-    """Trusts the first certificate of the file alone, the service's own: not those that signed it."""
-    if certificate is None:
-        return ssl.create_default_context()
-    own = certificate.read_text(encoding="ascii", errors="replace").partition(_END)
-    context = ssl.create_default_context(cadata=own[0] + own[1])
-    if own[1]:
-        context.check_hostname = False  # it is this very certificate, by whatever name we come
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return context
 
 
 def connect(settings: Settings, *, timeout: float = PATIENCE) -> Client:

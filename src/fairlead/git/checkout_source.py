@@ -133,8 +133,8 @@ class CheckoutSource:
 
     async def propose(self, proposal: Proposal) -> str:
         detail = (
-            f"{self._folder} is somebody's checkout, into which nothing is pushed: commit the change there, or "
-            "name the repository as a source in gitops.yml"
+            f"{self._folder} is somebody's checkout, into which nothing is pushed: commit the change there, "
+            "or name the repository as a source in gitops.yml"
         )
         raise ProblemError(Problem("proposal-refused", "Not proposed", detail, 409, Fault.CLIENT))
 

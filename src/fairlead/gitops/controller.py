@@ -47,7 +47,13 @@ class Catalogue(Protocol):
         """Whether what it takes from the repository is another in `after`."""
         ...
 
-    def target(self, application: Application) -> Target: ...
+    def problem(self, source: GitSource) -> Finding | None:
+        """What is wrong with some of what was declared last, while the rest of it is in force."""
+        ...
+
+    def target(self, application: Application) -> Target:
+        """Raises ProblemError for one that cannot be."""
+        ...
 
 
 @dataclass(slots=True)
@@ -72,7 +78,7 @@ class Declared:
     source: GitSource
     snapshot: Snapshot | None = None
     problem: Finding | None = None  # why its newest declarations are not
-    refused: dict[str, str] = field(default_factory=dict)  # application -> the source that has it already
+    refused: dict[str, str] = field(default_factory=dict)  # application -> why it is not taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,12 @@ class GitOpsController:
         """It has another head, or another problem."""
         if self._queue is not None and name in self._sources:
             self._queue.add(_SOURCE + name)
+
+    def declare_again(self, name: str) -> None:
+        """What a source declares may be another thing, though its head is not."""
+        if name in self._sources:
+            self._sources[name].snapshot = None
+            self.source_changed(name)
 
     def look(self, name: str | None = None) -> None:
         """Look at an application, or at all of them, now. Raises ProblemError (404)."""
@@ -247,7 +259,7 @@ class GitOpsController:
         source = declared.source
         head, before = source.head, declared.snapshot
         if head is None or (before is not None and before.commit.id == head.commit.id):
-            declared.problem = None
+            declared.problem = self._problem(declared)
             for managed in self._of(source):  # its problem may be another one
                 self.look(managed.subject.name)
             return
@@ -260,7 +272,10 @@ class GitOpsController:
             return
         await self._take(declared, wanted, before, head)
         declared.snapshot = head  # not before: what failed on the way is done again
-        declared.problem = _refusal(declared.refused)
+        declared.problem = self._problem(declared)
+
+    def _problem(self, declared: Declared) -> Finding | None:
+        return _refusal(declared.refused) or self._catalogue.problem(declared.source)
 
     async def _take(
         self, declared: Declared, wanted: Sequence[Application], before: Snapshot | None, after: Snapshot
@@ -274,10 +289,15 @@ class GitOpsController:
         for application in wanted:
             there = self._managed.get(application.name)
             if there is not None and there.subject.source is not source:
-                declared.refused[application.name] = there.subject.source.name
+                text = f"the source {there.subject.source.name} declares it already: choose another name"
+                declared.refused[application.name] = text
                 continue
             if there is None or there.subject.application != application:
-                await self._manage(application, source, there)
+                try:
+                    await self._manage(application, source, there)
+                except ProblemError as error:
+                    declared.refused[application.name] = error.problem.detail
+                    continue
             elif before is not None and not await self._catalogue.concerns(application, before, after):
                 continue
             self.look(application.name)
@@ -297,11 +317,11 @@ class GitOpsController:
             self.on_declared(declaration)
 
     async def _manage(self, application: Application, source: GitSource, there: Managed | None) -> None:
-        generation = 1
+        generation, target = 1, self._catalogue.target(application)
         if there is not None:
             generation = there.subject.generation + 1
             await self._drop(there)
-        subject = Subject(application, source, self._catalogue.target(application), generation)
+        subject = Subject(application, source, target, generation)
         managed = Managed(subject)
         if there is not None:
             managed.conditions, managed.observed_generation = there.conditions, there.observed_generation
@@ -362,8 +382,7 @@ def _seen(awaited: Iterable[asyncio.Future[None]]) -> None:
 def _refusal(refused: Mapping[str, str]) -> Finding | None:
     if not refused:
         return None
-    each = ", ".join(f"{name} (of {source})" for name, source in sorted(refused.items())[:20])
-    text = f"other sources declare these applications already: {each}; give them other names, or remove them"
+    text = "; ".join(f"{name}: {why}" for name, why in sorted(refused.items())[:20])
     return Finding(Reason.INVALID_CONFIG, text)
 
 

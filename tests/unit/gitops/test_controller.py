@@ -48,6 +48,9 @@ class MemoryCatalogue:
     async def concerns(self, application: Application, before: MemorySnapshot, after: MemorySnapshot) -> bool:
         return before.documents.get(application.name) != after.documents[application.name]
 
+    def problem(self, source: MemorySource) -> None:
+        """There is none."""
+
     def target(self, application: Application) -> MemoryTarget:
         return self.targets.setdefault(application.name, MemoryTarget({"fleet": {}}))
 
@@ -214,7 +217,7 @@ async def test_two_sources_cannot_declare_the_same_application():
         assert "other" in rig.controller.applications
         problem = rig.controller.sources["second"].problem
         assert problem is not None
-        assert "one (of first)" in problem.message
+        assert "one: the source first declares it already" in problem.message
         first.add({})
         rig.controller.source_changed("first")
         await rig.settle()

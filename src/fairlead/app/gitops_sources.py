@@ -1,0 +1,171 @@
+"""Where applications come from: the repositories that `gitops.yml` names, and the checkout one stands in.
+
+The file is followed while the service runs. One that is wrong, or cannot be read, leaves what is in force as
+it is; `problem` says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from fairlead.app.configuration_check import check_source
+from fairlead.core.summary import Finding
+from fairlead.git import checkout_source
+from fairlead.git.checkout_source import CheckoutSource
+from fairlead.git.repository import GitRepositoryManager
+from fairlead.git.watching import changes
+from fairlead.gitops.documents import is_error, read_gitops
+from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.gitops import GitOpsFile, Source
+from fairlead.model.reconciling import Reason
+from fairlead.ports.gitops import GitSource
+from fairlead.stores import files
+
+LOG = structlog.get_logger("fairlead.gitops")
+LARGEST: Final = 2**20  # bytes of gitops.yml
+
+Configured = Callable[[list[GitSource], GitOpsFile], Awaitable[None]]
+"""Hears of each configuration that is put in force."""
+
+
+class Sources:
+    """All of them. `run` follows the file and the checkout, until it is cancelled."""
+
+    def __init__(self, path: Path, manager: GitRepositoryManager, checkout: CheckoutSource) -> None:
+        self._path = path
+        self._manager = manager
+        self._checkout = checkout
+        self._file = GitOpsFile()
+        self.problem: Finding | None = None
+        self.on_configured: Configured = _nobody
+
+    def __repr__(self) -> str:
+        return f"Sources({self._path}, {sorted(self._file.sources)}, problem={self.problem})"
+
+    @property
+    def configuration(self) -> GitOpsFile:
+        """What is in force, the checkout among its sources."""
+        own = Source(url=str(self._path.parent), branch=self._checkout.branch or "HEAD")
+        return self._file.model_copy(update={"sources": {checkout_source.NAME: own, **self._file.sources}})
+
+    async def run(self) -> None:
+        await self._read()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._checkout.run())
+            tasks.create_task(self._follow())
+
+    def wake(self, name: str) -> None:
+        """Look at a source now."""
+        self._manager.wake(name)
+
+    async def _follow(self) -> None:
+        async for _ in changes(self._mark, self._folders):
+            await self._read()
+
+    def _mark(self) -> object:
+        status = self._path.stat()
+        return (status.st_mtime_ns, status.st_ino, status.st_size)
+
+    def _folders(self) -> set[Path]:
+        return {self._path.parent}
+
+    async def _read(self) -> None:
+        try:
+            content = await asyncio.to_thread(_content, self._path)
+        except OSError as error:
+            self._refuse(f"{self._path}: {error.strerror}: make it readable for you, or remove it")
+            return
+        if content is None:
+            found = GitOpsFile()
+        else:
+            read = read_gitops(content, self._path.name, check_source)
+            if read.value is None:
+                self._refuse("; ".join(str(each) for each in read.problems if is_error(each)))
+                return
+            found = read.value
+            if checkout_source.NAME in found.sources:
+                name = checkout_source.NAME
+                self._refuse(f"{self._path.name}: `{name}` is the checkout's own name: choose another one")
+                return
+        self._file, self.problem = found, None
+        await self._manager.configure(found.sources)
+        await self.on_configured([self._checkout, *self._manager.sources.values()], found)
+
+    def _refuse(self, why: str) -> None:
+        self.problem = Finding(Reason.INVALID_CONFIG, why)
+        LOG.warning("gitops.yml is not taken, what was in force stays", why=why)
+
+
+class Ownership:
+    """Implements `gitops.operations.Ownership`: whether Git is in charge of the checkout's fleet."""
+
+    def __init__(
+        self,
+        file: Path,
+        checkout: CheckoutSource,
+        *,
+        changed: Callable[[], Awaitable[None]],
+        release: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`changed` has the checkout's application declared anew, and looked at; `release` gives the fleet
+        back to its file, and raises ProblemError where it cannot.
+        """
+        self._file = file
+        self._checkout = checkout
+        self._changed = changed
+        self._release = release
+        self._enabled = _read_enabled(file)
+
+    def __repr__(self) -> str:
+        return f"Ownership(enabled={self._enabled})"
+
+    @property
+    def enabled(self) -> bool:
+        return self._enabled
+
+    async def enable(self, actor: str) -> None:
+        """What HEAD has is put in force, and kept so. Raises ProblemError (409) without a commit."""
+        if self._checkout.head is None:
+            _, why = self._checkout.problem or ("", "the checkout was not looked at yet: try again")
+            raise ProblemError(Problem("no-checkout", "Git cannot be in charge", why, 409, Fault.CLIENT))
+        self._set(enabled=True, actor=actor)
+        await self._changed()
+
+    async def disable(self, actor: str) -> None:
+        """The fleet file is in charge again; Git is only compared with. Raises ProblemError."""
+        self._set(enabled=False, actor=actor)
+        await self._changed()
+        await self._release()
+
+    def _set(self, *, enabled: bool, actor: str) -> None:
+        record = {"enabled": enabled, "by": actor, "at": time.time()}
+        files.write(self._file, json.dumps(record).encode() + b"\n")
+        self._enabled = enabled
+
+
+def _read_enabled(file: Path) -> bool:
+    try:
+        record = json.loads(files.read(file) or b"{}")
+    except ValueError:
+        LOG.warning("it is not known whether Git is in charge: it only observes", file=str(file))
+        return False
+    return isinstance(record, dict) and record.get("enabled") is True
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(LARGEST + 1)
+    except FileNotFoundError:
+        return None
+
+
+async def _nobody(_sources: list[GitSource], _file: GitOpsFile) -> None:
+    """Hears of nothing."""
