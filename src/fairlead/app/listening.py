@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +57,15 @@ def listening(settings: Settings) -> Iterator[tuple[Listener, ...]]:
             )
 
 
+@contextlib.contextmanager
+def listening_for_gitops(settings: Settings) -> Iterator[Listener]:
+    """The GitOps controller's socket. Raises ProblemError when the port is taken or TLS cannot be."""
+    tls_context(settings)
+    with _listen(settings.host, settings.gitops_port, "gitops-port") as listener:
+        taken = int(listener.getsockname()[1])
+        yield Listener(listener, taken, Door.APP, base_url(settings.host, taken, settings.scheme))
+
+
 def addresses(listeners: tuple[Listener, ...]) -> dict[str, str]:
     """Base URLs by what is served there: `orchestrator` (REST and pages) and `mcp`."""
     return {"orchestrator": listeners[-1].address, "mcp": listeners[0].address}
@@ -91,16 +101,18 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
     except OSError as error:
         listener.close()
         variable = f"FAIRLEAD_{setting.replace('-', '_').upper()}"
-        option = f"--{setting} N, " if setting == "port" else ""
+        option = f"--{setting} N, " if setting != "admin-port" else ""
         detail = (
             f"{host}:{port}: {error.strerror}. End what holds the port, or take another one with "
             f"{option}{variable}=N, or 0 for any free one"
         )
+        if setting == "gitops-port" and sys.platform == "darwin":
+            detail += ". On macOS AirPlay Receiver holds port 5000: it can be switched off in System Settings"
         raise ProblemError(Problem("port-taken", "Cannot listen", detail, 500, Fault.CLIENT)) from None
     return listener
 
 
-class _Server(uvicorn.Server):
+class QuietServer(uvicorn.Server):
     """uvicorn without its signal handlers: `run` has its own."""
 
     @contextlib.contextmanager
@@ -135,10 +147,10 @@ class Front:
                     tick(now)
 
 
-def _server(system: System, door: Door, context: ssl.SSLContext | None) -> _Server:
+def _server(system: System, door: Door, context: ssl.SSLContext | None) -> QuietServer:
     edge = system.settings.edge
     tls: dict[str, Any] = {} if context is None else {"ssl_context_factory": lambda *_: context}
-    return _Server(
+    return QuietServer(
         uvicorn.Config(
             system.app,
             http=make_lane(system.gateway, door),

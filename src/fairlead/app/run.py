@@ -48,7 +48,7 @@ async def _until_told(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     if stop_when_stdin_closes:
-        await _watch_stdin(stop)
+        await watch_stdin(stop)
     async with serving(settings, state, listeners):
         state.write_run(addresses(listeners), __version__)
         LOG.info("ready for clients", **addresses(listeners), version=__version__)
@@ -153,7 +153,7 @@ async def _follow_tokens(system: System) -> None:
             LOG.error("tokens unreadable, the known ones stay", detail=damaged.problem.detail)
 
 
-async def _watch_stdin(stop: asyncio.Event) -> None:
+async def watch_stdin(stop: asyncio.Event) -> None:
     """Stop when whoever started us has gone, and its end of our stdin with it."""
 
     class Gone(asyncio.Protocol):

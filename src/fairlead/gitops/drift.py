@@ -34,10 +34,10 @@ class DriftDetector:
         store: ApplicationStore,
         recorder: Recorder,
         *,
-        severities: Sequence[PathRule] = (),
+        severities: Callable[[], Sequence[PathRule]] = tuple,
         conceal: Conceal = str,
     ) -> None:
-        """`severities` are the rules for all applications."""
+        """`severities` gives the rules for all applications, as they are now."""
         self._store = store
         self._recorder = recorder
         self._severities = severities
@@ -91,7 +91,7 @@ class DriftDetector:
 
     def _rules(self, application: Application) -> list[Rules]:
         fleet = application.target.fleet is not None
-        return [Rules.of(application), Rules.parse(self._severities, Policy.MANUAL, fleet=fleet)]
+        return [Rules.of(application), Rules.parse(self._severities(), Policy.MANUAL, fleet=fleet)]
 
     def _row(
         self,
