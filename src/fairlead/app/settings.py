@@ -284,9 +284,7 @@ class Settings(Section):
         "The address that the services listen on; 0.0.0.0 opens them to the network.", default="127.0.0.1"
     )
     port: Port = _setting("The orchestrator's port; 0 takes any free one.", default=3002)
-    gitops_port: Port = _setting(
-        "The GitOps controller's port; reserved until that service exists.", default=5000
-    )
+    gitops_port: Port = _setting("The GitOps controller's port; 0 takes any free one.", default=5000)
     token: Token | None = _setting(
         "A bearer token that is valid beside the stored ones, under the name `env`. Only as a variable.",
         default=None,

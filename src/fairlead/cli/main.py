@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fairlead import __version__
+from fairlead.cli.lazy import LazyCommands
 from fairlead.cli.output import Failure
 from fairlead.model.errors import ProblemError
 
@@ -52,26 +52,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lock": ("lock", "Pin the fleet's packages and, with --update, its tools."),
     "backup": ("backup", "Write all that the services keep to a file."),
     "restore": ("backup", "Put such a file in the place of what is kept."),
+    "gitops": ("gitops", "Run the GitOps controller, and ask and steer it."),
     "orchestrator": ("orchestrator", "Run the orchestrator in the foreground, logs to stdout."),
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(LazyCommands):
     """Imports a command when it is asked for, and shows expected errors without a traceback."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = import_module(f"fairlead.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+    def __init__(self, *args: Any, **options: Any) -> None:
+        table = {name: (module, name, summary) for name, (module, summary) in COMMANDS.items()}
+        super().__init__(*args, table=table, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -76,7 +76,9 @@ def config_option(command: _Command) -> _Command:
 def service_options(command: _Command) -> _Command:
     """All options that a service is started with."""
     for option in (
-        click.option("--gitops-port", type=_PORT, help="The GitOps controller's port (reserved)."),
+        click.option(
+            "--gitops-port", type=_PORT, help="The GitOps controller's port; 0 for any free one. [5000]"
+        ),
         click.option("--port", type=_PORT, help="The orchestrator's port; 0 for any free one. [3002]"),
         click.option("--host", help="The address to listen on. [127.0.0.1]"),
     ):
