@@ -145,6 +145,7 @@ class MemoryTarget:
         self.refused: Problem | None = None  # of writes that have an object in `bad`
         self.bad: Callable[[Document], bool] = lambda document: False
         self.sick: Callable[[Mapping[str, bytes]], Health | None] = lambda contents: None
+        self.is_owned = True
         self.closed = False
         self.changed = asyncio.Event()
 

@@ -92,8 +92,11 @@ def plan(
     rules: Rules,
     *,
     valid: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    claim: bool = False,
 ) -> Plan:
-    """`valid` says whether a document may be in force for the time of a wave."""
+    """`valid` says whether a document may be in force for the time of a wave. `claim`: a fleet is to become
+    Git's, though it may be as Git says already.
+    """
     waves: list[Wave] = []
     if versions.is_fleet and FLEET in decisions.writes and FLEET in versions.lives:
         waves += _fleet_waves(versions, decisions.writes[FLEET], rules, valid)
@@ -101,6 +104,9 @@ def plan(
         for step, names in object_steps(decisions.writes, rules.wave):
             writes = tuple(_write(versions, name, decisions.writes[name]) for name in names)
             waves.append(Wave(step, writes))
+    if claim and not waves and FLEET in versions.lives and FLEET in versions.rendered.objects:
+        live = versions.lives[FLEET]
+        waves.append(Wave(Step.of(0, removes=False), (Write(FLEET, live.tag, live.content, live.document),)))
     bases, dropped = _bases(versions, decisions)
     return Plan(tuple(waves), bases, dropped, decisions, difference=_difference(versions, decisions))
 

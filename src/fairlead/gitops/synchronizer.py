@@ -85,7 +85,8 @@ class ConfigSynchronizer:
         if verdict.waiting:
             decisions = resolve.deferred(decisions, verdict.waiting)
         decisions = replace(decisions, left=_without_local(decisions.left, look))
-        made = plan(versions, decisions, rules, valid=self._valid)
+        claim = application.sync.mode is Mode.ENFORCE and not getattr(look.subject.target, "is_owned", True)
+        made = plan(versions, decisions, rules, valid=self._valid, claim=claim)
         return Plan(made.waves, made.bases, made.dropped, decisions, verdict, made.difference)
 
     async def settle(self, look: Look) -> None:

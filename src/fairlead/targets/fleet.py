@@ -17,7 +17,7 @@ from websockets.exceptions import WebSocketException
 
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.reconciling import Live, Symptom
-from fairlead.model.reports import Change, FleetStatus
+from fairlead.model.reports import Change, FleetStatus, Owner
 from fairlead.model.status import ServerStatus
 from fairlead.ports.gitops import ChangedMeanwhileError, Health, TargetAwayError, Write
 from fairlead.targets.fleet_health import FLEET, health_of, symptoms_of
@@ -46,6 +46,8 @@ class FleetTarget:
         self._locate = locate
         self._normal = normal
         self._rng = rng
+        self.is_owned = True
+        """Whether Git's spec is the accepted one, as last read; else the fleet file's is, and is watched."""
         self._generation: int | None = None
         self._touched: frozenset[str] | None = None  # servers of the last write; None: there was none
 
@@ -61,6 +63,7 @@ class FleetTarget:
             return {}
         body, headers = await ask(self._locate(), "GET", "/api/fleet")
         status = _fleet(body)
+        self.is_owned = status.owner is Owner.GITOPS
         content = json.dumps(status.spec, indent=2, ensure_ascii=False).encode() + b"\n"
         by = {override.key: override.by for override in status.overrides}
         return {FLEET: Live(FLEET, headers.get("etag", ""), content, status.spec, by=by)}

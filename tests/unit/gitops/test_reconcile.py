@@ -266,3 +266,19 @@ async def test_a_malformed_window_or_rule_is_said():
         rig = fleet(ONE, **more)
         rig.commit(fleet=TWO)
         assert await rig.reasons() == [Reason.INVALID_CONFIG]
+
+
+async def test_a_fleet_that_is_as_git_says_becomes_gits_all_the_same():
+    rig = fleet(ONE)
+    rig.target.is_owned = False
+    rig.commit(fleet=ONE)
+    assert await rig.reasons() == []
+    assert rig.target.written == ["fleet"]
+    rig.target.is_owned = True
+    assert await rig.reasons() == []
+    assert rig.target.written == ["fleet"]
+    observed = fleet(ONE, sync={"mode": "observe"})
+    observed.target.is_owned = False
+    observed.commit(fleet=ONE)
+    assert await observed.reasons() == []
+    assert observed.target.written == []
