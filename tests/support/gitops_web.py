@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -111,6 +112,15 @@ class OneSourceWebhooks:
     ) -> WebhookEvent | Refusal:
         found = verify(headers, body, SECRET if name == "config" else "nobody's", now)
         return UNPROVED if isinstance(found, Refusal) and not found.proved else found
+
+
+def signed(body: bytes, kind: str = "github", secret: str = SECRET) -> dict[str, str]:
+    digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return {"content-type": "application/json"} | {
+        "github": {"X-GitHub-Event": "push", "X-Hub-Signature-256": f"sha256={digest}"},
+        "gitea": {"X-Gitea-Event": "push", "X-Gitea-Signature": digest},
+        "gitlab": {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": secret},
+    }[kind]
 
 
 async def validate(documents: Mapping[str, str]) -> Sequence[SpecProblem]:

@@ -4,44 +4,101 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from fastapi.openapi.models import OpenAPI
 
+from fairlead.model.access import Role
+from fairlead.model.reconciling import Blocked, DeploymentState, Hold
 from fairlead.web.app import create_app
-from support.web_services import services
+from fairlead.web.examples import SINCE
+from fairlead.web.gitops_app import create_gitops_app
+from fairlead.web.gitops_examples import GOOD, NEWER
+from support.gitops_web import BEARER, GitOpsRig, gitops_services, signed
+from support.web_services import AUTHORIZED, client, services
 
-DOCUMENT: dict[str, Any] = create_app(services()).openapi()
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "orchestrator": create_app(services()).openapi(),
+    "gitops": create_gitops_app(gitops_services(GitOpsRig())).openapi(),
+}
+DOCUMENT = DOCUMENTS["orchestrator"]
 OPERATIONS = [
-    (path, method, operation)
-    for path, methods in DOCUMENT["paths"].items()
+    (service, path, method, operation)
+    for service, document in DOCUMENTS.items()
+    for path, methods in document["paths"].items()
     for method, operation in methods.items()
 ]
-BODIES: list[tuple[str, dict[str, Any]]] = [
-    (f"{operation['operationId']} {status} {media_type}", body)
-    for _, _, operation in OPERATIONS
+BODIES: list[tuple[str, str, dict[str, Any]]] = [
+    (service, f"{operation['operationId']} {status} {media_type}", body)
+    for service, _, _, operation in OPERATIONS
     for status, response in [("request", operation.get("requestBody", {})), *operation["responses"].items()]
     for media_type, body in response.get("content", {}).items()
 ]
+PUBLIC = {"orchestrator": ["/health"], "gitops": ["/health", "/webhooks/{source}"]}
+each_service = pytest.mark.parametrize("service", list(DOCUMENTS))
 
 
-def check(value: Any, schema: dict[str, Any]) -> None:
-    """Validate against a schema of the document; raises ValidationError."""
-    whole = {**schema, "components": DOCUMENT["components"]}
+def check(value: Any, schema: dict[str, Any], service: str) -> None:
+    """Validate against a schema of a service's document; raises ValidationError."""
+    whole = {**schema, "components": DOCUMENTS[service]["components"]}
     jsonschema.Draft202012Validator(whole).validate(value)
 
 
-def test_the_document_is_openapi_3_1():
-    assert DOCUMENT["openapi"].startswith("3.1.")
-    OpenAPI.model_validate(DOCUMENT)
-    for schema in DOCUMENT["components"]["schemas"].values():
+@asynccontextmanager
+async def speaking_to(service: str) -> AsyncIterator[httpx.AsyncClient]:
+    """An administrator's client."""
+    if service == "orchestrator":
+        async with client(services(), **AUTHORIZED) as http:
+            yield http
+        return
+    async with as_in_the_examples() as rig, client(gitops_services(rig), **BEARER[Role.ADMIN]) as http:
+        yield http
+
+
+@asynccontextmanager
+async def as_in_the_examples() -> AsyncIterator[GitOpsRig]:
+    """`filesystem` has a conflict and takes commits by itself, `magic` takes those of `filesystem`."""
+    rig = GitOpsRig(
+        more={
+            "filesystem": {"policy": "manual"},
+            "magic": {"environment": "production", "promoted_from": "filesystem"},
+        }
+    )
+    key = {"servers": {"filesystem": {"args": ["x"]}}}
+    rig.commit(GOOD, {"filesystem": {"fleet": key}, "magic": {"fleet": key}})
+    async with rig.running():
+        rig.edit("filesystem", {"servers": {"filesystem": {"args": ["by hand"]}}})
+        await rig.settle()
+        newer = {"servers": {"filesystem": {"args": ["git"]}}}
+        rig.commit(NEWER, {"filesystem": {"fleet": newer}, "magic": {"fleet": newer}})
+        await rig.settle()
+        rig.rows.blocks.append(Blocked("filesystem", GOOD, SINCE, "it was bad"))
+        rig.store.held.append(Hold("filesystem", "servers.magic.**", "ada", "incident 42", SINCE * 2))
+        rig.row("filesystem-1", "magic", state=DeploymentState.WAITING, ended=None, author="")
+        rig.row("done", "magic", commit=NEWER, previous=GOOD)
+        yield rig
+
+
+@each_service
+def test_the_document_is_openapi_3_1(service):
+    document = DOCUMENTS[service]
+    assert document["openapi"].startswith("3.1.")
+    OpenAPI.model_validate(document)
+    for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_exactly_the_operations_of_the_api():
-    assert {(path, method) for path, method, _ in OPERATIONS} == {
+def operations_of(service: str) -> set[tuple[str, str]]:
+    return {(path, method) for each, path, method, _ in OPERATIONS if each == service}
+
+
+def test_exactly_the_operations_of_the_orchestrator():
+    assert operations_of("orchestrator") == {
         ("/api/audit", "get"),
         ("/api/metrics/trends", "get"),
         ("/health", "get"),
@@ -75,37 +132,92 @@ def test_exactly_the_operations_of_the_api():
     }
 
 
-def test_all_but_health_need_the_token():
-    assert DOCUMENT["security"] == [{"token": []}]
-    assert [path for path, _, operation in OPERATIONS if "security" in operation] == ["/health"]
+def test_exactly_the_operations_of_the_gitops_controller():
+    assert operations_of("gitops") == {
+        ("/api/applications", "get"),
+        ("/api/applications/{name}", "get"),
+        ("/api/applications/{name}/blocked/{commit}", "delete"),
+        ("/api/applications/{name}/diff", "get"),
+        ("/api/applications/{name}/holds", "put"),
+        ("/api/applications/{name}/holds", "delete"),
+        ("/api/applications/{name}/promote", "post"),
+        ("/api/applications/{name}/resolve", "post"),
+        ("/api/applications/{name}/resume", "post"),
+        ("/api/applications/{name}/suspend", "post"),
+        ("/api/audit", "get"),
+        ("/api/config", "get"),
+        ("/api/config/validate", "post"),
+        ("/api/deployments", "get"),
+        ("/api/deployments", "post"),
+        ("/api/deployments/{id}", "get"),
+        ("/api/deployments/{id}/approve", "post"),
+        ("/api/deployments/{id}/cancel", "post"),
+        ("/api/deployments/{id}/rollback", "post"),
+        ("/api/drift/check", "post"),
+        ("/api/drift/status", "get"),
+        ("/api/events", "get"),
+        ("/api/git/commits", "get"),
+        ("/api/git/status", "get"),
+        ("/api/gitops", "get"),
+        ("/api/gitops/disable", "post"),
+        ("/api/gitops/enable", "post"),
+        ("/api/health/environment", "get"),
+        ("/api/sync/status", "get"),
+        ("/api/sync/trigger", "post"),
+        ("/api/system/info", "get"),
+        ("/asyncapi.json", "get"),
+        ("/health", "get"),
+        ("/metrics", "get"),
+        ("/webhooks/{source}", "post"),
+    }
 
 
-@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
-def test_every_operation_is_described_with_examples_and_its_problems(path, method, operation):
+@each_service
+def test_all_but_health_and_webhooks_need_the_token(service):
+    assert DOCUMENTS[service]["security"] == [{"token": []}]
+    public = [path for each, path, _, operation in OPERATIONS if each == service and "security" in operation]
+    assert public == PUBLIC[service]
+
+
+def names_of(operations: list[Any]) -> list[str]:
+    return [f"{service} {method} {path}" for service, path, method, *_ in operations]
+
+
+@pytest.mark.parametrize(("service", "path", "method", "operation"), OPERATIONS, ids=names_of(OPERATIONS))
+def test_every_operation_is_described_with_examples_and_its_problems(service, path, method, operation):
     assert operation["summary"]
     assert operation["description"]
-    assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
+    assert operation["tags"][0] in {tag["name"] for tag in DOCUMENTS[service]["tags"]}
     responses = operation["responses"]
-    assert set(responses) >= ({"200", "default"} if path == "/health" else {"200", "401", "429", "default"})
+    good = [status for status in responses if status.startswith("2")]
+    assert len(good) == 1
+    assert set(responses) >= ({"default"} if path in PUBLIC[service] else {"401", "429", "default"})
     for status, response in responses.items():
         assert response["description"]
-        problem = status != "200"
-        assert ("application/problem+json" in response["content"]) is problem, status
+        if status == "204":
+            assert "content" not in response
+        else:
+            assert ("application/problem+json" in response["content"]) is (status not in good), status
 
 
-@pytest.mark.parametrize(("name", "body"), BODIES, ids=[name for name, _ in BODIES])
-def test_every_body_has_examples_that_fit_its_schema(name, body):
+@pytest.mark.parametrize(
+    ("service", "name", "body"), BODIES, ids=[f"{service} {name}" for service, name, _ in BODIES]
+)
+def test_every_body_has_examples_that_fit_its_schema(service, name, body):
     assert body["examples"]
     for example in body["examples"].values():
-        check(example["value"], body["schema"])
+        check(example["value"], body["schema"], service)
 
 
 def bodies_for(path: str, operation: dict[str, Any]) -> list[Any]:
     """No body, and those that the operation shows; a call's method is one that the fleet of the tests has."""
     if "requestBody" not in operation:
         return [None]
-    shown = operation["requestBody"]["content"]["application/json"]["examples"].values()
-    bodies = [None, *(example["value"] for example in shown), {"nonsense": 1}, []]
+    shown = [
+        named(example["value"])
+        for example in operation["requestBody"]["content"]["application/json"]["examples"].values()
+    ]
+    bodies = [None, *shown, {"nonsense": 1}, []]
     if path == "/api/request":
         bodies = [body | {"method": "echo"} if body else body for body in bodies]
         asked = ("rpc/error", "ask", "busy", "x y", "boom")
@@ -113,30 +225,61 @@ def bodies_for(path: str, operation: dict[str, Any]) -> list[Any]:
     return bodies
 
 
-@pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
-async def test_answers_fit_what_is_declared(http, path, method, operation):
+def named(body: Any) -> Any:
+    """The example's application, as it is called here."""
+    return body | {"application": "filesystem"} if body.get("application") == "fleet" else body
+
+
+def paths_of(path: str) -> list[str]:
+    """With whatever its parameters may be."""
+    filled = path.replace("{commit}", GOOD).replace("{source}", "config")
+    names = ("filesystem", "filesystem-1", "magic", "done", "unknown")
+    found = [filled.replace("{id}", name).replace("{name}", name) for name in names]
+    if path.endswith("/holds"):
+        found += [f"{each}?path=servers.magic.**" for each in found]
+    return list(dict.fromkeys(found))
+
+
+def shown_body(answer: httpx.Response, responses: dict[str, Any], service: str) -> None:
+    declared = responses.get(str(answer.status_code), responses["default"])
+    if answer.status_code == 204:
+        assert "content" not in declared
+        assert answer.content == b""
+        return
+    schema = declared["content"][answer.headers["content-type"].split(";")[0]]["schema"]
+    check(answer.json() if "json" in answer.headers["content-type"] else answer.text, schema, service)
+
+
+@pytest.mark.parametrize(("service", "path", "method", "operation"), OPERATIONS, ids=names_of(OPERATIONS))
+async def test_answers_fit_what_is_declared(service, path, method, operation):
     seen = set()
-    for name in ("filesystem", "filesystem-1", "magic", "unknown"):
-        for body in bodies_for(path, operation):
-            for headers in ({}, {"if-match": "*"}, {"if-match": '"0"'}):
-                answer = await http.request(method, path.replace("{id}", name), json=body, headers=headers)
-                seen.add(answer.status_code)
-                responses = operation["responses"]
-                declared = responses.get(str(answer.status_code), responses["default"])["content"]
-                schema = declared[answer.headers["content-type"].split(";")[0]]["schema"]
-                is_json = "json" in answer.headers["content-type"]
-                check(answer.json() if is_json else answer.text, schema)
-                if answer.status_code >= 400:
-                    assert answer.json()["status"] == answer.status_code
-    assert 200 in seen
+    async with speaking_to(service) as http:
+        for filled in paths_of(path):
+            for body in bodies_for(path, operation):
+                proof = webhook_headers(body) if path == "/webhooks/{source}" else {}
+                for headers in ({}, {"if-match": "*"}, {"if-match": '"99"'}):
+                    answer = await http.request(method, filled, json=body, headers=headers | proof)
+                    seen.add(answer.status_code)
+                    shown_body(answer, operation["responses"], service)
+                    if answer.status_code >= 400:
+                        assert answer.json()["status"] == answer.status_code
+    assert {200, 202, 204} & seen
 
 
-@pytest.mark.parametrize(("path", "method"), [(p, m) for p, m, _ in OPERATIONS if p.startswith("/api/")])
-async def test_unknown_query_parameters_are_refused(http, path, method):
-    answer = await http.request(method, path.replace("{id}", "filesystem"), params={"dryrun": "true"})
+def webhook_headers(body: Any) -> dict[str, str]:
+    return signed(b"" if body is None else httpx.Request("POST", "http://x", json=body).content)
+
+
+REST = [(service, path, method) for service, path, method, _ in OPERATIONS if path.startswith("/api/")]
+
+
+@pytest.mark.parametrize(("service", "path", "method"), REST, ids=names_of(REST))
+async def test_unknown_query_parameters_are_refused(service, path, method):
+    async with speaking_to(service) as http:
+        answer = await http.request(method, paths_of(path)[0], params={"dryrun": "true"})
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:fairlead:problem:invalid-request")
-    [error] = answer.json()["errors"]
-    assert (error["where"], error["what"]) == ("query.dryrun", "there is no such parameter")
+    [error] = [each for each in answer.json()["errors"] if each["where"] == "query.dryrun"]
+    assert error["what"] == "there is no such parameter"
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics"])
