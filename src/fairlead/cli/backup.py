@@ -13,7 +13,7 @@ from fairlead.cli import offline
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import counted, instant, plain, print_json, say, warn
 from fairlead.stores.backup_file import Manifest, Part, reading
-from fairlead.stores.state import StateFolder
+from fairlead.stores.state import GITOPS, StateFolder
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -58,7 +58,7 @@ def restore_command(file: Path, *, yes: bool, as_json: bool, **given: Any) -> No
     settings = load(**given).settings
     state = StateFolder(settings.state_dir)
     state.prepare()
-    with state.lock(), reading(file) as backup:
+    with state.lock(), state.of(GITOPS).lock(), reading(file) as backup:
         manifest = backup.manifest
         if not yes:
             _ask(file, manifest, "PostgreSQL" if settings.database else str(state.root))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -13,33 +13,58 @@ import click
 from fairlead.app.settings import Settings
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import print_json, say, warn
-from fairlead.stores.state import Holder, StateFolder
+from fairlead.cli.service import NAMES
+from fairlead.stores.state import GITOPS, ORCHESTRATOR, Holder, StateFolder
 
 POLL = 0.05  # s
 SERVERS_STOP = 6.0  # s: what the servers may take by default once calls have finished, and a second
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What became of one service that ran. `killed`: it did not stop in time."""
+
+    holder: Holder
+    killed: bool
+
+    def document(self) -> dict[str, Any]:
+        return {"stopped": True, "killed": self.killed, "pid": self.holder.pid}
 
 
 @click.command("down")
 @json_option
 @state_options
 def down_command(*, as_json: bool, **given: Any) -> None:
-    """Stop the system that runs with the state folder, by default within 10 seconds."""
+    """Stop the system that runs with the state folder: each service by default within 10 seconds."""
     settings = load(**given).settings
-    state, patience = StateFolder(settings.state_dir), stop_patience(settings)
-    holder = state.holder()
-    if holder is None:
-        stopped = killed = False
-        message = f"nothing runs with the state folder {state.root}"
-    else:
-        killed = not stop(holder, patience=patience)
-        stopped = True
-        message = f"stopped (process {holder.pid})"
+    patience = stop_patience(settings)
+    state = StateFolder(settings.state_dir)
+    gitops = _stopped(state.of(GITOPS), patience)  # first, so that it does not tell of a fleet that goes away
+    orchestrator = _stopped(state, patience)
+    gitops = _stopped(state.of(GITOPS), patience) or gitops  # an `up` may have started it once more
     if as_json:
-        print_json({"stopped": stopped, "killed": killed, "pid": holder.pid if holder else None})
+        nothing = {"stopped": False, "killed": False, "pid": None}
+        document = orchestrator.document() if orchestrator else nothing
+        print_json({**document, "gitops": gitops.document() if gitops else None})
         return
-    if killed:
-        warn(f"it did not stop within {patience:g} s and was killed; the next start ends what it left behind")
-    say(message, sys.stdout)
+    for service, what in ((GITOPS, gitops), (ORCHESTRATOR, orchestrator)):
+        if what is not None:
+            _tell(NAMES[service], what, patience)
+    if gitops is None and orchestrator is None:
+        say(f"nothing runs with the state folder {state.root}")
+
+
+def _stopped(state: StateFolder, patience: float) -> Stopped | None:
+    """None where the service does not run."""
+    holder = state.holder()
+    return None if holder is None else Stopped(holder, killed=not stop(holder, patience=patience))
+
+
+def _tell(name: str, what: Stopped, patience: float) -> None:
+    if what.killed:
+        late = f"{name} did not stop within {patience:g} s and was killed"
+        warn(f"{late}; the next start ends what it left behind")
+    say(f"stopped {name} (process {what.holder.pid})")
 
 
 def stop_patience(settings: Settings) -> float:

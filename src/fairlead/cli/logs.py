@@ -1,4 +1,4 @@
-"""`fairlead logs`: what a server, or the orchestrator, wrote."""
+"""`fairlead logs`: what a server, or a service, wrote."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import click
 
 from fairlead.cli.options import ServerName, json_option, load, state_options
 from fairlead.cli.output import plain, problem
+from fairlead.cli.service import NAMES
 from fairlead.cli.tail import Follower, rotated_lines
 from fairlead.model.errors import ProblemError
-from fairlead.stores.state import StateFolder
+from fairlead.stores.state import GITOPS, ORCHESTRATOR, StateFolder
 
 POLL = 0.2  # s
 
@@ -24,11 +25,16 @@ POLL = 0.2  # s
 @click.argument("server", type=ServerName(), required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is added, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="How many.")
+@click.option("--gitops", is_flag=True, help="The GitOps controller's own log.")
 @json_option
 @state_options
-def logs_command(server: str | None, *, follow: bool, lines: int, as_json: bool, **given: Any) -> None:
+def logs_command(
+    server: str | None, *, follow: bool, lines: int, gitops: bool, as_json: bool, **given: Any
+) -> None:
     """Show what SERVER wrote to its stderr; without SERVER, the orchestrator's own log."""
-    state = StateFolder(load(**given).settings.state_dir)
+    if gitops and server is not None:
+        raise click.UsageError("--gitops shows that service's log: leave the server out")
+    state = StateFolder(load(**given).settings.state_dir).of(GITOPS if gitops else ORCHESTRATOR)
     path = _log_file(state, server)
     with Follower(path) as follower:
         past = [*rotated_lines(path), *follower.new_lines(), *([] if follow else follower.unfinished())]
@@ -48,7 +54,7 @@ def _log_file(state: StateFolder, server: str | None) -> Path:
         known = sorted({file.name.split(".log")[0] for file in state.server_logs.glob("*.log*")})
         path = state.server_log(server)
     if not path.exists():
-        raise _no_log(server or "the orchestrator", path, known)
+        raise _no_log(server or NAMES[state.service], path, known)
     return path
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import click
 
 from fairlead.cli.client import Client, connect, server_path
+from fairlead.cli.gitops_report import gitops_report
 from fairlead.cli.options import ServerName, json_option, load, state_options
 from fairlead.cli.output import GOOD, columns, counted, instant, plain, print_json, say, state_text, style
+from fairlead.model.errors import ProblemError
 
 PASSING = ("installing", "starting")  # the states that end by themselves
 PATIENCE = 600.0  # s: a start may install a package
@@ -22,15 +24,28 @@ Server = dict[str, Any]  # a `ServerStatus` as REST shows it
 @json_option
 @state_options
 def status_command(server: str | None, *, as_json: bool, **given: Any) -> None:
-    """Show all servers, or SERVER with its conditions and instances."""
-    client = connect(load(**given).settings)
-    answer = client.get(server_path(server) if server else "/api/servers")
+    """Show all servers and the GitOps controller, or SERVER with its conditions and instances."""
+    settings = load(**given).settings
+    if server is not None:
+        answer = connect(settings).get(server_path(server))
+        if as_json:
+            print_json(answer)
+        else:
+            show_server(answer)
+        return
+    gitops = gitops_report(settings, absent="it does not run; `fairlead up` starts it")
+    try:
+        answer = connect(settings).get("/api/servers")
+    except ProblemError:
+        if gitops.run is not None and not as_json:
+            say(gitops.line())
+        raise
     if as_json:
-        print_json(answer)
-    elif server:
-        show_server(answer)
-    else:
-        show_servers(answer["servers"])
+        print_json({**answer, **gitops.document()})
+        return
+    show_servers(answer["servers"])
+    say()
+    say(gitops.line())
 
 
 def show_servers(servers: list[Server]) -> None:

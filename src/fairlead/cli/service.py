@@ -1,8 +1,8 @@
-"""The orchestrator as a child of `fairlead up`: its process, its log, its end.
+"""A service as a child of `fairlead up`: its process, its log, its end.
 
 It runs in a session of its own, so that Ctrl-C reaches only `up`, which then stops it in order. In the
 foreground it holds the other end of a pipe as stdin: when `up` dies in whatever way, the pipe closes and
-the orchestrator stops by itself. What it writes goes to the log file, from where `up` reads it.
+the service stops by itself. What it writes goes to the log file, from where `up` reads it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from fairlead.cli.output import plain, problem
 from fairlead.cli.tail import Follower
 from fairlead.model.errors import ProblemError
 from fairlead.stores.files import PRIVATE
-from fairlead.stores.state import Run, StateFolder
+from fairlead.stores.state import GITOPS, ORCHESTRATOR, Run, StateFolder
 
 POLL = 0.05  # s
 EXCERPT = 20  # lines
+NAMES = {ORCHESTRATOR: "the orchestrator", GITOPS: "the GitOps controller"}
 
 
 class StopSignals:
@@ -62,13 +63,11 @@ class StopSignals:
 
 
 class Service:
-    """The running child. `log` yields what it wrote since it was started."""
+    """The running child that `state` is of. `log` yields what it wrote since it was started."""
 
     def __init__(self, command: Sequence[str], state: StateFolder, *, detach: bool) -> None:
         self._state = state
-        descriptor = os.open(
-            state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, PRIVATE
-        )
+        descriptor = os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, PRIVATE)
         with os.fdopen(descriptor, "ab") as log:
             self.log = Follower(state.log, position=os.fstat(descriptor).st_size)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -80,11 +79,16 @@ class Service:
             )
 
     def __repr__(self) -> str:
-        return f"Service(pid={self.pid})"
+        return f"Service({self._state.service!r}, pid={self.pid})"
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative when a signal ended it; None while it runs."""
+        return self._process.poll()
 
     def run(self) -> Run | None:
         """Where it answers; None as long as it does not listen. Raises `ProblemError` when it has ended."""
@@ -121,14 +125,14 @@ class Service:
         lines = [*self.log.new_lines(), *self.log.unfinished()][-EXCERPT:]
         text = "\n".join(str(LogLine(line)) for line in lines) or "it wrote nothing"
         return problem(
-            "orchestrator-ended",
-            f"the orchestrator {how}",
+            f"{self._state.service}-ended",
+            f"{NAMES[self._state.service]} {how}",
             f"{text}\nmore in {self._state.log}",
         )
 
 
 class LogLine:
-    """A line of the orchestrator's log, and what it means to who watches; `str()` is for people."""
+    """A line of a service's log, and what it means to who watches; `str()` is for people."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,15 @@ from fairlead.cli.board import SETTLED, Board, Server, board
 from fairlead.cli.client import Client, client_of
 from fairlead.cli.connect import NAME, claude_command, claude_line, local_token, mcp_url
 from fairlead.cli.down import stop_patience
+from fairlead.cli.gitops_beside import GitOpsBeside
+from fairlead.cli.gitops_report import GitOpsReport
 from fairlead.cli.login import make_link
 from fairlead.cli.options import json_option, load, service_options
 from fairlead.cli.output import print_json, problem, say, style, warn
 from fairlead.cli.ports import check_port
 from fairlead.cli.service import LogLine, Service, StopSignals
 from fairlead.model.errors import ProblemError
-from fairlead.stores.state import Run, StateFolder
+from fairlead.stores.state import GITOPS, ORCHESTRATOR, Run, StateFolder
 
 POLL = 0.2  # s
 POLL_TIMEOUT = 1.0  # s: a stop signal must not wait longer than this for an answer
@@ -40,39 +43,64 @@ class Manner:
 @click.command("up")
 @click.option("--detach", "-d", is_flag=True, help="Return when everything is ready; stop it with `down`.")
 @json_option
+@click.option("--no-gitops", is_flag=True, help="Start the orchestrator alone, not the GitOps controller.")
 @service_options
-def up_command(*, detach: bool, as_json: bool, **given: Any) -> None:
+def up_command(*, detach: bool, as_json: bool, no_gitops: bool, **given: Any) -> None:
     """Start the system and show when it is ready. Ctrl-C stops it."""
-    settings = load(**given).settings
+    loaded = load(**given)
+    settings = loaded.settings
     settings.require_config()
+    if settings.port == 0 and loaded.origins["gitops_port"] == "default":
+        given["gitops_port"] = 0  # whoever takes any port for one service does so for the other
+        settings = settings.model_copy(update={"gitops_port": 0})
     command = orchestrator_argv(settings, given, detach=detach)
-    raise click.exceptions.Exit(run_up(settings, command, Manner(detach=detach, as_json=as_json)))
+    gitops = None if no_gitops else gitops_argv(settings, given)
+    manner = Manner(detach=detach, as_json=as_json)
+    raise click.exceptions.Exit(run_up(settings, command, manner, gitops=gitops))
 
 
 def orchestrator_argv(settings: Settings, given: dict[str, Any], *, detach: bool) -> list[str]:
     """The command that `up` runs: the options it was given, and its own. Secrets go by the environment."""
-    log = StateFolder(settings.state_dir).log
-    argv = [sys.executable, "-P", "-m", "fairlead.cli.main", "orchestrator", "--log-file", str(log)]
-    for name, value in given.items():
-        if value is not None:
-            argv += ["--settings" if name == "settings_file" else "--" + name.replace("_", "-"), str(value)]
+    argv = _service_argv(StateFolder(settings.state_dir), given)
     return argv if detach else [*argv, "--stop-with-stdin"]
 
 
-def run_up(settings: Settings, command: Sequence[str], manner: Manner) -> int:
-    """Start `command` as the orchestrator unless one runs already. Returns the exit code."""
+def gitops_argv(settings: Settings, given: dict[str, Any]) -> list[str]:
+    """The same for the GitOps controller, without what ends it together with `up`."""
+    return _service_argv(StateFolder(settings.state_dir).of(GITOPS), given)
+
+
+def _service_argv(state: StateFolder, given: dict[str, Any]) -> list[str]:
+    argv = [sys.executable, "-P", "-m", "fairlead.cli.main", state.service, "--log-file", str(state.log)]
+    for name, value in given.items():
+        if value is not None:
+            argv += ["--settings" if name == "settings_file" else "--" + name.replace("_", "-"), str(value)]
+    return argv
+
+
+def run_up(
+    settings: Settings, command: Sequence[str], manner: Manner, *, gitops: Sequence[str] | None = None
+) -> int:
+    """Start `command` as the orchestrator and `gitops` beside it, each unless one runs already.
+
+    Returns the exit code. A GitOps controller that is started for a system that runs belongs to that system:
+    it stays when this command returns.
+    """
     state = StateFolder(settings.state_dir)
     for line in state.prepare():
         warn(line)
     if (run := _running(settings, state)) is not None:
-        _announce(settings, run, manner, already=True)
+        with closing(GitOpsBeside(settings, gitops, detach=True)) as beside:
+            beside.start()
+            _announce(settings, run, manner, beside.settle(), already=True)
         return 0
     check_port(settings.host, settings.port)
-    with StopSignals() as signals:
+    with StopSignals() as signals, closing(GitOpsBeside(settings, gitops, detach=manner.detach)) as beside:
         service = Service(command, state, detach=manner.detach)
         try:
-            return _Session(settings, manner, service, signals).run()
+            return _Session(settings, manner, service, beside, signals).run()
         except ProblemError:
+            beside.stop(signals, patience=stop_patience(settings))
             service.stop(signals, patience=stop_patience(settings))
             raise
         finally:
@@ -106,10 +134,18 @@ def _answers(settings: Settings, run: Run) -> bool:
 class _Session:
     """One `up`, from the started child to its end."""
 
-    def __init__(self, settings: Settings, manner: Manner, service: Service, signals: StopSignals) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        manner: Manner,
+        service: Service,
+        beside: GitOpsBeside,
+        signals: StopSignals,
+    ) -> None:
         self._settings = settings
         self._manner = manner
         self._service = service
+        self._beside = beside
         self._signals = signals
         self._started = time.monotonic()
         self._trouble = ""  # why the last look at the servers failed
@@ -117,6 +153,7 @@ class _Session:
     def run(self) -> int:
         with board(as_json=self._manner.as_json) as shown:
             ready = self._settle(shown)
+        gitops = self._beside.settle(self._signals)
         if self._signals.received:
             return self._stop()
         run = self._service.run()
@@ -126,7 +163,7 @@ class _Session:
                 raise problem("not-ready", "the orchestrator does not listen", text)
             warn(f"{text}; see `fairlead status`")
         self._show_log(lambda line: line.is_warning)  # above what the user is to act on
-        _announce(self._settings, run, self._manner, already=False)
+        _announce(self._settings, run, self._manner, gitops, already=False)
         if self._manner.detach:
             return 0 if ready else 1
         self._stay()
@@ -152,8 +189,14 @@ class _Session:
 
     def _settle(self, shown: Board) -> bool:
         """Show the servers until each is ready or cannot be. False: interrupted, or out of patience."""
+        listening = False
         while not self._signals.received and self._elapsed() < self._manner.patience:
-            servers = self._servers(self._service.run())
+            run = self._service.run()
+            if run is not None and not listening:
+                listening = True
+                self._beside.start()
+            self._beside.tick()
+            servers = self._servers(run)
             if servers is not None:
                 shown.update(servers, self._elapsed())
                 if all(server["state"] in SETTLED for server in servers):
@@ -166,22 +209,30 @@ class _Session:
         while not self._signals.received:
             self._service.run()
             self._show_log(lambda line: line.is_warning or line.is_change)
+            self._beside.tick()
             time.sleep(POLL)
 
     def _show_log(self, wanted: Callable[[LogLine], bool]) -> None:
         for text in self._service.log.new_lines():
             line = LogLine(text)
             if wanted(line) and not (self._manner.as_json and line.is_change):
-                say(f"{time.strftime('%H:%M:%S')} {line}", sys.stderr)
+                self._show(line if line.is_change else f"{ORCHESTRATOR}: {line}")
+        for line in self._beside.warnings():
+            self._show(f"{GITOPS}: {line}")
+
+    def _show(self, text: object) -> None:
+        say(f"{time.strftime('%H:%M:%S')} {text}", sys.stderr)
 
     def _stop(self) -> int:
         if not self._manner.as_json:
             say("\nstopping (Ctrl-C again kills)", sys.stderr)
         began = time.monotonic()
-        code = self._service.stop(self._signals, patience=stop_patience(self._settings))
+        patience = stop_patience(self._settings)
+        orderly = self._beside.stop(self._signals, patience=patience)
+        code = self._service.stop(self._signals, patience=patience)
         if code == 0:
             say(f"stopped after {time.monotonic() - began:.1f} s", sys.stderr)
-            return 0
+            return 0 if orderly else 1
         how = "it had to be killed" if code < 0 else f"it ended with code {code} (see `fairlead logs`)"
         warn(f"{how}; the next start ends what it left behind")
         return 1
@@ -200,7 +251,7 @@ def _login_link(settings: Settings, run: Run) -> str | None:
     return link
 
 
-def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) -> None:
+def _announce(settings: Settings, run: Run, manner: Manner, gitops: GitOpsReport, *, already: bool) -> None:
     address = run.addresses["orchestrator"]
     line = claude_line(claude_command(NAME, mcp_url(run.mcp_address), local_token(settings)))
     if manner.as_json:
@@ -213,6 +264,7 @@ def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) ->
                 "stateDir": str(settings.state_dir),
                 "workspace": None if already else str(settings.workspace),
                 "servers": _client(settings, run).get("/api/servers")["servers"],
+                **gitops.document(),
             }
         )
         return
@@ -224,6 +276,7 @@ def _announce(settings: Settings, run: Run, manner: Manner, *, already: bool) ->
     )
     if not already:  # a running one may have been started with another
         say(f"The filesystem server works in {settings.workspace}")
+    say(gitops.line())
     say()
     say("To connect Claude Code, paste:")
     click.echo(f"  {line}")
