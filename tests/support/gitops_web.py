@@ -32,7 +32,7 @@ from fairlead.model.events import EventType
 from fairlead.model.gitops import Application, GitOpsFile
 from fairlead.model.reconciling import Deployment, DeploymentReason, DeploymentState
 from fairlead.model.spec_problem import SpecProblem
-from fairlead.ports import Auditor
+from fairlead.ports import Auditor, Recorder
 from fairlead.ports.gitops import Commit
 from fairlead.web.gitops_approval import Approvers
 from fairlead.web.gitops_services import GitOpsServices
@@ -146,11 +146,12 @@ class GitOpsRig:
         self.source = MemorySource()
         self.store, self.rows = MemoryApplications(), MemoryDeployments()
         self.noted = Noted()
+        self._others: list[Recorder] = []
         self.catalogue = MemoryCatalogue(more=self.more)
         self.ownership = MemoryOwnership()
         self.woken: list[str] = []
-        detector = DriftDetector(self.store, self.noted)
-        self.deployments = Deployments(Stores(self.store, self.rows), self.noted, holder="here")
+        detector = DriftDetector(self.store, self)
+        self.deployments = Deployments(Stores(self.store, self.rows), self, holder="here")
         tools = Tools(MemoryRenderer(), detector, ConfigSynchronizer(self.deployments), self.store, self.rows)
         self.controller = GitOpsController(self.catalogue, tools)
         self.deployments.on_changed = self.look
@@ -161,13 +162,21 @@ class GitOpsRig:
                 self.deployments,
                 detector,
                 Environment(no_tool),
-                self.noted,
+                self,
             ),
             self.ownership,
             lambda: self.file,
             validate,
             wake=self.woken.append,
         )
+
+    def also(self, recorder: Recorder) -> None:
+        """Note there, too, what happens."""
+        self._others.append(recorder)
+
+    def note(self, event_type: Any, subject: str, data: Any) -> None:
+        for recorder in (self.noted, *self._others):
+            recorder.note(event_type, subject, data)
 
     def look(self, name: str) -> None:
         if name in self.controller.applications:
@@ -246,11 +255,12 @@ def gitops_services(
     limiter: Callable[[str], Gcra | None] = lambda _: None,
     away: Callable[[], Mapping[str, str]] = dict,
     audit: Auditor | None = None,
+    feed: Feed | None = None,
     **more: Any,
 ) -> GitOpsServices:
     admits = admits or policy()
     trail = audit or AuditTrail(MemoryAuditLog())
-    feed = Feed(MemoryEventLog(), MemoryBus())
+    feed = feed or Feed(MemoryEventLog(), MemoryBus())
     table = gitops_table(rig.operations, Approvers(more.get("roster"), lambda: admits))
     door = Door(lambda: admits, limiter, trail, away)
     metrics = MetricsExporter()
