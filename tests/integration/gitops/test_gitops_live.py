@@ -103,7 +103,8 @@ async def test_an_edit_is_told_and_healed(service, client):
     assert (drift["kind"], drift["severity"], drift["state"]) == ("configuration", "high", "open")
     [started] = [event["data"] for event in happened if event["type"] == "deployment-started"]
     assert started["reason"] == "heal"
-    metrics = (await (service.http()).get("/metrics")).text
+    async with service.http() as http:
+        metrics = (await http.get("/metrics")).text
     assert (
         'claude_gitops_drift_total{application="fleet",kind="configuration",severity="high"} 1.0' in metrics
     )
@@ -207,16 +208,16 @@ async def test_roles_are_those_of_rest(service):
 async def test_who_was_granted_some_servers_is_told_nothing():
     rig = GitOpsRig()
     rig.commit(FIRST, {"fleet": servers()})
-    async with gitops_live(rig, grants=(Grant(Effect.DENY, servers=("x",)),)) as service:
-        async with service.connect() as client:
-            await told(client)
-            assert code(await ask(client, type="get", id="1", what="applications")) == "forbidden"
-            refused = await ask(client, type="subscribe", id="s", types=["drift-detected"])
-            assert code(refused) == "forbidden"
-            assert (await ask(client, type="subscribe", id="s"))["type"] == "result"
-            rig.edit("fleet", servers(["by hand"])["fleet"])
-            await rig.settle()
-            assert (await ask(client, type="ping", id="p"))["type"] == "pong"
+    chosen = (Grant(Effect.DENY, servers=("x",)),)
+    async with gitops_live(rig, grants=chosen) as service, service.connect() as client:
+        await told(client)
+        assert code(await ask(client, type="get", id="1", what="applications")) == "forbidden"
+        refused = await ask(client, type="subscribe", id="s", types=["drift-detected"])
+        assert code(refused) == "forbidden"
+        assert (await ask(client, type="subscribe", id="s"))["type"] == "result"
+        rig.edit("fleet", servers(["by hand"])["fleet"])
+        await rig.settle()
+        assert (await ask(client, type="ping", id="p"))["type"] == "pong"
 
 
 async def test_while_the_database_is_away_nothing_is_changed_and_all_is_shown(service, client):
