@@ -30,6 +30,7 @@ READY_SECONDS = 300.0
 PATIENCE = 30.0  # s for one commit or edit
 PASSES = 5
 _LOOKS = re.compile(r"^\S*gitops_looks_total (\S+)$", re.MULTILINE)
+_BUSY = re.compile(r'^\S*gitops_queue_depth\{state="(?:waiting|working)"\} (\S+)$', re.MULTILINE)
 _GIT = {
     "GIT_AUTHOR_NAME": "Bench", "GIT_AUTHOR_EMAIL": "bench@example.org",
     "GIT_COMMITTER_NAME": "Bench", "GIT_COMMITTER_EMAIL": "bench@example.org",
@@ -224,7 +225,9 @@ class _Trial:
     def _all_applied(self) -> bool:
         self.controller.check()
         found = self._ask("GET", f"{self._url}/api/applications")["applications"]
-        ready = [each for each in found if each["applied"] and each["conditions"][0]["status"]]
+        ready = [
+            each for each in found if each["applied"] and any(one["status"] for one in each["conditions"][:1])
+        ]
         return len(ready) >= self._count + 1
 
     def _looks(self) -> int:
@@ -268,8 +271,8 @@ class _Trial:
 
     # -- what is measured --------------------------------------------------------------------------------
 
-    def commit_file(self, number: int) -> float:
-        name, text = f"app-{number % self._count:04}", f"commit {number}"
+    def commit_file(self, number: int, text: str = "commit") -> float:
+        name, text = f"app-{number % self._count:04}", f"{text} {number}"
         self._put(f"apps/{name}/base/files/settings.json", {"value": text})
         commit, pushed = self._push()
         file = self._hosts / name / "settings.json"
@@ -315,11 +318,11 @@ class _Trial:
     def looks_for_one(self, number: int) -> int:
         self._until(self._quiet, "the controller is idle")
         before = self._looks()
-        self.commit_file(number)
+        self.commit_file(number, "look")
         self._until(self._quiet, "the controller is idle")
         # what it wrote itself wakes its application once more
         return self._looks() - before
 
     def _quiet(self) -> bool:
-        status = self._ask("GET", f"{self._url}/api/sync/status?brief=true")
-        return bool(status["waiting"] == status["working"] == 0)
+        counts = _BUSY.findall(self._ask("GET", f"{self._url}/metrics"))
+        return bool(counts) and not any(float(count) for count in counts)
