@@ -1,7 +1,8 @@
-"""Schemathesis against the running service: no 5xx, and every answer is as /openapi.json says.
+"""Schemathesis against both running services: no 5xx, and every answer is as /openapi.json says.
 
 It runs in a process of its own, as its users run it: valid and invalid data, boundary values, sequences of
-operations, all as an administrator of a light fleet, which it may leave as it likes.
+operations, all as an administrator of a light fleet (or of a folder that Git keeps), which it may leave as it
+likes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from support import api_checks
+from support.gitops_stack import gitops_running
 from support.stack import TOKEN, light, running
 
 SECONDS = 45  # in which it makes about 1,000 requests
@@ -42,30 +46,65 @@ BEYOND_SCHEMA = (
 )
 
 
+BEYOND_GITOPS_SCHEMA = (
+    "/api/applications/{name}/holds",  # the grammar of paths
+    "/api/applications/{name}/resolve",  # the grammar of dotted keys
+    "/api/deployments/{id}/approve",  # the grammar of entity tags
+    "/api/deployments/{id}/cancel",
+    "/api/config/validate",  # how large a body may be as a whole
+    "/api/events",  # as above
+    "/api/sync/trigger",  # a commit needs an application
+    "/webhooks/{source}",  # the proof
+)
+NO_FLEET = """
+[[operations]]
+include-path = "/api/gitops/disable"
+checks.not_a_server_error.enabled = false
+checks.positive_data_acceptance.enabled = false
+"""
+"""Giving the fleet back needs the orchestrator, which is not there: 503."""
+
+
 @pytest.mark.timeout(600)
-async def test_the_service_answers_as_its_document_says(tmp_path: Path) -> None:
-    config = tmp_path / "schemathesis.toml"
-    config.write_text(CONFIG + "".join(SEMANTIC.format(path=path) for path in BEYOND_SCHEMA))
+async def test_the_orchestrator_answers_as_its_document_says(tmp_path: Path) -> None:
     (tmp_path / "service").mkdir()
     servers = {"one": light(), "two": light(), "off": light(enabled=False)}
     async with running(tmp_path / "service", servers, toolsets={"all": {"servers": "*"}}) as stack:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
-            *("run", f"{stack.url}/openapi.json", "--header", f"Authorization: Bearer {TOKEN}"),
-            *("--max-time", str(SECONDS), "--max-examples", "12", "--continue-on-failure"),
-            "--generation-deterministic",
-            *("--no-color", "--warnings", "off"),
-            env=os.environ | {"SCHEMATHESIS_HOOKS": api_checks.__file__},
-            cwd=tmp_path,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            told, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0, told.decode()[-20_000:]
-        operations = sum(map(len, stack.system.app.openapi()["paths"].values()))
-        assert f"Tested: {operations}" in told.decode(), told.decode()[-3_000:]
+        await _check(tmp_path, stack.url, _beyond(BEYOND_SCHEMA), stack.system.app)
+
+
+@pytest.mark.timeout(600)
+async def test_the_gitops_controller_answers_as_its_document_says(tmp_path: Path) -> None:
+    (tmp_path / "service").mkdir()
+    async with gitops_running(tmp_path / "service") as system:
+        url = f"http://127.0.0.1:{system.port}"
+        await _check(tmp_path, url, _beyond(BEYOND_GITOPS_SCHEMA) + NO_FLEET, system.app)
+
+
+def _beyond(paths: Sequence[str]) -> str:
+    return "".join(SEMANTIC.format(path=path) for path in paths)
+
+
+async def _check(folder: Path, url: str, exceptions: str, app: FastAPI) -> None:
+    config = folder / "schemathesis.toml"
+    config.write_text(CONFIG + exceptions)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
+        *("run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {TOKEN}"),
+        *("--max-time", str(SECONDS), "--max-examples", "12", "--continue-on-failure"),
+        "--generation-deterministic",
+        *("--no-color", "--warnings", "off"),
+        env=os.environ | {"SCHEMATHESIS_HOOKS": api_checks.__file__},
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        told, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, told.decode()[-20_000:]
+    operations = sum(map(len, app.openapi()["paths"].values()))
+    assert f"Tested: {operations}" in told.decode(), told.decode()[-3_000:]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from pydantic import Field
 
 from fairlead.gitops.operations import GitOpsOperations
+from fairlead.model.errors import Fault, Problem
 from fairlead.model.gitops_reports import CommitList, GitStatus, OwnershipReport, Validation
 from fairlead.web.examples import INVALID_BODY, as_json, shown
 from fairlead.web.gitops_examples import COMMITS, CONFIGURATION, DOCUMENTS, GIT_STATUS, VALID, refusal
@@ -20,6 +21,15 @@ _UNKNOWN_SOURCE: Final = refusal(
     "unknown-source", "Not found", "there is no source 'confg'; known: config", 404
 )
 _NO_CHECKOUT: Final = refusal("no-checkout", "Not now", "this folder is in no Git checkout", 409)
+_FLEET_AWAY: Final = Problem(
+    "fleet-away",
+    "The fleet is still Git's",
+    "the orchestrator of this machine does not run: `fairlead up` starts it; `fairlead fleet release` gives "
+    "the fleet back to its file when it runs",
+    503,
+    Fault.UPSTREAM,
+    5.0,
+)
 
 
 class ValidateBody(StrictBody):
@@ -111,7 +121,7 @@ def gitops_ownership_router(operations: GitOpsOperations) -> APIRouter:
     @router.post(
         "/disable",
         summary="Only observe",
-        responses={200: shown(ownership=observed), **documented(_NO_CHECKOUT)},
+        responses={200: shown(ownership=observed), **documented(_FLEET_AWAY)},
     )
     async def disable_gitops(request: Request) -> OwnershipReport:
         """Give the fleet spec back to the file; drift is seen as before."""
