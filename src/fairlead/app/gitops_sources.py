@@ -56,7 +56,6 @@ class Sources:
         return self._file.model_copy(update={"sources": {checkout_source.NAME: own, **self._file.sources}})
 
     async def run(self) -> None:
-        await self._read()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._checkout.run())
             tasks.create_task(self._follow())

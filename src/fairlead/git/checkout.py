@@ -77,7 +77,7 @@ class Checkout:
         return await asyncio.to_thread(self._look)
 
     async def changes(self, *, poll: float = 2.0) -> AsyncIterator[None]:
-        """Once for each commit, switch of the branch, or edit of one of the files."""
+        """Once at the start, and for each commit, switch of the branch, or edit of one of the files."""
         async for _ in changes(self._mark, self._watched, poll=poll):
             yield
 

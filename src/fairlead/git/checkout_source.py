@@ -92,7 +92,6 @@ class CheckoutSource:
 
     async def run(self) -> None:
         """Look at each change of the branch and of the file, until cancelled."""
-        await self.refresh()
         async for _ in self._checkout.changes():
             await self.refresh()
 

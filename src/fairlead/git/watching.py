@@ -18,8 +18,12 @@ from watchfiles import awatch
 async def changes(
     mark: Callable[[], Hashable], folders: Callable[[], set[Path]], *, poll: float = 2.0
 ) -> AsyncIterator[None]:
-    """Once for each change of `mark()`. Both functions run in a thread; they may raise OSError."""
+    """Once at the start, when nothing is missed any more, and for each change of `mark()`.
+
+    Both functions run in a thread; they may raise OSError.
+    """
     seen = await asyncio.to_thread(_quietly, mark)
+    yield
     while True:
         async with aclosing(_wakes(folders, poll)) as wakes:
             async for _ in wakes:
