@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from fairlead.core import admission
 from fairlead.core.admission import (
     DOCS_ASSETS,
     PUBLIC,
+    WEBHOOK_BYTES,
     AdmissionPolicy,
     Admitted,
     Limits,
@@ -196,6 +198,37 @@ def test_public_paths_are_public_only_for_reading(method):
 )  # fmt: skip
 def test_no_other_spelling_is_public(path):
     assert refusal(head(HOST, path=path)).problem.code == "missing-token"
+
+
+WEBHOOKS = replace(POLICY, webhooks=True, limits=Limits())
+
+
+@pytest.mark.parametrize("name", [b"config", b"a", b"A.b_c-9", b"x" * 128])
+def test_webhooks_need_no_token_where_they_are_taken(name):
+    request = head(HOST, method=b"POST", path=b"/webhooks/" + name)
+    assert admit(request, WEBHOOKS) == Admitted(None, (), WEBHOOK_BYTES)
+    assert admit(request, replace(WEBHOOKS, webhooks=False)).problem.code == "missing-token"
+    large = head(
+        HOST, (b"content-length", b"%d" % (WEBHOOK_BYTES + 1)), method=b"POST", path=b"/webhooks/" + name
+    )
+    assert admit(large, WEBHOOKS).problem.code == "body-too-large"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, b"/webhooks/config") for method in (b"GET", b"PUT", b"DELETE", b"post", b"")]
+    + [
+        (b"POST", path)
+        for path in (
+            b"/webhooks", b"/webhooks/", b"/webhooks/a/b", b"/webhooks/a%2fb", b"/webhooks/%61",
+            b"//webhooks/a", b"/webhooks//a", b"/Webhooks/a", b"/webhooks/a/", b"/webhooks/a?b",
+            b"/webhooks/a;b", b"/webhooks/\xff", b"/webhooks/a\n", b"/webhooks/" + b"x" * 129,
+            b"/api/webhooks/a", b"/x/../webhooks/a", b"/webhooks/ ",
+        )
+    ],
+)  # fmt: skip
+def test_no_other_spelling_of_a_webhook_is_public(method, path):
+    assert admit(head(HOST, method=method, path=path), WEBHOOKS).problem.code == "missing-token"
 
 
 def test_public_paths_take_no_body():
