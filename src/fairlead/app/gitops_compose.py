@@ -159,9 +159,7 @@ def compose_gitops(
         git_operations=lambda: git.operations,
     ))  # fmt: skip
     told = Told([kept.journal, metrics], tasks, AppriseSender(lambda text: _filled(fill, text)))
-    detector = DriftDetector(
-        store, told, severities=lambda: sources.configuration.severities, conceal=conceal
-    )
+    detector = DriftDetector(store, told, severities=lambda: sources.severities, conceal=conceal)
     deployments = Deployments(stores, told, holder=state.id(), conceal=conceal)
     environment = Environment()
     ownership = Ownership(
@@ -178,7 +176,7 @@ def compose_gitops(
         store,
         rows,
         (
-            ToolDrift(environment, lambda: sources.configuration.severities),
+            ToolDrift(environment, lambda: sources.severities),
             UncommittedDrift(lambda: checkout.version),
         ),
     )

@@ -23,7 +23,7 @@ from fairlead.git.repository import GitRepositoryManager
 from fairlead.git.watching import changes
 from fairlead.gitops.documents import is_error, read_gitops
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.model.gitops import GitOpsFile, Source
+from fairlead.model.gitops import GitOpsFile, PathRule, Source
 from fairlead.model.reconciling import Reason
 from fairlead.ports.gitops import GitSource
 from fairlead.stores import files
@@ -54,6 +54,11 @@ class Sources:
         """What is in force, the checkout among its sources."""
         own = Source(url=str(self._path.parent), branch=self._checkout.branch or "HEAD")
         return self._file.model_copy(update={"sources": {checkout_source.NAME: own, **self._file.sources}})
+
+    @property
+    def severities(self) -> tuple[PathRule, ...]:
+        """The rules for all applications."""
+        return self._file.severities
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:

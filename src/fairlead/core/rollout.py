@@ -31,16 +31,17 @@ ENDED: Final = frozenset(state for state, targets in TRANSITIONS.items() if not 
 STEPS: Final[dict[StepName | None, frozenset[StepName]]] = {
     None: frozenset({_S.FETCH}),
     _S.FETCH: frozenset({_S.VERIFY}),
-    _S.VERIFY: frozenset({_S.PLAN}),
-    _S.PLAN: frozenset({_S.GATE, _S.FINISH}),
-    _S.GATE: frozenset({_S.PLAN, _S.APPLY, _S.FINISH}),
+    _S.VERIFY: frozenset({_S.PLAN, _S.ROLL_BACK}),
+    _S.PLAN: frozenset({_S.GATE, _S.FINISH, _S.ROLL_BACK}),
+    _S.GATE: frozenset({_S.PLAN, _S.APPLY, _S.FINISH, _S.ROLL_BACK}),
     _S.APPLY: frozenset({_S.PLAN, _S.HEALTH, _S.ROLL_BACK}),
     _S.HEALTH: frozenset({_S.APPLY, _S.FINISH, _S.ROLL_BACK}),
     _S.FINISH: frozenset(),
     _S.ROLL_BACK: frozenset(),
 }
 """Which steps may follow one; None is the beginning. Each wave is an APPLY and a HEALTH; what has changed
-meanwhile is planned again; where nothing is to be done, it is finished."""
+meanwhile is planned again; where nothing is to be done, it is finished. What was written before an
+interruption is taken back from wherever it goes on."""
 
 
 def move(current: DeploymentState, target: DeploymentState) -> DeploymentState:

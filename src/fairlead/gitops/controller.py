@@ -79,6 +79,8 @@ class Declared:
     snapshot: Snapshot | None = None
     problem: Finding | None = None  # why its newest declarations are not
     refused: dict[str, str] = field(default_factory=dict)  # application -> why it is not taken
+    asked: int = 0  # how often it was to be read though its head is the same
+    heard: int = 0  # of these, how many the last reading came after
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class GitOpsController:
     def declare_again(self, name: str) -> None:
         """What a source declares may be another thing, though its head is not."""
         if name in self._sources:
-            self._sources[name].snapshot = None
+            self._sources[name].asked += 1
             self.source_changed(name)
 
     def look(self, name: str | None = None) -> None:
@@ -257,8 +259,9 @@ class GitOpsController:
     async def _read_source(self, declared: Declared) -> None:
         """Which applications the source declares, and which of them its new head concerns."""
         source = declared.source
-        head, before = source.head, declared.snapshot
-        if head is None or (before is not None and before.commit.id == head.commit.id):
+        head, before, asked = source.head, declared.snapshot, declared.asked
+        read = before is not None and head is not None and before.commit.id == head.commit.id
+        if head is None or (read and asked == declared.heard):
             declared.problem = self._problem(declared)
             for managed in self._of(source):  # its problem may be another one
                 self.look(managed.subject.name)
@@ -271,7 +274,7 @@ class GitOpsController:
             LOG.warning("declarations refused", source=source.name, reason=declared.problem.message)
             return
         await self._take(declared, wanted, before, head)
-        declared.snapshot = head  # not before: what failed on the way is done again
+        declared.snapshot, declared.heard = head, asked  # not before: what failed is done again
         declared.problem = self._problem(declared)
 
     def _problem(self, declared: Declared) -> Finding | None:
@@ -347,8 +350,7 @@ class GitOpsController:
             await self._tools.deployments.update(ended)
         for declared in self._sources.values():
             if name in declared.refused:
-                declared.snapshot = None
-                self.source_changed(declared.source.name)
+                self.declare_again(declared.source.name)
 
     async def _drop(self, managed: Managed) -> None:
         """Its target stays as it is."""

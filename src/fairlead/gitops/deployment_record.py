@@ -23,9 +23,18 @@ class Record:
     """Changes of the row. All raise ChangedMeanwhileError when somebody else has changed it."""
 
     def __init__(
-        self, row: Deployment, store: DeploymentStore, recorder: Recorder, now: Callable[[], float]
+        self,
+        row: Deployment,
+        store: DeploymentStore,
+        recorder: Recorder,
+        now: Callable[[], float],
+        *,
+        new: bool = False,
     ) -> None:
+        """A `new` row is kept from its first `save` on."""
         self.row = row
+        self._new = new
+        self._starts = False  # which is told when it is kept
         self.written = 0  # objects, by this run
         self._store = store
         self._recorder = recorder
@@ -39,33 +48,11 @@ class Record:
         """The step that it is in, or was in last."""
         return self.row.steps[-1].name if self.row.steps else None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """It runs: for the first time, or on."""
-        if self.row.state is DeploymentState.RUNNING:
-            return
-        first = not self.row.steps
-        await self.save(replace(self.row, state=rollout.move(self.row.state, DeploymentState.RUNNING)))
-        if first:
-            row = self.row
-            self._recorder.note(
-                EventType.DEPLOYMENT_STARTED,
-                row.application,
-                DeploymentStarted(
-                    deployment=row.id,
-                    application=row.application,
-                    environment=row.environment.value,
-                    commit=row.commit,
-                    reason=row.reason.value,
-                    actor=row.actor,
-                ),
-            )
-            self._recorder.note(
-                EventType.SYNC_STARTED,
-                row.application,
-                SyncStarted(
-                    application=row.application, commit=row.commit, reason=row.reason.value, actor=row.actor
-                ),
-            )
+        if self.row.state is not DeploymentState.RUNNING:
+            self._starts = not self.row.steps
+            self.row = replace(self.row, state=rollout.move(self.row.state, DeploymentState.RUNNING))
 
     def enter(self, name: StepName, message: str = "") -> None:
         """Go on to a step; it is kept with the next `save`. The one that it is in already goes on."""
@@ -98,11 +85,40 @@ class Record:
         self._tell(ran=ran)
 
     async def save(self, row: Deployment) -> None:
-        try:
-            self.row = await self._store.update(row)
-        except RevisionConflictError:
-            text = f"the deployment {row.id} was changed meanwhile"
-            raise ChangedMeanwhileError(text) from None
+        if self._new:
+            await self._store.add(row)
+            self.row, self._new = row, False
+        else:
+            try:
+                self.row = await self._store.update(row)
+            except RevisionConflictError:
+                text = f"the deployment {row.id} was changed meanwhile"
+                raise ChangedMeanwhileError(text) from None
+        if self._starts:
+            self._starts = False
+            self._tell_started()
+
+    def _tell_started(self) -> None:
+        row = self.row
+        self._recorder.note(
+            EventType.DEPLOYMENT_STARTED,
+            row.application,
+            DeploymentStarted(
+                deployment=row.id,
+                application=row.application,
+                environment=row.environment.value,
+                commit=row.commit,
+                reason=row.reason.value,
+                actor=row.actor,
+            ),
+        )
+        self._recorder.note(
+            EventType.SYNC_STARTED,
+            row.application,
+            SyncStarted(
+                application=row.application, commit=row.commit, reason=row.reason.value, actor=row.actor
+            ),
+        )
 
     def _tell(self, *, ran: bool) -> None:
         row = self.row

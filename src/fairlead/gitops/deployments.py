@@ -45,7 +45,7 @@ APPROVED: Final = frozenset({_R.COMMIT, _R.MANUAL, _R.PROMOTION})
 
 LOG_LIMIT: Final = 200  # commits that a roll-back may leave behind
 FAULT_POINTS: Final = (
-    "row-added",
+    "row-kept",
     "planned",
     "before-write",
     "written",
@@ -174,9 +174,7 @@ class Deployments:
             if kept is not None:  # it was cancelled meanwhile
                 return self._record(kept)
         row = self._new(look, reason, actor)
-        await self._stores.deployments.add(row)
-        self._at("row-added")
-        return self._record(row)
+        return Record(row, self._stores.deployments, self._recorder, self._now, new=True)
 
     def _new(self, look: Look, reason: DeploymentReason, actor: str) -> Deployment:
         assert look.commit is not None
@@ -203,7 +201,7 @@ class Deployments:
             if record.row.message != (message := _awaits(record.row, lacking)):
                 await record.save(replace(record.row, message=message))
             return
-        await record.start()
+        record.start()
         try:
             goes_on = bool(await execution.entries())
             await self._prepare(look, record, goes_on=goes_on)
@@ -245,6 +243,7 @@ class Deployments:
         difference = record.row.difference if goes_on else self._conceal(look.plan.difference)
         approved = record.row.approved_by if record.row.difference in ("", difference) else ()
         await record.save(replace(record.row, difference=difference, approved_by=approved))
+        self._at("row-kept")
 
     async def _pass_gate(self, look: Look, record: Record) -> bool:
         if record.last is StepName.HEALTH:
@@ -287,7 +286,7 @@ class Deployments:
             why = f"cancelled by {by}"
         if record.row.reason is not _R.HEAL and record.row.commit != look.state.applied:
             await self._block(record.row, why)
-        if record.last in (StepName.APPLY, StepName.HEALTH):
+        if record.last in (StepName.APPLY, StepName.HEALTH) or await execution.entries():
             await record.step(StepName.ROLL_BACK, f"back to {(record.row.previous or 'what was there')[:12]}")
             await self._take_back(record, execution, why, state)
         else:

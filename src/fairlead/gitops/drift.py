@@ -69,6 +69,8 @@ class DriftDetector:
         symptoms: Sequence[Symptom] = (),
     ) -> list[DriftRow]:
         """What is drift, the worst first. Git's own changes are none. `now` is Unix time, s."""
+        if not decisions.decided and not symptoms:
+            return []
         rules = self._rules(application)
         found = [
             row

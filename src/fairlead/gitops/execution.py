@@ -120,9 +120,8 @@ class Execution:
             tags: dict[str, str | None] = {}
             for number, wave in enumerate(plan.waves, first):
                 names = ", ".join(write.object for write in wave.writes[:5])
-                await self._record.step(
-                    StepName.APPLY, f"wave {number - first + 1} of {len(plan.waves)}: {names}"
-                )
+                # Kept with the journal alone: what was written is seen by what is there.
+                self._record.enter(StepName.APPLY, f"wave {number - first + 1} of {len(plan.waves)}: {names}")
                 for write in wave.writes:
                     await lease.keep()
                     if write.object in plan.decisions.kept_objects and write.object not in tags:
@@ -137,7 +136,7 @@ class Execution:
                 await self._become_healthy(lease, await self.entries())
             if not plan.waves:
                 if self._record.last is not StepName.HEALTH:
-                    await self._record.step(StepName.APPLY, "all was written before an interruption")
+                    self._record.enter(StepName.APPLY, "all was written before an interruption")
                 await self._become_healthy(lease, kept)
 
     async def take_back(self) -> str:
@@ -191,7 +190,7 @@ class Execution:
 
     async def _become_healthy(self, lease: Lease, entries: Sequence[Entry]) -> None:
         gate = self._look.application.sync.health
-        await self._record.step(StepName.HEALTH)
+        self._record.enter(StepName.HEALTH)
         self._at("before-health")
         _recall(self._look.subject.target, journal.touched(entries))
         if error := await self._wait_for_health(lease, gate.timeout, gate.stable_for):
@@ -217,6 +216,8 @@ class Execution:
                 return f"not healthy after {timeout:g} s: {health.message}"
             if not taking_back:
                 self._look_up()
+                if pause == FIRST_PAUSE:
+                    await self._record.step(StepName.HEALTH, health.message)
             await lease.keep()
             await asyncio.sleep(pause)
             pause = min(LONGEST_PAUSE, pause * 1.5)
