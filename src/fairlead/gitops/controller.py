@@ -259,9 +259,10 @@ class GitOpsController:
     async def _read_source(self, declared: Declared) -> None:
         """Which applications the source declares, and which of them its new head concerns."""
         source = declared.source
-        head, before, asked = source.head, declared.snapshot, declared.asked
-        read = before is not None and head is not None and before.commit.id == head.commit.id
-        if head is None or (read and asked == declared.heard):
+        before, asked = declared.snapshot, declared.asked
+        again = asked != declared.heard
+        head = source.head or (before if again else None)
+        if head is None or (before is not None and before.commit.id == head.commit.id and not again):
             declared.problem = self._problem(declared)
             for managed in self._of(source):  # its problem may be another one
                 self.look(managed.subject.name)

@@ -15,7 +15,7 @@ from fairlead.gitops.passes import Order
 from fairlead.gitops.reconcile import Tools
 from fairlead.gitops.synchronizer import ConfigSynchronizer
 from fairlead.model.errors import Fault, Problem, ProblemError
-from fairlead.model.gitops import Application
+from fairlead.model.gitops import Application, Mode
 from fairlead.model.reconciling import Reason
 from fairlead.ports import NO_RECORDER
 from support.gitops_memory import (
@@ -238,6 +238,33 @@ async def test_sources_come_and_go_while_it_runs():
         await rig.controller.configure([first, second])
         await rig.settle()
         assert set(rig.controller.applications) == {"one", "two"}
+
+
+async def test_what_is_declared_anew_while_the_source_is_read_is_not_missed():
+    source = MemorySource()
+    source.add({"one": servers("1")})
+    rig = Rig(source)
+    read, going_on = rig.catalogue.applications, asyncio.Event()
+
+    async def slow(*arguments: Any) -> list[Application]:
+        found = await read(*arguments)
+        going_on.set()
+        await asyncio.sleep(10)
+        return found
+
+    async with rig:
+        rig.catalogue.applications = slow  # type: ignore[method-assign]
+        rig.controller.declare_again("config")
+        await going_on.wait()
+        rig.catalogue.more["one"] = {"sync": {"mode": "observe"}}
+        rig.controller.declare_again("config")
+        await rig.controller.idle()
+        assert rig.controller.managed("one").subject.application.sync.mode is Mode.OBSERVE
+        source.commits.clear()  # it has no head any more
+        del rig.catalogue.more["one"]
+        rig.controller.declare_again("config")
+        await rig.controller.idle()
+        assert rig.controller.managed("one").subject.application.sync.mode is Mode.ENFORCE
 
 
 async def test_a_commit_is_not_forgotten_when_reading_it_fails_half_way():
