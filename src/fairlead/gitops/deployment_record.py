@@ -33,7 +33,7 @@ class Record:
     ) -> None:
         """A `new` row is kept from its first `save` on."""
         self.row = row
-        self._new = new
+        self.is_new = new
         self._starts = False  # which is told when it is kept
         self.written = 0  # objects, by this run
         self._store = store
@@ -85,9 +85,9 @@ class Record:
         self._tell(ran=ran)
 
     async def save(self, row: Deployment) -> None:
-        if self._new:
+        if self.is_new:
             await self._store.add(row)
-            self.row, self._new = row, False
+            self.row, self.is_new = row, False
         else:
             try:
                 self.row = await self._store.update(row)

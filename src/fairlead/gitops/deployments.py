@@ -152,7 +152,8 @@ class Deployments:
                 self._cancelled[row.id] = actor
                 return row
             text = f"cancelled by {actor}"
-            await self._block(row, text)
+            if row.reason is _R.COMMIT:  # nothing else comes again by itself
+                await self._block(row, text)
             record = self._record(row)
             await record.end(_S.CANCELLED, text)
             return record.row

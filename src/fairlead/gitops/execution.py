@@ -98,6 +98,7 @@ class Execution:
         self._store = store
         self._leases = leases
         self._at = at
+        self._known: list[Entry] | None = [] if record.is_new else None
         self.cancelled: Callable[[], bool] = lambda: False
         self.conceal: Callable[[str], str] = str
 
@@ -116,6 +117,7 @@ class Execution:
             first = 1 + max((each.order for each in kept), default=0)
             planned = journal.entries(look.versions, plan, first)
             await self._store.plan([journal.intent(self._record.row.id, each) for each in planned])
+            self._known = [*kept, *planned]
             self._at("planned")
             tags: dict[str, str | None] = {}
             for number, wave in enumerate(plan.waves, first):
@@ -178,7 +180,10 @@ class Execution:
 
     async def entries(self) -> list[Entry]:
         """What the deployment has written, and was about to write."""
-        return [journal.entry(each) for each in await self._store.intents(self._record.row.id)]
+        if self._known is None:
+            kept = await self._store.intents(self._record.row.id)
+            self._known = [journal.entry(each) for each in kept]
+        return self._known
 
     async def _keep(self, live: Live | None) -> None:
         if live is None:

@@ -49,7 +49,7 @@ HEAL_AGAIN: Final = 60.0  # s until healing that failed is tried again
 _LASTING: Final = frozenset({DeploymentReason.MANUAL, DeploymentReason.PROMOTION, DeploymentReason.ROLLBACK})
 """What a person has ordered goes on after a restart; a commit goes on only while it is the newest."""
 
-_AWAY: Final = frozenset({Reason.STORE_AWAY, Reason.TARGET_AWAY})
+_PUT_OFF: Final = frozenset({Reason.STORE_AWAY, Reason.TARGET_AWAY, Reason.SUSPENDED, Reason.WINDOW_CLOSED})
 _PASSING: Final = frozenset({  # what an order waits for
     Reason.SUSPENDED, Reason.WINDOW_CLOSED, Reason.AWAITING_PRUNE, Reason.AWAITING_APPROVAL, Reason.HELD,
     Reason.SOURCE_AWAY, Reason.PROGRESSING,
@@ -99,7 +99,7 @@ class Outcome:
     @property
     def is_put_off(self) -> bool:
         """Whether the look could not do what was asked of it, but may by and by."""
-        return any(each.reason in _AWAY for each in self.findings)
+        return any(each.reason in _PUT_OFF for each in self.findings)
 
 
 Step = Callable[[Look, Tools], Awaitable[Stop | None]]
