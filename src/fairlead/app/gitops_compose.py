@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import Counter
@@ -37,15 +38,15 @@ from fairlead.gitops.deployments import Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.environment import Environment
 from fairlead.gitops.metrics import ApplicationHealth, MetricsExporter, Readings
-from fairlead.gitops.operations import GitOpsOperations, Parts
-from fairlead.gitops.reconcile import Tools
+from fairlead.gitops.operations import CHECK_SECONDS, GitOpsOperations, Parts
+from fairlead.gitops.reconcile import Outcome, Tools
 from fairlead.gitops.rendering import Renderer
 from fairlead.gitops.synchronizer import ConfigSynchronizer
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import Fault, Problem, ProblemError, SpecError
 from fairlead.model.events import EventType
 from fairlead.model.gitops import FleetTarget as FleetSpec
-from fairlead.model.gitops import ForgeSpec, GitOpsFile
+from fairlead.model.gitops import ForgeSpec, GitOpsFile, Mode
 from fairlead.model.spec_problem import SpecProblem
 from fairlead.notify.by_apprise import AppriseSender
 from fairlead.notify.notifier import Notifier
@@ -188,16 +189,46 @@ def compose_gitops(
         await controller.configure(found)
 
     sources.on_configured = configured
+    controller.on_outcome = lambda outcome: _looked(outcome, ownership, tasks)
     operations = GitOpsOperations(
         Parts(controller, stores, deployments, detector, environment, told),
         ownership, lambda: sources.configuration, _validate, wake=sources.wake,
     )  # fmt: skip
+    operations.configuration_problem = lambda: sources.problem
     policies, accounts = Policies(settings, access, listener.port), Accounts()
     accounts.set_limits(AccountLimits(rate=rate_of(PER_MINUTE)))
-    approvers = Approvers(access.roster, lambda: policies.now)
+    ground = _Ground(settings, state, kept, access, policies, accounts)
+    live, app = _web(ground, operations, metrics, manager, addresses)
+    return GitOpsSystem(
+        settings, state, access, controller, sources, manager, checkout, targets, app, live, kept, accounts,
+        tasks, policies,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What the service stands on."""
+
+    settings: Settings
+    state: StateFolder
+    kept: Persistence
+    access: Access
+    policies: Policies
+    accounts: Accounts
+
+
+def _web(
+    ground: _Ground,
+    operations: GitOpsOperations,
+    metrics: MetricsExporter,
+    webhooks: GitRepositoryManager,
+    addresses: Mapping[str, str],
+) -> tuple[Live, FastAPI]:
+    settings, state, kept = ground.settings, ground.state, ground.kept
+    access, policies, accounts = ground.access, ground.policies, ground.accounts
     live = Live(
         kept.feed,
-        gitops_table(operations, approvers),
+        gitops_table(operations, Approvers(access.roster, lambda: policies.now)),
         Door(lambda: policies.now, accounts.of, kept.audit, kept.standing.away, kept.journal.settled),
         node=state.id(),
         limits=LiveLimits(settings.live.max_connections, settings.live.queue),
@@ -214,12 +245,9 @@ def compose_gitops(
         away=kept.standing.away,
         settled=kept.journal.settled,
         operations=operations,
-        webhooks=manager,
+        webhooks=webhooks,
     )
-    return GitOpsSystem(
-        settings, state, access, controller, sources, manager, checkout, targets, create_gitops_app(services),
-        live, kept, accounts, tasks, policies,
-    )  # fmt: skip
+    return live, create_gitops_app(services)
 
 
 def health(controller: GitOpsController) -> dict[str, ApplicationHealth]:
@@ -256,23 +284,39 @@ def _look(controller: GitOpsController, application: str) -> None:
         controller.look(application)
 
 
-async def _declared_again(controller: GitOpsController) -> None:
+async def _declared_again(controller: GitOpsController) -> bool:
+    """Have the checkout's application declared anew, and looked at; whether that was over in time."""
     controller.declare_again(CHECKOUT)
-    await controller.idle()
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await controller.idle()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _release(targets: Targets) -> None:
-    """Give this machine's fleet back to its file, if Git has it."""
+    """Give this machine's fleet back to its file."""
     try:
         await ask(targets.locate(FleetSpec())(), "POST", RELEASE)
     except TargetAwayError as away:
-        detail = f"{away}; `fairlead fleet release` gives the fleet back to its file when it runs"
+        detail = f"{away}. The fleet is given back to its file as soon as that can be"
         raise ProblemError(
             Problem("fleet-away", "The fleet is still Git's", detail, 503, Fault.UPSTREAM, 5.0)
         ) from None
+
+
+def _looked(outcome: Outcome, ownership: Ownership, tasks: Tasks) -> None:
+    application, source = outcome.look.application, outcome.look.subject.source
+    if ownership.is_to_release and source.name == CHECKOUT and application.sync.mode is Mode.OBSERVE:
+        tasks.spawn(_release_by_and_by(ownership), "give the fleet back")
+
+
+async def _release_by_and_by(ownership: Ownership) -> None:
+    try:
+        await ownership.release()
     except ProblemError as error:
-        if error.problem.status != 409:
-            raise
+        LOG.warning("the fleet is not given back to its file yet", why=error.problem.detail)
 
 
 async def _validate(documents: Mapping[str, str]) -> Sequence[SpecProblem]:

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -108,59 +109,91 @@ class Sources:
 
 
 class Ownership:
-    """Implements `gitops.operations.Ownership`: whether Git is in charge of the checkout's fleet."""
+    """Implements `gitops.operations.Ownership`: whether Git is in charge of the checkout's fleet.
+
+    That is kept before it is so. What remains to be done after `disable`, giving the fleet back to its file,
+    is kept, too: it is tried again after each look at the checkout, until it is done.
+    """
 
     def __init__(
         self,
         file: Path,
         checkout: CheckoutSource,
         *,
-        changed: Callable[[], Awaitable[None]],
+        changed: Callable[[], Awaitable[bool]],
         release: Callable[[], Awaitable[None]],
     ) -> None:
-        """`changed` has the checkout's application declared anew, and looked at; `release` gives the fleet
-        back to its file, and raises ProblemError where it cannot.
+        """`changed` has the checkout's application declared anew, and looked at; whether that is over.
+        `release` gives the fleet back to its file, and raises ProblemError where it cannot.
         """
         self._file = file
         self._checkout = checkout
         self._changed = changed
         self._release = release
-        self._enabled = _read_enabled(file)
+        self._kept = _read_kept(file)
+        self._releasing = asyncio.Lock()
 
     def __repr__(self) -> str:
-        return f"Ownership(enabled={self._enabled})"
+        return f"Ownership({self._kept})"
 
     @property
     def enabled(self) -> bool:
-        return self._enabled
+        return self._kept.enabled
+
+    @property
+    def is_to_release(self) -> bool:
+        """Whether Git is not in charge any more, but the fleet may not know."""
+        return self._kept.release
 
     async def enable(self, actor: str) -> None:
         """What HEAD has is put in force, and kept so. Raises ProblemError (409) without a commit."""
         if self._checkout.head is None:
             _, why = self._checkout.problem or ("", "the checkout was not looked at yet: try again")
             raise ProblemError(Problem("no-checkout", "Git cannot be in charge", why, 409, Fault.CLIENT))
-        self._set(enabled=True, actor=actor)
+        self._keep(_Kept(enabled=True, by=actor, at=time.time()))
         await self._changed()
 
     async def disable(self, actor: str) -> None:
-        """The fleet file is in charge again; Git is only compared with. Raises ProblemError."""
-        self._set(enabled=False, actor=actor)
-        await self._changed()
-        await self._release()
+        """The fleet file is in charge again; Git is only compared with.
 
-    def _set(self, *, enabled: bool, actor: str) -> None:
-        record = {"enabled": enabled, "by": actor, "at": time.time()}
-        files.write(self._file, json.dumps(record).encode() + b"\n")
-        self._enabled = enabled
+        Raises ProblemError where the fleet could not be given back yet.
+        """
+        self._keep(_Kept(release=True, by=actor, at=time.time()))
+        if await self._changed():
+            await self.release()
+
+    async def release(self) -> None:
+        """Give the fleet back, if that is still to be done. Raises ProblemError.
+
+        Call it when no look goes on that still takes Git to be in charge: what that writes is Git's again.
+        """
+        async with self._releasing:
+            if self._kept.release:
+                await self._release()
+            if self._kept.release:  # nobody has put Git in charge meanwhile
+                self._keep(replace(self._kept, release=False))
+
+    def _keep(self, kept: _Kept) -> None:
+        files.write(self._file, json.dumps(asdict(kept)).encode() + b"\n")
+        self._kept = kept
 
 
-def _read_enabled(file: Path) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The content of the file. `release`: the fleet is still to be given back; `at` is Unix time, s."""
+
+    enabled: bool = False
+    release: bool = False
+    by: str = ""
+    at: float = 0.0
+
+
+def _read_kept(file: Path) -> _Kept:
     try:
-        record = json.loads(files.read(file) or b"{}")
-    except ValueError:
+        return _Kept(**json.loads(files.read(file) or b"{}"))
+    except (ValueError, TypeError):
         LOG.warning("it is not known whether Git is in charge: it only observes", file=str(file))
-        return False
-    return isinstance(record, dict) and record.get("enabled") is True
+        return _Kept()
 
 
 def _content(path: Path) -> bytes | None:

@@ -16,8 +16,9 @@ from typing import Any, Final, Protocol
 from fairlead.core import severity
 from fairlead.core.overrides import parse_key
 from fairlead.core.patterns import Pattern
+from fairlead.core.summary import KINDS, Finding, Kind
 from fairlead.gitops import reports
-from fairlead.gitops.controller import Declaration, GitOpsController, Managed
+from fairlead.gitops.controller import Declaration, Declared, GitOpsController, Managed
 from fairlead.gitops.deployments import Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.environment import Environment as Tools
@@ -49,6 +50,7 @@ from fairlead.model.reconciling import (
     DriftRow,
     DriftState,
     Hold,
+    Reason,
 )
 from fairlead.model.spec_problem import Severity as ProblemSeverity
 from fairlead.model.spec_problem import SpecProblem
@@ -58,6 +60,7 @@ from fairlead.ports.gitops import RevisionConflictError
 CHECK_SECONDS: Final = 15.0  # s for which an answer waits for looks that it has asked for
 LONGEST_HOLD: Final = 30 * 86400.0  # s
 _TRIES: Final = 10
+_ODD_CHECKOUT: Final = frozenset({Reason.NO_REPOSITORY, Reason.NO_COMMIT, Reason.FOREIGN_OWNER})
 
 Validate = Callable[[Mapping[str, str]], Awaitable[Sequence[SpecProblem]]]
 """What is wrong in documents, by file: `applications/x.yml`, `config/gitops.yml`, a fleet file."""
@@ -120,7 +123,7 @@ class GitOpsOperations:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`configuration` is what is in force, the checkout among its sources where there is one; `wake`
-        has a source fetched now, by its name.
+        has a source fetched now, by its name. Set `configuration_problem` for why its newest is not.
         """
         self._controller = parts.controller
         self._stores = parts.stores
@@ -128,6 +131,7 @@ class GitOpsOperations:
         self._detector = parts.detector
         self._tools = parts.tools
         self._recorder = parts.recorder
+        self.configuration_problem: Callable[[], Finding | None] = lambda: None
         self._ownership = ownership
         self._configuration = configuration
         self._validate = validate
@@ -336,7 +340,12 @@ class GitOpsOperations:
     def git_status(self) -> GitStatus:
         specs = self._configuration().sources
         found = sorted(self._controller.sources.items())
-        return GitStatus(sources=[reports.source(each, specs.get(name)) for name, each in found])
+        refused = self.configuration_problem()
+        return GitStatus(
+            sources=[reports.source(each, specs.get(name)) for name, each in found],
+            reason=refused.reason.value if refused else "",
+            message=refused.message if refused else "",
+        )
 
     async def commits(self, source: str | None = None, limit: int = 50) -> CommitList:
         """The newest first; without a source, of the first one."""
@@ -417,8 +426,16 @@ class GitOpsOperations:
 
     def has_failed(self) -> bool:
         """Whether a source is not as it should be, or Fairlead itself failed at an application."""
-        failing = self._controller.statistics().failing > 0
-        return failing or any(each.source.problem for each in self._controller.sources.values())
+        failing = self._controller.statistics().failing > 0 or self.configuration_problem() is not None
+        return failing or any(self._is_trouble(each) for each in self._controller.sources.values())
+
+    def _is_trouble(self, declared: Declared) -> bool:
+        """What is odd about a checkout that is only observed is none: nothing depends on it."""
+        if declared.source.problem is None:
+            return False
+        reason = Reason(declared.source.problem[0])
+        odd = reason in _ODD_CHECKOUT and not self._ownership.enabled
+        return KINDS[reason] is not Kind.NOTE and not odd
 
     # -- parts of the above ------------------------------------------------------------------------------
 

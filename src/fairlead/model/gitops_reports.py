@@ -136,6 +136,8 @@ class SourceReport(StatusModel):
 
 class GitStatus(StatusModel):
     sources: list[SourceReport]
+    reason: str = ""  # why the newest gitops.yml is not in force, from the closed list of reasons
+    message: str = ""  # where in it, and how to mend it
 
 
 class CommitReport(StatusModel):

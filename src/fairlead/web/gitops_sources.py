@@ -24,8 +24,8 @@ _NO_CHECKOUT: Final = refusal("no-checkout", "Not now", "this folder is in no Gi
 _FLEET_AWAY: Final = Problem(
     "fleet-away",
     "The fleet is still Git's",
-    "the orchestrator of this machine does not run: `fairlead up` starts it; `fairlead fleet release` gives "
-    "the fleet back to its file when it runs",
+    "the orchestrator of this machine does not run: `fairlead up` starts it. The fleet is given back to its "
+    "file as soon as that can be",
     503,
     Fault.UPSTREAM,
     5.0,

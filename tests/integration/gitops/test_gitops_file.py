@@ -135,8 +135,11 @@ async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a
     source = CheckoutSource(repository.path, "mcp-servers.yml", lambda: None)
     heard: list[str] = []
 
-    async def changed() -> None:
+    over = True
+
+    async def changed() -> bool:
         heard.append("changed")
+        return over
 
     async def release() -> None:
         heard.append("released")
@@ -157,6 +160,14 @@ async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a
     await first.disable("ada")
     assert heard == ["changed", "changed", "released"]
     assert not ownership().enabled
+    over = False  # a look goes on that still takes Git to be in charge
+    await first.enable("ada")
+    await first.disable("ada")
+    assert heard[3:] == ["changed", "changed"]
+    assert ownership().is_to_release
+    await first.release()
+    assert heard[5:] == ["released"]
+    assert not ownership().is_to_release
     (tmp_path / "gitops.json").write_text("{")
     assert not ownership().enabled
     await source.close()
