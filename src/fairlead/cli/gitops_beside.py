@@ -28,7 +28,7 @@ SHORTEST, LONGEST = 1.0, 60.0  # s between its end and the next start
 STEADY = 60.0  # s: when it has run for so long, its next end counts as the first
 POLL = 0.1  # s
 TAKEN_BY_MACOS = 5000  # by its AirPlay receiver
-SETTLE = 5.0  # s that `up` waits for it beyond the servers
+SETTLE = 15.0  # s that `up` waits for it beyond the servers
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.stores.state import StateFolder
+from fairlead.stores.state import GITOPS, StateFolder
 
 HERE = Path(__file__).parent
 GUARD = 60.0  # s
@@ -63,6 +63,7 @@ class Commands:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = StateFolder(folder / "state")
+        self.gitops = self.state.of(GITOPS)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
         self.environment = {**kept, "FAIRLEAD_STATE_DIR": str(self.state.root), "TERM": "xterm"}
         self.running: list[Command] = []
@@ -85,7 +86,7 @@ class Commands:
         return [sys.executable, str(HERE / "up_with_stub.py"), str(self.state.root), manner, *options]
 
     def up(self, manner: str, *options: str) -> Command:
-        """`fairlead up` with the stub as the orchestrator."""
+        """`fairlead up` with stubs."""
         return self.start(self.stub_argv(manner, *options))
 
 
@@ -97,5 +98,6 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
         if command.process.poll() is None:
             command.process.kill()
             command.process.wait()
-    if used.state.root.is_dir() and (holder := used.state.holder()) is not None:
-        os.kill(holder.pid, 9)
+    for state in (used.gitops, used.state) if used.state.root.is_dir() else ():
+        if (holder := state.holder()) is not None:
+            os.kill(holder.pid, 9)

@@ -9,6 +9,7 @@ import pytest
 from fairlead.app.settings import Settings
 from fairlead.cli.down import stop
 from fairlead.cli.up import orchestrator_argv
+from fairlead.stores.state import GITOPS
 from fairlead.stores.tokens import TokenStore
 from integration.cli.conftest import Commands, wait_until
 
@@ -17,7 +18,7 @@ PASTE = "claude mcp add --transport http fairlead http://127.0.0.1:"
 
 def nothing_is_left(commands: Commands) -> bool:
     state = commands.state
-    return state.holder() is None and state.read_run() is None
+    return all(one.holder() is None and one.read_run() is None for one in (state, state.of(GITOPS)))
 
 
 def test_the_foreground_tells_each_state_and_the_line_to_paste(commands: Commands):
@@ -144,7 +145,12 @@ def test_detached_it_runs_on_until_down(commands: Commands):
     assert "watch out" in commands.state.log.read_text()
     assert "filesystem  ready" in commands.run("status").stdout
     down = commands.run("down", "--json")
-    assert json.loads(down.stdout) == {"stopped": True, "killed": False, "pid": run.pid}
+    assert json.loads(down.stdout) == {
+        "stopped": True,
+        "killed": False,
+        "pid": run.pid,
+        "gitops": None,
+    }
     assert nothing_is_left(commands)
     again = commands.run("down")
     assert again.ended() == 0
@@ -153,6 +159,7 @@ def test_detached_it_runs_on_until_down(commands: Commands):
         "stopped": False,
         "killed": False,
         "pid": None,
+        "gitops": None,
     }
 
 

@@ -1,6 +1,7 @@
-"""Runs `fairlead up` with the stub as the orchestrator: up_with_stub.py STATE_DIR MANNER STUB_OPTIONS...
+"""Runs `fairlead up` with stubs: up_with_stub.py STATE_DIR MANNER OPTIONS... [--gitops OPTIONS...]
 
-MANNER is `foreground`, `detach`, `json`, `detach-json` or `impatient` (detached, with 1 s of patience).
+MANNER is `foreground`, `detach`, `json`, `detach-json` or `impatient` (detached, with 1 s of patience). The
+options are the stubs'; without `--gitops` there is only the orchestrator's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from fairlead.cli.main import LazyGroup
 from fairlead.cli.up import Manner, run_up
 
 
+def stub(service: str, state_dir: str) -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name(f"stub_{service}.py")), state_dir]
+
+
 @click.command("stubbed")
 @click.argument("state_dir")
 @click.argument("manner")
@@ -23,12 +28,16 @@ from fairlead.cli.up import Manner, run_up
 def stubbed(state_dir: str, manner: str, options: tuple[str, ...]) -> None:
     detach = "detach" in manner or manner == "impatient"
     given = {"state_dir": state_dir, "port": 0}
+    if "FAIRLEAD_GITOPS_PORT" not in os.environ:
+        given["gitops_port"] = 0
     settings = load_settings(given, environment=os.environ, folder=Path.cwd()).settings
-    stub = str(Path(__file__).with_name("stub_orchestrator.py"))
-    command = [sys.executable, stub, state_dir, *options, *([] if detach else ["--stop-with-stdin"])]
+    split = options.index("--gitops") if "--gitops" in options else len(options)
+    own = [] if detach else ["--stop-with-stdin"]
+    command = [*stub("orchestrator", state_dir), *options[:split], *own]
+    gitops = [*stub("gitops", state_dir), *options[split + 1 :]] if options[split:] else None
     patience = 1.0 if manner == "impatient" else 30.0
     behaviour = Manner(detach=detach, as_json="json" in manner, patience=patience)
-    raise click.exceptions.Exit(run_up(settings, command, behaviour))
+    raise click.exceptions.Exit(run_up(settings, command, behaviour, gitops=gitops))
 
 
 class Stubbed(LazyGroup):

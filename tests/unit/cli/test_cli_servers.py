@@ -17,8 +17,14 @@ def test_status_shows_all_servers(fairlead, service: RestService):
         "SERVER      STATE    TOOLS",
         "filesystem  ready    14     14 tools",
         "magic       blocked  -      needs A_KEY",
+        "",
+        "GitOps controller: it does not run; `fairlead up` starts it",
     ]
-    assert json.loads(fairlead("status", "--json").output) == {"servers": servers}
+    assert json.loads(fairlead("status", "--json").output) == {
+        "servers": servers,
+        "gitops": None,
+        "gitopsReason": "it does not run; `fairlead up` starts it",
+    }
 
 
 def test_status_shows_one_server_in_detail(fairlead, service: RestService):
