@@ -23,10 +23,20 @@ class Client:
     """Speaks to one running service. Every failure is a `ProblemError`."""
 
     def __init__(
-        self, address: str, token: str, *, timeout: float = PATIENCE, certificate: Path | None = None
+        self,
+        address: str,
+        token: str,
+        *,
+        timeout: float = PATIENCE,
+        certificate: Path | None = None,
+        logs: str = "fairlead logs",
     ) -> None:
-        """Over TLS only `certificate`, the service's own, is trusted, whatever name it is for."""
+        """Over TLS only `certificate`, the service's own, is trusted, whatever name it is for.
+
+        `logs` is the command that shows why it does not answer.
+        """
         self.address = address
+        self._logs = logs
         self._token = token
         self._timeout = timeout
         self._certificate = certificate
@@ -72,7 +82,7 @@ class Client:
                     yield name, json.loads(data)
                     name, data = "", ""
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise _unreachable(self.address, error) from error
+            raise self._unreachable(error) from error
         finally:
             connection.close()
 
@@ -92,7 +102,7 @@ class Client:
             response = connection.getresponse()
             return _answer(response.status, response.read()), response.headers
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self.address, error) from error
+            raise self._unreachable(error) from error
         finally:
             connection.close()
 
@@ -104,8 +114,16 @@ class Client:
         try:
             context = pinned(self._certificate)
         except OSError as error:
-            raise _unreachable(self.address, error) from error
+            raise self._unreachable(error) from error
         return http.client.HTTPSConnection(host, port, timeout=self._timeout, context=context)
+
+    def _unreachable(self, error: Exception) -> ProblemError:
+        return problem(
+            "not-reachable",
+            "the running service does not answer",
+            f"{self.address}: {str(error) or type(error).__name__}; see `{self._logs}`; `fairlead down` "
+            "stops it",
+        )
 
 
 def _text(line: bytes) -> str:
@@ -168,11 +186,3 @@ def _answer(status: int, content: bytes) -> Any:
         detail = f"{detail}\nthe token of this command is not valid there: see `fairlead token list`".strip()
     code = str(document.get("type", "")).rpartition(":")[2] or f"http-{status}"
     raise problem(code, title, detail, status=status, extra=document)
-
-
-def _unreachable(address: str, error: Exception) -> ProblemError:
-    return problem(
-        "not-reachable",
-        "the running service does not answer",
-        f"{address}: {str(error) or type(error).__name__}; see `fairlead logs`; `fairlead down` stops it",
-    )

@@ -68,7 +68,8 @@ def gitops_report(settings: Settings, *, absent: str, timeout: float = TIMEOUT) 
 
 def gitops_client(settings: Settings, run: Run, *, timeout: float) -> Client:
     certificate = settings.tls.certificate
-    return Client(run.addresses[GITOPS], cli_token(settings), timeout=timeout, certificate=certificate)
+    token, logs = cli_token(settings), "fairlead logs --gitops"
+    return Client(run.addresses[GITOPS], token, timeout=timeout, certificate=certificate, logs=logs)
 
 
 def _ready(application: Application) -> bool:

@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lock": ("lock", "Pin the fleet's packages and, with --update, its tools."),
     "backup": ("backup", "Write all that the services keep to a file."),
     "restore": ("backup", "Put such a file in the place of what is kept."),
+    "drift": ("drift", "Show what is not as Git says."),
     "gitops": ("gitops", "Run the GitOps controller, and ask and steer it."),
     "orchestrator": ("orchestrator", "Run the orchestrator in the foreground, logs to stdout."),
 }

@@ -1,0 +1,141 @@
+"""Waiting for deployments: each step is told when it is over, on a terminal also what goes on meanwhile."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+
+from fairlead.cli.client import Client
+from fairlead.cli.gitops_client import Json, app_path, deployment_path
+from fairlead.cli.gitops_text import ENDED, is_ready, message_of, short, span, state_of, state_word
+from fairlead.cli.output import coloured, plain, say, style, warn
+
+POLL: Final = 0.2  # s
+FETCH: Final = 30.0  # s that a repository may take to answer
+LATEST: Final = "/api/deployments?application={}&limit=1"
+
+
+class Working(Protocol):
+    """What the terminal shows while something goes on."""
+
+    def __call__(self, text: str) -> None: ...
+
+
+@contextmanager
+def working(text: str) -> Iterator[Working]:
+    """Show on stderr that something goes on, and what; nothing where that is no terminal."""
+    if not coloured(sys.stderr):
+        yield lambda _: None
+        return
+    with Console(stderr=True).status(escape(plain(text))) as status:
+        yield lambda more: status.update(escape(plain(more)))
+
+
+class Follower:
+    """Shows deployments of one application on their way. `quiet`: nothing is printed."""
+
+    def __init__(self, client: Client, *, quiet: bool) -> None:
+        self._client = client
+        self._quiet = quiet
+
+    def __repr__(self) -> str:
+        return f"Follower({self._client!r})"
+
+    def follow(self, deployment_id: str) -> Json:
+        """The deployment as soon as it is over, or waits for a person or a time."""
+        path, told = deployment_path(deployment_id), 0
+        row: Json = self._client.get(path)
+        self._say(f"deployment {row['id']} of {plain(row['application'])}: {short(row['commit'])}")
+        with working(_current(row)) as doing:
+            while True:
+                over = [step for step in row["steps"] if step["ended"] is not None]
+                for step in over[told:]:
+                    self._say(step_line(step))
+                told = len(over)
+                if row["state"] in ENDED or row["state"] == "waiting":
+                    break
+                time.sleep(POLL)
+                row = self._client.get(path)
+                doing(_current(row))
+        self._say(outcome(row))
+        return row
+
+    def latest(self, app: str) -> Json | None:
+        """The newest deployment of an application."""
+        rows: list[Json] = self._client.get(LATEST.format(app))["deployments"]
+        return rows[0] if rows else None
+
+    def synchronised(self, app: str, before: Json | None) -> Json | None:
+        """What came of a sync: the deployment that it led to, followed to its end; None where it took none.
+
+        `before` was the latest one when it was asked for. One that is overtaken by a newer one is left.
+        """
+        known = before["id"] if before is not None and before["state"] in ENDED else ""
+        found = self.latest(app)
+        while found is not None and found["id"] != known:
+            row = self.follow(found["id"])
+            known = row["id"]
+            if row["state"] != "superseded":
+                return row
+            found = self.latest(app)
+        return None
+
+    def fetched(self, sources: set[str], since: float) -> None:
+        """Wait until the repositories were asked after `since` (of the monotonic clock), but not for ever."""
+        deadline = since + FETCH
+        with working("fetching"):
+            while True:
+                rows: list[Json] = self._client.get("/api/git/status")["sources"]
+                passed = time.monotonic() - since
+                old = [row for row in rows if row["name"] in sources and _is_older(row, passed)]
+                if not old or time.monotonic() > deadline:
+                    break
+                time.sleep(POLL)
+        for row in old:
+            why = plain(f"{row['reason']}: {row['message']}" if row["reason"] else "it does not answer")
+            warn(f"{row['name']}: {why}; its last verified commit {short(row['head'])} stays in force")
+
+    def settled(self, app: str) -> bool:
+        """Tell how an application is that needed no deployment. Whether it is as Git says."""
+        application: Json = self._client.get(app_path(app))
+        good = is_ready(application)
+        if good:
+            commit = short(application["applied"] or application["commit"])
+            self._say(f"{app}: as Git says already ({commit})")
+        else:
+            self._say(f"{app}: {state_of(application)}  {message_of(application)}".rstrip())
+        return good
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            say(line)
+
+
+def step_line(step: Json) -> str:
+    took = f"{span(step['seconds']):>7}" if step["seconds"] is not None else f"{'...':>7}"
+    error = style(plain(step["error"]), fg="red") if step["error"] else plain(step["message"])
+    return f"  {step['name']:<9} {took}  {error}".rstrip()
+
+
+def outcome(row: Json) -> str:
+    took = f" after {span(row['seconds'])}" if row["seconds"] is not None else ""
+    message = f": {plain(row['message'])}" if row["message"] else ""
+    return f"{state_word(row['state'])}{took}{message}"
+
+
+def _current(row: Json) -> str:
+    step = next((step["name"] for step in row["steps"] if step["ended"] is None), row["state"])
+    return f"{row['application']} {row['commit'][:12]}: {step}"
+
+
+def _is_older(source: Json, seconds: float) -> bool:
+    """Whether it was seen last before so many seconds. A checkout is followed, not asked."""
+    if source["name"] == "checkout":
+        return False
+    return source["age"] is None or source["age"] > seconds
