@@ -26,6 +26,7 @@ from fairlead.stores.state import StateFolder
 SERVICES: Final = ("orchestrator", "gitops")
 STATE: Final = "state"  # the folder of the parts that are files
 KEYS: Final = ("key", "local-token")
+DECISIONS: Final = ("gitops.json",)  # whether Git is in charge: as the orchestrator's own database has it
 
 
 async def back_up(settings: Settings, path: Path, *, with_key: bool, on_part: OnPart) -> Manifest:
@@ -38,7 +39,7 @@ async def back_up(settings: Settings, path: Path, *, with_key: bool, on_part: On
         with writing(path, manifest) as writer, _told():
             for service, database in databases.items():
                 await transfer.dump(database, service, writer, on_part)
-            for name in KEYS if with_key else ():
+            for name in (*DECISIONS, *(KEYS if with_key else ())):
                 if (content := files.read(state.root / name)) is not None:
                     with writer.part(f"{STATE}/{name}") as part:
                         part.write(content)
@@ -66,7 +67,7 @@ async def restore(settings: Settings, state: StateFolder, backup: Backup, on_par
                     await connection.run_sync(transfer.load, database, service, backup, on_part)
             await _audited(databases, state, backup)
     for part in backup.manifest.of(STATE):
-        if (name := part.name.removeprefix(f"{STATE}/")) in KEYS:
+        if (name := part.name.removeprefix(f"{STATE}/")) in (*DECISIONS, *KEYS):
             with backup.open(part.name) as file:
                 files.write(state.root / name, file.read())
             on_part(part)

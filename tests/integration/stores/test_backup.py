@@ -248,6 +248,14 @@ async def test_the_key_is_in_it_only_on_demand(make: Make, tmp_path: Path) -> No
     assert stat.S_IMODE((state_of(other).root / "key").stat().st_mode) == 0o600
 
 
+async def test_whether_git_is_in_charge_is_in_it(make: Make, tmp_path: Path) -> None:
+    one, other = make("sqlite"), make("sqlite")
+    await fill(one)
+    state_of(one).ownership_file.write_text('{"enabled": true}')
+    await put_back(other, await take(one, tmp_path / "backup.zip"))
+    assert state_of(other).ownership_file.read_text() == '{"enabled": true}'
+
+
 async def test_nothing_is_replaced_or_left_over(make: Make, tmp_path: Path) -> None:
     settings = make("sqlite")
     with pytest.raises(ProblemError, match="no database yet"):
