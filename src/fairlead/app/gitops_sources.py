@@ -31,6 +31,7 @@ from fairlead.stores import files
 
 LOG = structlog.get_logger("fairlead.gitops")
 LARGEST: Final = 2**20  # bytes of gitops.yml
+AGAIN: Final = 5.0  # s until what failed for a fault of ours is begun anew
 
 Configured = Callable[[list[GitSource], GitOpsFile], Awaitable[None]]
 """Hears of each configuration that is put in force."""
@@ -63,8 +64,8 @@ class Sources:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._checkout.run())
-            tasks.create_task(self._follow())
+            tasks.create_task(_for_ever(self._checkout.run, "the checkout"))
+            tasks.create_task(_for_ever(self._follow, self._path.name))
 
     def wake(self, name: str) -> None:
         """Look at a source now."""
@@ -76,7 +77,7 @@ class Sources:
 
     def _mark(self) -> object:
         status = self._path.stat()
-        return (status.st_mtime_ns, status.st_ino, status.st_size)
+        return (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
 
     def _folders(self) -> set[Path]:
         return {self._path.parent}
@@ -202,6 +203,15 @@ def _content(path: Path) -> bytes | None:
             return file.read(LARGEST + 1)
     except FileNotFoundError:
         return None
+
+
+async def _for_ever(follow: Callable[[], Awaitable[None]], what: str) -> None:
+    while True:
+        try:
+            await follow()
+        except Exception:  # a fault with one of them must not end the following of all
+            LOG.exception("following failed, and begins anew", what=what)
+        await asyncio.sleep(AGAIN)
 
 
 async def _nobody(_sources: list[GitSource], _file: GitOpsFile) -> None:

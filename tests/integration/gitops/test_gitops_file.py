@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from fairlead.git.repository import GitRepositoryManager
 from fairlead.git.source import Workshop
 from fairlead.kit.tasks import Tasks
 from fairlead.model.errors import ProblemError
-from fairlead.model.gitops import GitOpsFile
+from fairlead.model.gitops import GitOpsFile, Source
 from fairlead.model.reconciling import Reason
 from fairlead.ports.gitops import GitSource
 from support.repositories import ENVIRON, Repository
@@ -128,6 +128,24 @@ async def test_a_file_that_cannot_be_read_is_not_one_that_is_absent(tmp_path: Pa
         rig.path.mkdir()
         assert "gitops.yml" in await rig.until_refused()
         assert "one" in rig.manager.sources
+
+
+async def test_following_outlives_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlead.app.gitops_sources.AGAIN", 0.0)
+    one = Repository(tmp_path / "one")
+    one.commit({"README.md": "x"})
+    async with following(tmp_path) as rig:
+        await rig.until(["checkout"])
+        sound, faults = rig.manager.configure, iter([RuntimeError("a bug")])
+
+        async def broken(sources: Mapping[str, Source]) -> None:
+            for fault in faults:
+                raise fault
+            await sound(sources)
+
+        monkeypatch.setattr(rig.manager, "configure", broken)
+        rig.write(naming(one))
+        await rig.until(["checkout", "one"])
 
 
 async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a_restart(tmp_path: Path):
