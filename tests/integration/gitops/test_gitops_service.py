@@ -15,11 +15,13 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from fairlead.app.compose import System
 from fairlead.app.gitops_compose import GitOpsSystem
 from fairlead.app.gitops_run import serving_gitops
 from fairlead.app.listening import addresses, listening, listening_for_gitops
 from fairlead.app.run import serving
 from fairlead.app.settings import Settings
+from fairlead.model.access import Principal, Role
 from fairlead.stores.state import GITOPS, StateFolder
 from support.repositories import Repository
 from support.stack import TOKEN, fleet, light
@@ -38,6 +40,7 @@ class Place:
     gitops: str = ""  # its URL
     orchestrator: str = ""
     system: GitOpsSystem | None = None
+    fleet: System | None = None
 
     def settings(self) -> Settings:
         return Settings(
@@ -100,7 +103,7 @@ class Place:
         state = StateFolder(settings.state_dir)
         state.prepare()
         with listening(settings) as listeners:
-            async with serving(settings, state, listeners):
+            async with serving(settings, state, listeners) as self.fleet:
                 found = addresses(listeners)
                 self.orchestrator = found["orchestrator"]
                 state.write_run(found, "0")
@@ -203,6 +206,29 @@ async def test_what_is_decided_is_remembered_and_a_switched_branch_is_taken(chec
             checkout.git("switch", "-q", "main")
             await place.until_servers("a", owner="gitops")
             assert (await place.source())["reason"] == ""
+
+
+async def test_who_may_come_in_is_known_to_both(checkout: Repository):
+    async with both(checkout.path) as place:
+        assert place.fleet is not None
+        roster = place.fleet.access.roster
+        await roster.put_principal(Principal("ada", Role.VIEWER), by="test")
+        key = (await roster.add_key("ada", by="test")).value
+
+        async def status(method: str, path: str) -> int:
+            headers = {"Authorization": f"Bearer {key}"}
+            return (await place.http.request(method, place.gitops + path, headers=headers)).status_code
+
+        async def until_status(wanted: int) -> None:
+            async with asyncio.timeout(GUARD):
+                while await status("GET", "/api/applications") != wanted:
+                    await asyncio.sleep(0.1)
+
+        await until_status(200)
+        assert await status("POST", "/api/gitops/enable") == 403
+        await roster.remove_principal("ada", by="test")
+        await until_status(401)
+        assert (await place.ask("/api/gitops"))["enabled"] is False
 
 
 async def test_a_fleet_that_is_away_is_given_back_when_it_is_there_again(checkout: Repository):
