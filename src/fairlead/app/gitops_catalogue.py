@@ -111,6 +111,8 @@ class CheckoutRenderer:
             problem = error.problem
             shown = f"{checkout_source.LAYER}/{application.render}"
             detail = problem.detail.replace(shown, snapshot.path)
+            if await snapshot.tree_id(checkout_source.LAYER) is None:
+                detail = checkout_source.not_committed(snapshot.path)
             raise ProblemError(replace(problem, detail=detail)) from error
 
     async def gather(self, application: Application, snapshot: Snapshot) -> Gathered:

@@ -147,9 +147,12 @@ class Ownership:
         return self._kept.release
 
     async def enable(self, actor: str) -> None:
-        """What HEAD has is put in force, and kept so. Raises ProblemError (409) without a commit."""
-        if self._checkout.head is None:
+        """What HEAD has is put in force, and kept so. Raises ProblemError (409) if it has no fleet file."""
+        head, file = self._checkout.head, self._checkout.version
+        if head is None or file is None or file.committed is None:
             _, why = self._checkout.problem or ("", "the checkout was not looked at yet: try again")
+            if head is not None:
+                why = checkout_source.not_committed(head.path)
             raise ProblemError(Problem("no-checkout", "Git cannot be in charge", why, 409, Fault.CLIENT))
         self._keep(_Kept(enabled=True, by=actor, at=time.time()))
         await self._changed()

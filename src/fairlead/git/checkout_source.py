@@ -35,6 +35,11 @@ _ODD: Final = (
 """The worst first."""
 
 
+def not_committed(path: str) -> str:
+    """For a person."""
+    return f"{path} is not in the last commit: `git add` it, and commit it"
+
+
 class CheckoutSource:
     """Implements `ports.gitops.GitSource` for the file `folder/name`. `run` keeps it fresh."""
 

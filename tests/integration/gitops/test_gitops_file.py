@@ -169,6 +169,10 @@ async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a
     await source.refresh()
     with pytest.raises(ProblemError, match="no commit yet"):
         await first.enable("ada")
+    repository.commit({"other.yml": "x"})
+    await source.refresh()
+    with pytest.raises(ProblemError, match=r"mcp-servers\.yml is not in the last commit: `git add` it"):
+        await first.enable("ada")
     assert not first.enabled
     repository.commit({"mcp-servers.yml": "version: '1'\n"})
     await source.refresh()

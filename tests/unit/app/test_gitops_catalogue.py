@@ -113,6 +113,9 @@ async def test_the_checkouts_file_is_rendered_and_named_by_its_own_path(catalogu
     with pytest.raises(ProblemError, match=r"config/mcp-servers\.yml:1") as refused:
         await renderer.render(application, bad)
     assert "base/" not in refused.value.problem.detail
+    lacking = OneFile(FakeSnapshot({"x": ""}, commit="c3"), "config/mcp-servers.yml", "base/mcp-servers.yml")
+    with pytest.raises(ProblemError, match=r"config/mcp-servers\.yml is not in the last commit"):
+        await renderer.render(application, lacking)
 
 
 def files_at(root: str) -> Application:
