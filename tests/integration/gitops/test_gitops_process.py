@@ -20,6 +20,7 @@ from support.repositories import Repository
 from support.stack import fleet
 
 GUARD = 60.0  # s
+STOPS = 20.0  # s; the time after which git itself would give up is far longer
 
 
 class Controllers:
@@ -114,6 +115,27 @@ def test_it_stops_with_its_parent(controllers: Controllers):
     assert process.stdin is not None
     process.stdin.close()
     assert controllers.ended(process) == 0
+
+
+def test_a_host_that_does_not_answer_keeps_nothing_from_stopping(controllers: Controllers):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(8)
+        silent.settimeout(GUARD)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/config.git"
+        sources = {"silent": {"url": url}, "own": {"url": str(controllers.repository.path)}}
+        document = json.dumps({"version": "1", "sources": sources})
+        (controllers.repository.path / "gitops.yml").write_text(document)
+        process = controllers.start()
+        controllers.runs(process)
+        asking, _ = silent.accept()  # git has begun to fetch, and waits
+        controllers.converges("one\n")
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert controllers.ended(process) == 0
+        assert time.monotonic() - began < STOPS
+        asking.close()
+    assert "Traceback" not in controllers.log
 
 
 def test_one_that_was_killed_leaves_nothing_wrong(controllers: Controllers):
