@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.client import Client, connect
+from fairlead.cli.gitops_client import connect_gitops
 from fairlead.cli.moments import Moment
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import columns, instant, plain, print_json, say, style
@@ -33,13 +34,15 @@ Record = dict[str, Any]  # as REST shows it
 @click.option("--outcome", help="Only what ended so: ok, tool_error, timeout, refused, ...")
 @click.option("-n", "--limit", type=click.IntRange(1, PAGE), default=50, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what comes, until Ctrl-C.")
+@click.option("--gitops", is_flag=True, help="Those of the GitOps controller.")
 @json_option
 @state_options
-def audit_command(*, limit: int, follow: bool, as_json: bool, **given: Any) -> None:
+def audit_command(*, limit: int, follow: bool, as_json: bool, gitops: bool, **given: Any) -> None:
     """Show who did what: calls, changes, refusals. The latest ones that fit, in their order."""
     names = ("since", "until", "kind", "principal", "server", "tool", "outcome")
     wanted = {name: value for name in names if (value := given.pop(name)) is not None}
-    client = connect(load(**given).settings)
+    service = connect_gitops if gitops else connect
+    client = service(load(**given).settings)
     records = search(client, wanted, limit)
     if as_json and not follow:
         print_json({"records": records})

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import click
 
 from fairlead.cli.client import Client, connect
+from fairlead.cli.gitops_client import connect_gitops
 from fairlead.cli.options import json_option, load, state_options
 from fairlead.cli.output import columns, plain, print_json, say, style, warn
 from fairlead.model.errors import ProblemError
@@ -45,9 +46,12 @@ _COLOURS = {
 )
 @click.option("--subject", "subjects", multiple=True, help="Only what is about this; * stands for anything.")
 @click.option("--server", "servers", multiple=True, help="Only what is about this server.")
+@click.option("--gitops", is_flag=True, help="Those of the GitOps controller.")
 @json_option
 @state_options
-def events_command(*, follow: bool, since: int | None, limit: int, as_json: bool, **given: Any) -> None:
+def events_command(
+    *, follow: bool, since: int | None, limit: int, as_json: bool, gitops: bool, **given: Any
+) -> None:
     """Show what happened, in order: the last of it, or all after a number. Filters may be given repeatedly.
 
     With --follow and without --since only what happens from now on is shown, after the last events.
@@ -55,7 +59,8 @@ def events_command(*, follow: bool, since: int | None, limit: int, as_json: bool
     wanted = [("type", each) for each in given.pop("types")]
     wanted += [("subject", each) for each in given.pop("subjects")]
     wanted += [("server", each) for each in given.pop("servers")]
-    client = connect(load(**given).settings, timeout=SILENCE)
+    service = connect_gitops if gitops else connect
+    client = service(load(**given).settings, timeout=SILENCE)
     page = read(client, wanted, since, limit)
     if as_json and not follow:
         print_json(page)

@@ -106,7 +106,6 @@ def _hold_note(hold: Json, now: float) -> str:
 
 
 def _facts(application: Json) -> list[tuple[str, str]]:
-    name = application["name"]
     seen = application["observedGeneration"] == application["generation"]
     return [
         ("state", state_of(application)),
@@ -118,7 +117,6 @@ def _facts(application: Json) -> list[tuple[str, str]]:
         ("document", f"version {application['generation']}{'' if seen else ', not in force yet'}"),
         ("drift", _drift(application)),
         ("deployment", plain(application.get("deployment") or "-")),
-        ("more", f"`fairlead gitops diff {name}`, `fairlead gitops history {name}`"),
     ]
 
 

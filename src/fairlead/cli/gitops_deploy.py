@@ -19,7 +19,7 @@ from fairlead.cli.gitops_client import (
     gitops,
     is_deployment,
 )
-from fairlead.cli.gitops_follow import Follower, step_line
+from fairlead.cli.gitops_follow import Follower, Look, step_line
 from fairlead.cli.gitops_text import ENDED, ago, short, span, state_word, unified
 from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import instant, plain, print_json, problem, say, style
@@ -154,7 +154,8 @@ def show_deployment(row: Json) -> None:
 def _begun(client: Client, answer: Json, *, wait: bool, as_json: bool) -> None:
     """Show what was begun and goes on by itself, or stay with it. Exit code 1 if it does not succeed."""
     if wait:
-        answer = Follower(client, quiet=as_json).follow(answer["id"])
+        look = Look(client, answer["application"])
+        answer = Follower(client, quiet=as_json).follow(answer["id"], look)
     elif not as_json:
         say(_summary(answer))
     if as_json:

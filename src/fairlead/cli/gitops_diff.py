@@ -42,7 +42,7 @@ def diff_command(app: str, *, check: bool, as_json: bool, **given: Any) -> None:
     if as_json:
         print_json(answer)
     else:
-        show_diff(answer)
+        show_diff(answer, mode=client.get(app_path(app))["mode"])
 
 
 @click.command("resolve")
@@ -73,7 +73,7 @@ def resolve_command(app: str, object_id: str, key: str, *, take: str, as_json: b
         say(f"{counted(answer['conflicts'], 'conflict')} left: `fairlead gitops diff {app}` shows them")
 
 
-def show_diff(diff: Json) -> None:
+def show_diff(diff: Json, *, mode: str = "enforce") -> None:
     name = plain(diff["application"])
     if not diff["differences"]:
         say(f"{name} is as Git says (commit {short(diff['commit'])})")
@@ -83,11 +83,11 @@ def show_diff(diff: Json) -> None:
     for row in diff["differences"]:
         say()
         case = state_word("conflict") if row["case"] == "conflict" else style(plain(row["case"]), fg="yellow")
-        action = _ACTIONS.get(row["action"], plain(row["action"]))
+        action = _ACTIONS.get(row["action"], plain(row["action"])) if mode == "enforce" else "only observed"
         say(f"{style(place(row), bold=True)}  {case}, policy {plain(row['policy'])}: {action}")
         for line in versions(row):
             say(line)
-        if row["action"] == "wait":
+        if row["action"] == "wait" and mode == "enforce":
             say(f"    {_how_to_decide(name, row)}")
     if diff["text"]:
         say()

@@ -1,8 +1,14 @@
-"""Waiting for deployments: each step is told when it is over, on a terminal also what goes on meanwhile."""
+"""Waiting for deployments: each step is told when it is over, on a terminal also what goes on meanwhile.
+
+What was ordered is carried out by the application's next look. So that it is known when nothing more comes
+of an order, a look is asked for as well: the answer comes when it is over, and deployments are shown
+meanwhile.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +21,7 @@ from fairlead.cli.client import Client
 from fairlead.cli.gitops_client import Json, app_path, deployment_path
 from fairlead.cli.gitops_text import ENDED, is_ready, message_of, short, span, state_of, state_word
 from fairlead.cli.output import coloured, plain, say, style, warn
+from fairlead.model.errors import ProblemError
 
 POLL: Final = 0.2  # s
 FETCH: Final = 30.0  # s that a repository may take to answer
@@ -37,6 +44,38 @@ def working(text: str) -> Iterator[Working]:
         yield lambda more: status.update(escape(plain(more)))
 
 
+class Look:
+    """A look at an application, or at all, that goes on in the background."""
+
+    def __init__(self, client: Client, app: str | None) -> None:
+        self._client = client
+        self._body = {} if app is None else {"application": app}
+        self._error: ProblemError | None = None
+        self._thread = threading.Thread(target=self._run, name="look", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"Look({self._body}, over={self.over})"
+
+    @property
+    def over(self) -> bool:
+        return not self._thread.is_alive()
+
+    def check(self) -> bool:
+        """Whether it is over. Raises ProblemError when it failed."""
+        if not self.over:
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def _run(self) -> None:
+        try:
+            self._client.post("/api/drift/check", self._body)
+        except ProblemError as error:
+            self._error = error
+
+
 class Follower:
     """Shows deployments of one application on their way. `quiet`: nothing is printed."""
 
@@ -47,22 +86,23 @@ class Follower:
     def __repr__(self) -> str:
         return f"Follower({self._client!r})"
 
-    def follow(self, deployment_id: str) -> Json:
-        """The deployment as soon as it is over, or waits for a person or a time."""
+    def follow(self, deployment_id: str, look: Look | None = None) -> Json:
+        """The deployment as soon as it is over, or (after the look) still waits for a person or a time."""
         path, told = deployment_path(deployment_id), 0
         row: Json = self._client.get(path)
         self._say(f"deployment {row['id']} of {plain(row['application'])}: {short(row['commit'])}")
         with working(_current(row)) as doing:
             while True:
+                looked = look is None or look.check()
+                row = self._client.get(path)
                 over = [step for step in row["steps"] if step["ended"] is not None]
                 for step in over[told:]:
                     self._say(step_line(step))
                 told = len(over)
-                if row["state"] in ENDED or row["state"] == "waiting":
+                if row["state"] in ENDED or (looked and row["state"] == "waiting"):
                     break
-                time.sleep(POLL)
-                row = self._client.get(path)
                 doing(_current(row))
+                time.sleep(POLL)
         self._say(outcome(row))
         return row
 
@@ -71,20 +111,24 @@ class Follower:
         rows: list[Json] = self._client.get(LATEST.format(app))["deployments"]
         return rows[0] if rows else None
 
-    def synchronised(self, app: str, before: Json | None) -> Json | None:
+    def synchronised(self, app: str, before: Json | None, look: Look) -> Json | None:
         """What came of a sync: the deployment that it led to, followed to its end; None where it took none.
 
         `before` was the latest one when it was asked for. One that is overtaken by a newer one is left.
         """
         known = before["id"] if before is not None and before["state"] in ENDED else ""
-        found = self.latest(app)
-        while found is not None and found["id"] != known:
-            row = self.follow(found["id"])
-            known = row["id"]
-            if row["state"] != "superseded":
-                return row
+        while True:
+            looked = look.check()
             found = self.latest(app)
-        return None
+            if found is not None and found["id"] != known:
+                row = self.follow(found["id"], look)
+                if row["state"] != "superseded":
+                    return row
+                known = row["id"]
+            elif looked:
+                return None
+            else:
+                time.sleep(POLL)
 
     def fetched(self, sources: set[str], since: float) -> None:
         """Wait until the repositories were asked after `since` (of the monotonic clock), but not for ever."""

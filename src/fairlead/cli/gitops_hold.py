@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from fairlead.cli.gitops_apps import show_applications
 from fairlead.cli.gitops_client import AppName, CommitId, app_path, gitops
 from fairlead.cli.gitops_text import short, until
 from fairlead.cli.moments import Span
@@ -91,4 +90,4 @@ def _steer(app: str, action: str, *, as_json: bool, given: dict[str, Any]) -> No
     elif action == "suspend":
         say(f"{app} is suspended: nothing is written until `fairlead gitops resume {app}`")
     else:
-        show_applications([answer])
+        say(f"{app} is kept as Git says again; `fairlead gitops apps` shows how far it is")

@@ -9,7 +9,7 @@ import click
 
 from fairlead.cli.client import Client
 from fairlead.cli.gitops_client import AppName, CommitId, Json, app_path, gitops
-from fairlead.cli.gitops_follow import Follower, working
+from fairlead.cli.gitops_follow import Follower, Look
 from fairlead.cli.options import json_option, state_options
 from fairlead.cli.output import plain, print_json, say
 
@@ -45,11 +45,10 @@ def sync_command(
     if not as_json:
         _tell(answer)
     follower.fetched({source for source, _ in before.values()}, began)
-    with working("looking"):
-        client.post("/api/drift/check", {} if app is None else {"application": app})
+    look = Look(client, app)
     deployments, good = [], True
     for name in [*answer["applications"], *answer["observed"]]:
-        row = follower.synchronised(name, before[name][1] if name in before else None)
+        row = follower.synchronised(name, before[name][1] if name in before else None, look)
         if row is None:
             good &= follower.settled(name)
         else:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fairlead.cli.main import cli
-from fairlead.stores.state import StateFolder
+from fairlead.stores.state import GITOPS, StateFolder
 from fairlead.stores.tokens import TokenStore
 from support.rest_service import RestService
 from unit.cli.fleet_service import FleetService
@@ -51,4 +51,15 @@ def fleet(state: StateFolder) -> Iterator[FleetService]:
     TokenStore(state).ensure_local()
     with FleetService() as running:
         state.write_run({"orchestrator": running.address}, "0")
+        yield running
+
+
+@pytest.fixture
+def controller(state: StateFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[RestService]:
+    """A GitOps controller that runs with the state folder, on a terminal of 200 columns."""
+    monkeypatch.setenv("COLUMNS", "200")
+    state.prepare()
+    TokenStore(state).ensure_local()
+    with RestService() as running:
+        state.of(GITOPS).write_run({GITOPS: running.address}, "0")
         yield running
