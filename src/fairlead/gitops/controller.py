@@ -131,15 +131,15 @@ class GitOpsController:
         """Look at exactly these sources from now on. The applications of others go, their targets stay."""
         wanted = {source.name: source for source in sources}
         for name, declared in list(self._sources.items()):
-            if wanted.get(name) is not declared.source:
+            if name not in wanted:
                 del self._sources[name]
                 if self._queue is not None:
                     self._queue.forget(_SOURCE + name)
                 for managed in self._of(declared.source):
                     await self._remove(managed)
         for name, source in wanted.items():
-            if name not in self._sources:
-                self._add(source)
+            if name not in self._sources or self._sources[name].source is not source:
+                self._add(source)  # one with other settings keeps its applications
 
     def _add(self, source: GitSource) -> None:
         self._sources[source.name] = Declared(source)
@@ -292,11 +292,12 @@ class GitOpsController:
                 await self._remove(managed)
         for application in wanted:
             there = self._managed.get(application.name)
-            if there is not None and there.subject.source is not source:
+            if there is not None and there.subject.source.name != source.name:
                 text = f"the source {there.subject.source.name} declares it already: choose another name"
                 declared.refused[application.name] = text
                 continue
-            if there is None or there.subject.application != application:
+            same = there is not None and there.subject.source is source
+            if there is None or not same or there.subject.application != application:
                 try:
                     await self._manage(application, source, there)
                 except ProblemError as error:
@@ -335,7 +336,7 @@ class GitOpsController:
         managed.watching = self._tasks.spawn(self._watch(subject), f"watch {application.name}")
 
     def _of(self, source: GitSource) -> list[Managed]:
-        return [each for each in self._managed.values() if each.subject.source is source]
+        return [each for each in self._managed.values() if each.subject.source.name == source.name]
 
     async def _remove(self, managed: Managed) -> None:
         """Git declares it no more. Another source that does takes it over."""

@@ -103,9 +103,10 @@ class Deployments:
             record = self._record(row)
             if record.last is StepName.ROLL_BACK:
                 await self._take_back_again(look, record)
-            elif not self._goes_on(row, look):
+            elif look.commit is not None and not self._goes_on(row, look):
                 await self._supersede(look, record)
-        look.unfinished = tuple(row for row in look.unfinished if self._goes_on(row, look))
+            if record.row.state in rollout.ENDED:
+                look.unfinished = tuple(each for each in look.unfinished if each.id != row.id)
 
     async def deploy(self, look: Look, *, reason: DeploymentReason, actor: str) -> Deployment:
         """To its end, or to where it waits for a person. Raises TargetAwayError, ChangedMeanwhileError:

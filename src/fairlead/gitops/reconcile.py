@@ -186,20 +186,34 @@ async def choose(look: Look, tools: Tools) -> Stop | None:
 
 
 async def settle(look: Look, tools: Tools) -> Stop | None:
-    """What was interrupted, and is not to go on, is ended."""
+    """What was interrupted, and is not to go on, is ended: at first what was being taken back, and once it
+    is known which commit is due, what that overtakes.
+    """
     if look.unfinished:
         await tools.synchronizer.settle(look)
     return None
 
 
 async def render(look: Look, tools: Tools) -> Stop | None:
-    """What Git says."""
+    """What Git says. While its newest commit cannot be taken, the applied one stays enforced."""
     assert look.commit is not None
+    refused = await _render_at(look.commit, look, tools)
+    applied = look.state.applied
+    ordered = look.order is not None and look.order.commit is not None
+    if refused is None or refused.retry is not None or ordered or applied in (None, look.commit):
+        return refused
+    look.findings.append(refused.finding)
+    look.commit = applied
+    return await _render_at(applied, look, tools)
+
+
+async def _render_at(commit: str | None, look: Look, tools: Tools) -> Stop | None:
+    assert commit is not None
     source = look.subject.source
     try:
         head = source.head
-        at_head = head is not None and head.commit.id == look.commit
-        look.snapshot = head if head is not None and at_head else await source.snapshot(look.commit)
+        at_head = head is not None and head.commit.id == commit
+        look.snapshot = head if head is not None and at_head else await source.snapshot(commit)
         look.rendered = await tools.renderer.render(look.application, look.snapshot)
     except ProblemError as error:
         problem = error.problem
@@ -295,7 +309,7 @@ async def apply(look: Look, tools: Tools) -> Stop | None:
 
 
 STEPS: Final[Sequence[Step]] = (
-    remember, choose, settle, render, read, compare, pass_gate, propose, apply,
+    remember, settle, choose, render, settle, read, compare, pass_gate, propose, apply,
 )  # fmt: skip
 
 
