@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -10,9 +10,10 @@ from fairlead.app.gitops_targets import Targets
 from fairlead.core.summary import Finding
 from fairlead.git import checkout_source
 from fairlead.gitops.documents import ApplicationReader, is_error
+from fairlead.gitops.execution import target_name
 from fairlead.gitops.pieces import Gathered, chosen_layers
 from fairlead.gitops.rendering import Renderer
-from fairlead.model.errors import ProblemError
+from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Application, GitOpsFile, Mode, SyncSpec
 from fairlead.model.gitops import Target as TargetSpec
 from fairlead.model.reconciling import Reason, Rendered
@@ -35,12 +36,16 @@ class Catalogue:
         *,
         fleet_file: str,
         enabled: Callable[[], bool],
+        managed: Callable[[], Iterable[Application]] = tuple,
     ) -> None:
-        """`fleet_file` is the name of the checkout's, `enabled` whether Git is in charge of it."""
+        """`fleet_file` is the name of the checkout's, `enabled` whether Git is in charge of it; `managed` are
+        the applications that are taken.
+        """
         self._targets = targets
         self._configuration = configuration
         self._fleet_file = fleet_file
         self._enabled = enabled
+        self._managed = managed
         self._readers: dict[str, ApplicationReader] = {}
         self._good: dict[str, dict[str, Application]] = {}  # by source and file: what was good last
         self._problems: dict[str, Finding | None] = {}
@@ -51,7 +56,7 @@ class Catalogue:
     async def applications(self, source: GitSource, snapshot: Snapshot) -> list[Application]:
         """A file with an error keeps the application that it had; see `problem`."""
         if source.name == checkout_source.NAME:
-            return [self._of_checkout()]
+            return [self._of_checkout(enabled=self._enabled())]
         specs = self._configuration().sources
         folder = specs[source.name].applications if source.name in specs else "applications"
         reader = self._readers.setdefault(source.name, ApplicationReader())
@@ -81,10 +86,31 @@ class Catalogue:
         return False
 
     def target(self, application: Application) -> Target:
+        if (other := self._rival(application)) is not None:
+            raise _two_masters(other, "let one of them only observe it: `sync: {mode: observe}`")
         return self._targets.of(application)
 
-    def _of_checkout(self) -> Application:
-        mode = Mode.ENFORCE if self._enabled() else Mode.OBSERVE
+    def may_enable(self) -> None:
+        """Raises ProblemError (409) where another application keeps this machine's fleet as Git says."""
+        if (other := self._rival(self._of_checkout(enabled=True))) is not None:
+            raise _two_masters(other, "commit to its repository, or take it out of that")
+
+    def _rival(self, application: Application) -> str | None:
+        """Who keeps the same fleet: two would undo each other's work for ever."""
+        if application.sync.mode is not Mode.ENFORCE or application.target.fleet is None:
+            return None
+        mine = target_name(application)
+        for other in self._managed():
+            if (
+                other.name != application.name
+                and other.sync.mode is Mode.ENFORCE
+                and target_name(other) == mine
+            ):
+                return other.name
+        return None
+
+    def _of_checkout(self, *, enabled: bool) -> Application:
+        mode = Mode.ENFORCE if enabled else Mode.OBSERVE
         return Application(
             name=APPLICATION,
             target=TargetSpec.model_validate({"fleet": {}}),
@@ -125,6 +151,11 @@ def _places(application: Application) -> list[str]:
         return [layer.place for layer in chosen_layers(application)]
     except ProblemError:
         return ["."]  # the look says what is wrong
+
+
+def _two_masters(other: str, way_out: str) -> ProblemError:
+    detail = f"the application {other} keeps this fleet as Git says already: {way_out}"
+    return ProblemError(Problem("two-masters", "The fleet has its owner", detail, 409, Fault.CLIENT))
 
 
 def _told(problems: Sequence[SpecProblem]) -> Finding | None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from fairlead.git.checkout_source import CheckoutSource
 from fairlead.git.command import Git
 from fairlead.git.repository import GitRepositoryManager
 from fairlead.git.source import Workshop
-from fairlead.gitops.controller import GitOpsController
+from fairlead.gitops.controller import Declaration, GitOpsController
 from fairlead.gitops.deployments import Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.environment import Environment
@@ -163,13 +163,14 @@ def compose_gitops(
     detector = DriftDetector(store, told, severities=lambda: sources.severities, conceal=conceal)
     deployments = Deployments(stores, told, holder=state.id(), conceal=conceal)
     environment = Environment()
+    catalogue = Catalogue(
+        targets, lambda: sources.configuration, fleet_file=name, enabled=lambda: ownership.enabled,
+        managed=lambda: [each.subject.application for each in controller.applications.values()],
+    )  # fmt: skip
     ownership = Ownership(
-        state.ownership_file, checkout,
+        state.ownership_file, checkout, may_enable=catalogue.may_enable,
         changed=lambda: _declared_again(controller), release=lambda: _release(targets),
     )  # fmt: skip
-    catalogue = Catalogue(
-        targets, lambda: sources.configuration, fleet_file=name, enabled=lambda: ownership.enabled
-    )
     tools = Tools(
         CheckoutRenderer(Renderer(load_layers)),
         detector,
@@ -187,6 +188,7 @@ def compose_gitops(
     async def configured(found: list[GitSource], file: GitOpsFile) -> None:
         told.configure(file)
         await controller.configure(found)
+        _refused_again(controller)
 
     sources.on_configured = configured
     controller.on_outcome = lambda outcome: _looked(outcome, ownership, tasks)
@@ -194,6 +196,8 @@ def compose_gitops(
         Parts(controller, stores, deployments, detector, environment, told),
         ownership, lambda: sources.configuration, _validate, wake=sources.wake,
     )  # fmt: skip
+    told_declared = controller.on_declared
+    controller.on_declared = lambda declaration: _declared(controller, told_declared, declaration)
     operations.configuration_problem = lambda: sources.problem
     policies, accounts = Policies(settings, access, listener.port), Accounts()
     accounts.set_limits(AccountLimits(rate=rate_of(PER_MINUTE)))
@@ -282,6 +286,20 @@ def _filled(fill: Any, text: str) -> str:
 def _look(controller: GitOpsController, application: str) -> None:
     if application in controller.applications:
         controller.look(application)
+
+
+def _declared(
+    controller: GitOpsController, told: Callable[[Declaration], None], declaration: Declaration
+) -> None:
+    told(declaration)
+    _refused_again(controller)
+
+
+def _refused_again(controller: GitOpsController) -> None:
+    """What was in the way of those that are not taken may be gone."""
+    for name, declared in controller.sources.items():
+        if declared.refused:
+            controller.declare_again(name)
 
 
 async def _declared_again(controller: GitOpsController) -> bool:

@@ -121,14 +121,17 @@ class Ownership:
         file: Path,
         checkout: CheckoutSource,
         *,
+        may_enable: Callable[[], None],
         changed: Callable[[], Awaitable[bool]],
         release: Callable[[], Awaitable[None]],
     ) -> None:
-        """`changed` has the checkout's application declared anew, and looked at; whether that is over.
-        `release` gives the fleet back to its file, and raises ProblemError where it cannot.
+        """`may_enable` raises ProblemError where others keep the fleet. `changed` has the checkout's
+        application declared anew, and looked at; whether that is over. `release` gives the fleet back to its
+        file, and raises ProblemError where it cannot.
         """
         self._file = file
         self._checkout = checkout
+        self._may_enable = may_enable
         self._changed = changed
         self._release = release
         self._kept = _read_kept(file)
@@ -154,6 +157,7 @@ class Ownership:
             if head is not None:
                 why = checkout_source.not_committed(head.path)
             raise ProblemError(Problem("no-checkout", "Git cannot be in charge", why, 409, Fault.CLIENT))
+        self._may_enable()
         self._keep(_Kept(enabled=True, by=actor, at=time.time()))
         await self._changed()
 

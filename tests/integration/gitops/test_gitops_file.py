@@ -155,6 +155,9 @@ async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a
 
     over = True
 
+    def may_enable() -> None:
+        """Nobody else keeps the fleet."""
+
     async def changed() -> bool:
         heard.append("changed")
         return over
@@ -163,7 +166,9 @@ async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a
         heard.append("released")
 
     def ownership() -> Ownership:
-        return Ownership(tmp_path / "gitops.json", source, changed=changed, release=release)
+        return Ownership(
+            tmp_path / "gitops.json", source, may_enable=may_enable, changed=changed, release=release
+        )
 
     first = ownership()
     await source.refresh()

@@ -367,3 +367,33 @@ async def test_gitops_yml_is_followed(checkout: Repository, tmp_path: Path):
         assert (home / "two/note").read_text() == "second\n"
         assert (await place.ask("/api/git/status"))["reason"] == ""
         await place.until("/health", lambda found: found["status"] == "ok")
+
+
+def keeping(folder: Path, name: str) -> Repository:
+    """A configuration repository whose application is this machine's fleet, with one server of its name."""
+    repository = Repository(folder)
+    document = {"version": "1", "name": name, "target": {"fleet": {}}, "path": "x", "render": "servers.yml"}
+    repository.commit(
+        {f"applications/{name}.yml": json.dumps(document), "x/base/servers.yml": fleet_of(name)}
+    )
+    return repository
+
+
+async def test_two_do_not_keep_one_fleet(checkout: Repository, tmp_path: Path):
+    one, two = keeping(tmp_path / "one", "one"), keeping(tmp_path / "two", "two")
+    name_sources(checkout.path, one=one)
+    async with both(checkout.path) as place:
+        await place.until_servers("one", owner="gitops")
+        name_sources(checkout.path, one=one, two=two)
+        told = await place.until("/api/git/status", lambda found: "two: the application" in json.dumps(found))
+        [source] = [each for each in told["sources"] if each["name"] == "two"]
+        assert source["reason"] == "InvalidConfig"
+        assert "two: the application one keeps this fleet as Git says already" in source["message"]
+        problem = await place.ask("/api/gitops/enable", "POST", status=409)
+        assert "the application one keeps this fleet" in problem["detail"]
+        one.commit({"applications/one.yml": None})
+        await place.until_servers("two", owner="gitops")
+        name_sources(checkout.path)
+        await place.until("/api/applications", lambda found: len(found["applications"]) == 1)
+        await place.ask("/api/gitops/enable", "POST")
+        await place.until_servers("a", owner="gitops")

@@ -118,6 +118,24 @@ async def test_the_checkouts_file_is_rendered_and_named_by_its_own_path(catalogu
         await renderer.render(application, lacking)
 
 
+async def test_a_fleet_is_kept_by_one(tmp_path: Path):
+    def fleet(name: str, mode: str = "enforce", **target: str) -> Application:
+        return Application(name=name, target={"fleet": target}, sync={"mode": mode})  # type: ignore[arg-type]
+
+    managed = [fleet("team"), fleet("far", url="https://fleet.example.com")]
+    catalogue = Catalogue(
+        targets(tmp_path), GitOpsFile, fleet_file="x", enabled=lambda: False, managed=lambda: managed
+    )
+    with pytest.raises(ProblemError, match="team keeps this fleet as Git says already"):
+        catalogue.target(fleet("other"))
+    with pytest.raises(ProblemError, match="team keeps this fleet"):
+        catalogue.may_enable()
+    for fine in (fleet("team"), fleet("other", "observe"), fleet("other", url="https://another.example.com")):
+        assert catalogue.target(fine) is not None
+    managed.remove(managed[0])
+    catalogue.may_enable()
+
+
 def files_at(root: str) -> Application:
     return Application(name="a", target={"files": {"root": root}})  # type: ignore[arg-type]
 
