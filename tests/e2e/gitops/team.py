@@ -7,6 +7,7 @@ from typing import Any
 
 from e2e.gitops.conftest import Place
 from e2e.gitops.installation import application, fleet, light, pushed
+from e2e.system import wait_until
 
 APP = "applications/team.yml"
 BASE = "apps/team/base/mcp-servers.yml"
@@ -34,15 +35,28 @@ def begin(place: Place, *arguments: str, **more: Any) -> str:
     return commit
 
 
-def gated(gate: Path, *arguments: str) -> dict[str, Any]:
-    """`light`, but it begins only when the file `gate` is there; it has until the start's own timeout."""
-    server = light(*arguments)
-    wait = 'until [ -e "$0" ]; do sleep 0.05; done; exec "$@"'
-    return {
-        "command": "/bin/sh",
-        "args": ["-c", wait, str(gate), server["command"], *server["args"]],
-        "security": {"sandbox": "off"},
-    }
+class Gate:
+    """What a server waits for before it begins: so that a change stops where a test wants it to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._open = folder / "open"
+        self._reached = folder / "reached"
+
+    def before(self, server: dict[str, Any]) -> dict[str, Any]:
+        """The server, but it begins only when the gate is open; it has until its start's own timeout."""
+        wait = ': > "$1"; until [ -e "$0" ]; do sleep 0.05; done; shift; exec "$@"'
+        files = [str(self._open), str(self._reached)]
+        return {
+            "command": "/bin/sh",
+            "args": ["-c", wait, *files, server["command"], *server["args"]],
+            "security": {"sandbox": "off"},
+        }
+
+    def wait_reached(self) -> None:
+        wait_until(self._reached.exists, "a server waits at the gate")
+
+    def open(self) -> None:
+        self._open.touch()
 
 
 def arguments_of(place: Place) -> list[str]:
