@@ -129,6 +129,9 @@ class GitOpsBeside:
                 others = f"the GitOps controller (process {holder.pid}) was started by another command"
                 warn(f"{others} and runs on; `fairlead down` stops it")
             return True
+        if service.code is not None:  # it had ended by itself before
+            service.leave()
+            return True
         code = service.stop(signals, patience=patience)
         service.leave()
         if code != 0:

@@ -135,7 +135,7 @@ def test_one_that_dies_again_and_again_hinders_nothing(commands: Commands, manne
         assert commands.run("down").ended() == 0
     else:
         up.process.send_signal(signal.SIGINT)
-        assert up.ended() == 0
+        assert up.ended() in {0, 1}  # 1: one was just being started again, and ended badly, too
     assert nothing_is_left(commands)
 
 
