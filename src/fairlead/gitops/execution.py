@@ -197,7 +197,10 @@ class Execution:
         gate = self._look.application.sync.health
         self._record.enter(StepName.HEALTH)
         self._at("before-health")
-        _recall(self._look.subject.target, journal.touched(entries))
+        touched = journal.touched(entries)
+        # What a later wave removes does not count: it may be what is mended by that.
+        counted = None if touched is None else touched - journal.removed(entries)
+        _recall(self._look.subject.target, counted)
         if error := await self._wait_for_health(lease, gate.timeout, gate.stable_for):
             raise Unhealthy(error)
 

@@ -117,6 +117,19 @@ def touched(entries_: Iterable[Entry]) -> frozenset[str] | None:
     return frozenset(found)
 
 
+def removed(entries_: Iterable[Entry]) -> frozenset[str]:
+    """The servers of a fleet that are gone when all of it is written; entries in their order."""
+    gone: set[str] = set()
+    for entry_ in entries_:
+        for edit in entry_.forward:
+            match edit.key:
+                case ("servers", name) if edit.value is REMOVED:
+                    gone.add(name)
+                case ("servers", name, *_):
+                    gone.discard(name)
+    return frozenset(gone)
+
+
 def intent(deployment: str, entry: Entry) -> Intent:
     content = {
         "forward": [_stored(edit) for edit in entry.forward],

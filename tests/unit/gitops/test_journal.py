@@ -1,0 +1,30 @@
+"""Which servers of a fleet a journal is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.core.overrides import REMOVED, Edit
+from fairlead.gitops import journal
+from fairlead.gitops.journal import Entry
+
+
+def entry(order: int, *edits: tuple[tuple[str, ...], Any]) -> Entry:
+    return Entry("fleet", order, tuple(Edit(key, value) for key, value in edits), ())
+
+
+def test_all_servers_that_were_written_are_touched():
+    written = [
+        entry(1, (("servers", "new"), {"command": "x"}), (("servers", "old", "args"), ["1"])),
+        entry(2, (("servers", "gone"), REMOVED), (("toolsets", "all"), {})),
+    ]
+    assert journal.touched(written) == {"new", "old", "gone"}
+    assert journal.touched([*written, entry(3, (("loadBalancing", "strategy"), "random"))]) is None
+
+
+def test_a_server_is_removed_if_the_last_of_its_edits_says_so():
+    added, gone = (("servers", "a"), {"command": "x"}), (("servers", "a"), REMOVED)
+    assert journal.removed([entry(1, added)]) == frozenset()
+    assert journal.removed([entry(1, added), entry(2, gone)]) == {"a"}
+    assert journal.removed([entry(1, gone), entry(2, added)]) == frozenset()
+    assert journal.removed([entry(1, (("servers", "a", "args"), REMOVED))]) == frozenset()
