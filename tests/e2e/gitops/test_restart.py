@@ -1,7 +1,7 @@
 """Either service is killed in the middle of a deployment: it goes on where it was, and ends well.
 
-A server that is replaced comes up while the orchestrator is told of it: then a deployment is in its write.
-One that is new comes up afterwards: then it is in its health gate.
+A server that is replaced comes up while the orchestrator is told of it: a deployment is then in its write.
+One that is new comes up afterwards: it is then in its health gate.
 """
 
 from __future__ import annotations
