@@ -153,7 +153,7 @@ class Deployments:
                 self._cancelled[row.id] = actor
                 return row
             text = f"cancelled by {actor}"
-            if row.reason is _R.COMMIT:  # nothing else comes again by itself
+            if row.reason in (_R.COMMIT, _R.MANUAL):  # it would come again by itself
                 await self._block(row, text)
             record = self._record(row)
             await record.end(_S.CANCELLED, text)
@@ -270,6 +270,7 @@ class Deployments:
             seen=record.row.commit,
             applied=record.row.commit,
             applied_digest=look.rendered.digest,
+            resolutions=(),
             target_generation=getattr(look.subject.target, "generation", None),
         )
         bases = list(look.plan.bases.values())

@@ -23,7 +23,7 @@ from fairlead.gitops.deployments import Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.environment import Environment as Tools
 from fairlead.gitops.orders import Orders, is_enforced, refused
-from fairlead.gitops.passes import Order, Resolution
+from fairlead.gitops.passes import Order
 from fairlead.model.errors import SpecError
 from fairlead.model.event_data import DeclarationsChanged
 from fairlead.model.events import EventType
@@ -51,6 +51,7 @@ from fairlead.model.reconciling import (
     DriftState,
     Hold,
     Reason,
+    Resolution,
 )
 from fairlead.model.spec_problem import Severity as ProblemSeverity
 from fairlead.model.spec_problem import SpecProblem

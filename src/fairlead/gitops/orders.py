@@ -79,6 +79,7 @@ class Orders:
             )
             raise refused("already-in-force", detail, 409)
         commit = (await managed.subject.source.snapshot(target)).commit
+        await self._stores.deployments.unblock(row.application, commit.id)
         return await self._start(managed, commit, DeploymentReason.ROLLBACK, actor)
 
     async def promote(self, name: str, actor: str) -> Deployment:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fairlead.core.overrides import Key
 from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
 from fairlead.gitops.planning import Plan, Versions
-from fairlead.model.gitops import Application, Policy
+from fairlead.model.gitops import Application
 from fairlead.model.reconciling import (
     ApplicationState,
     Base,
@@ -20,6 +19,7 @@ from fairlead.model.reconciling import (
     Hold,
     Live,
     Rendered,
+    Resolution,
 )
 from fairlead.ports.gitops import GitSource, Snapshot, Target
 
@@ -40,15 +40,6 @@ class Subject:
     @property
     def is_fleet(self) -> bool:
         return self.application.target.fleet is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """What a person has decided for one place: `remote`, `local` or `merge`."""
-
-    object: str
-    key: Key
-    take: Policy
 
 
 @dataclass(frozen=True, slots=True)

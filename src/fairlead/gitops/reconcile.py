@@ -31,6 +31,7 @@ from fairlead.model.reconciling import (
     DriftState,
     Reason,
     Rendered,
+    Resolution,
     StepName,
     Symptom,
 )
@@ -145,6 +146,8 @@ async def remember(look: Look, tools: Tools) -> Stop | None:
     look.blocked = tuple(await tools.deployments.blocked(look.name))
     look.unfinished = tuple(await tools.deployments.search(application=look.name, states=UNFINISHED))
     _take_up(look)
+    if look.order is not None and look.order.resolutions:
+        await _keep_resolutions(look, look.order.resolutions, tools)
     try:
         look.rules = Rules.of(look.application)
         gate(look.application, look.now, suspended=False)
@@ -326,6 +329,13 @@ def _take_up(look: Look) -> None:
             return
 
 
+async def _keep_resolutions(look: Look, decided: Sequence[Resolution], tools: Tools) -> None:
+    """What a person has decided holds until it is carried out, whatever that waits for."""
+    places = {(each.object, each.key) for each in decided}
+    others = [each for each in look.state.resolutions if (each.object, each.key) not in places]
+    await keep(look, tools.applications, replace(look.state, resolutions=(*others, *decided)))
+
+
 async def _answer(look: Look, tools: Tools, finding: Finding) -> None:
     """A deployment that was ordered ends where its look ends, unless that passes by itself."""
     if look.order is None or look.order.deployment is None or finding.reason in _PASSING:
@@ -401,10 +411,12 @@ async def _note_applied(look: Look, tools: Tools) -> None:
     assert look.plan is not None
     assert look.rendered is not None
     state, rendered = look.state, look.rendered
-    resolved = look.order is not None and bool(look.order.resolutions)
+    resolved = bool(state.resolutions)
     if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest) and not resolved:
         return
-    wanted = replace(state, seen=rendered.commit, applied=rendered.commit, applied_digest=rendered.digest)
+    wanted = replace(
+        state, seen=rendered.commit, applied=rendered.commit, applied_digest=rendered.digest, resolutions=()
+    )
     await keep(look, tools.applications, wanted, list(look.plan.bases.values()), list(look.plan.dropped))
 
 

@@ -124,14 +124,13 @@ def _rotated(difference: Difference) -> Difference:
 
 def _policies(look: Look, rules: Rules) -> Callable[[str, Key], Policy]:
     """What a person has decided goes before the rules."""
-    decided = {(each.object, each.key): each.take for each in look.order.resolutions} if look.order else {}
+    decided = {(each.object, each.key): each.take for each in look.state.resolutions}
     return lambda name, key: decided.get((name, key)) or rules.policy(name, key)
 
 
 def _without_local(left: Sequence[Difference], look: Look) -> tuple[Difference, ...]:
     """Where a person lets the live version stay, Git's counts as seen: what is left is drift, no conflict."""
-    resolutions = look.order.resolutions if look.order else ()
-    local = {(each.object, each.key) for each in resolutions if each.take is Policy.LOCAL}
+    local = {(each.object, each.key) for each in look.state.resolutions if each.take is Policy.LOCAL}
     return tuple(each for each in left if (each.object, each.key) not in local)
 
 

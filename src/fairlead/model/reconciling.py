@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fairlead.model.gitops import DriftKind, Environment, Severity
+from fairlead.model.gitops import DriftKind, Environment, Policy, Severity
 
 Key = tuple[str, ...]
 
@@ -255,6 +255,15 @@ class Blocked:
 
 
 @dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a person has decided for one place: `remote`, `local` or `merge`."""
+
+    object: str
+    key: Key
+    take: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationState:
     """What is kept of an application between starts. `revision` grows with each change of the row."""
 
@@ -266,6 +275,7 @@ class ApplicationState:
     suspended_by: str | None = None
     suspended_at: float | None = None
     proposal: str | None = None  # the branch that Git is asked to take
+    resolutions: tuple[Resolution, ...] = ()  # until the next commit or heal is applied
     revision: int = 0
 
 

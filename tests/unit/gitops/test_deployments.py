@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 
 from fairlead.gitops.deployments import FAULT_POINTS
-from fairlead.gitops.passes import Order, Resolution
+from fairlead.gitops.passes import Order
 from fairlead.gitops.reconcile import HEAL_AGAIN
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Policy
-from fairlead.model.reconciling import DeploymentReason, DeploymentState, DriftState, Reason, StepName
+from fairlead.model.reconciling import (
+    DeploymentReason,
+    DeploymentState,
+    DriftState,
+    Reason,
+    Resolution,
+    StepName,
+)
 from fairlead.ports.gitops import Health
 from support.gitops_rig import Rig, fleet, folder
 
@@ -373,3 +380,19 @@ async def test_what_was_written_to_files_before_a_crash_is_nobodys_edit(point: s
     assert (rig.target.document("b.json"), rig.target.document("c.json")) == ({"y": 3}, {"z": 3})
     assert rig.store.rows["app"] == []
     assert rig.store.journal == {}
+
+
+async def test_what_a_person_has_decided_waits_for_its_approval():
+    rig = folder({"a.json": {"x": 1}}, sync={"approval": True})
+    rig.commit(a_json={"x": 1})
+    await rig.look()
+    rig.target.put("a.json", {"x": 2})
+    rig.commit(a_json={"x": 3})
+    assert await rig.reasons() == [Reason.CONFLICT]
+    await rig.look(Order("bob", resolutions=(Resolution("a.json", ("x",), Policy.REMOTE),)))
+    assert rig.target.document("a.json") == {"x": 2}
+    rig.restart()
+    await rig.deployer.approve(rig.latest.id, "eve")
+    await rig.look()
+    assert rig.target.document("a.json") == {"x": 3}
+    assert rig.store.kept["app"].resolutions == ()
