@@ -134,3 +134,7 @@ def test_approvals_are_counted_by_person():
 def test_the_newest_commit_that_is_not_blocked_is_next(applied, blocked, following):
     assert next_commit(["c3", "c2", "c1"], applied, blocked.split().__contains__) == following
     assert next_commit([], applied, lambda _: False) is None
+
+
+def test_the_docs_show_the_table():
+    assert diagram() in (Path(__file__).parents[3] / "docs" / "gitops.md").read_text()
