@@ -1,6 +1,7 @@
 """The life of a deployment."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 
