@@ -103,10 +103,10 @@ class System:
         )
         return done.stdout
 
-    def up(self, *servers: str, port: int = 0) -> None:
+    def up(self, *servers: str, port: int = 0, gitops: bool = False) -> None:
         """Start it on a port (0: any free one) and wait until these servers are ready, or all that can be."""
-        ports = ("--port", str(port), "--gitops-port", "0")
-        self.command("up", "--detach", *ports, "--config", str(self.config), timeout=READY)
+        options = ["--port", str(port), "--gitops-port", "0", *([] if gitops else ["--no-gitops"])]
+        self.command("up", "--detach", *options, "--config", str(self.config), timeout=READY)
         self.wait_ready(*(servers or SERVERS))
 
     def down(self) -> None:
@@ -121,6 +121,13 @@ class System:
     @property
     def url(self) -> str:
         return self.run["addresses"]["orchestrator"].rstrip("/")
+
+    @property
+    def gitops(self) -> str:
+        """The GitOps controller's URL, as soon as it listens."""
+        file = self.state / "run-gitops.json"
+        wait_until(file.exists, "the GitOps controller listens")
+        return json.loads(file.read_text())["addresses"]["gitops"].rstrip("/")
 
     @property
     def port(self) -> int:

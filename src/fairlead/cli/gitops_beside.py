@@ -2,12 +2,13 @@
 
 The orchestrator is what clients depend on, so nothing that befalls the controller ends `up`: why it does
 not run is told. In the foreground one that died is started again, after 1 s and then twice as long each
-time it fails anew; one that somebody stopped (it ended with code 0) stays stopped. One that another
-command started is only watched, and its place is taken when it is gone.
+time it fails anew; one that somebody asked to stop stays stopped. One that another command
+started is only watched, and its place is taken when it is gone.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ STARTING = "it is still starting; see `fairlead logs --gitops`"
 SHORTEST, LONGEST = 1.0, 60.0  # s between its end and the next start
 STEADY = 60.0  # s: when it has run for so long, its next end counts as the first
 POLL = 0.1  # s
+STOPPED = (0, -signal.SIGTERM)  # exit codes on a wish to stop; the latter while it is just starting
 TAKEN_BY_MACOS = 5000  # by its AirPlay receiver
 SETTLE = 15.0  # s that `up` waits for it beyond the servers
 
@@ -134,10 +136,10 @@ class GitOpsBeside:
             return True
         code = service.stop(signals, patience=patience)
         service.leave()
-        if code != 0:
+        if code not in STOPPED:
             how = "had to be killed" if code < 0 else f"ended with code {code} (see `fairlead logs --gitops`)"
             warn(f"the GitOps controller {how}")
-        return code == 0
+        return code in STOPPED
 
     def close(self) -> None:
         """Let go of it; a detached one runs on."""
@@ -151,7 +153,7 @@ class GitOpsBeside:
         if self._state.holder() is not None:
             self._away = None  # another command was faster: its controller is the one
             return
-        if code == 0:
+        if code in STOPPED:
             self._away = Away("it was stopped; `fairlead up` starts it")
             warn("the GitOps controller was stopped by another command; all else goes on without it")
             return

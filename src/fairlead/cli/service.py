@@ -69,7 +69,7 @@ class Service:
         self._state = state
         descriptor = os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, PRIVATE)
         with os.fdopen(descriptor, "ab") as log:
-            self.log = Follower(state.log, position=os.fstat(descriptor).st_size)
+            position = os.fstat(descriptor).st_size
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
                 stdin=subprocess.DEVNULL if detach else subprocess.PIPE,
@@ -77,6 +77,7 @@ class Service:
                 stderr=log,
                 start_new_session=True,
             )
+        self.log = Follower(state.log, position=position)
 
     def __repr__(self) -> str:
         return f"Service({self._state.service!r}, pid={self.pid})"

@@ -9,7 +9,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from fairlead.app.settings import Settings
+from fairlead.cli.up import gitops_argv, up_command
 from fairlead.stores.state import Run, StateFolder
 from integration.cli.conftest import Commands, wait_until
 from integration.cli.test_cli_up import nothing_is_left
@@ -189,3 +192,108 @@ def test_a_taken_port_is_told_and_the_orchestrator_goes_on_alone(commands: Comma
     assert "--gitops-port" in told
     assert "goes on without the GitOps controller" in told
     assert "Fairlead is up at" in told
+
+
+def test_an_up_whose_controller_runs_already_leaves_it_running(commands: Commands):
+    assert commands.up("detach", "--gitops").ended() == 0
+    orchestrator, gitops = running(commands.state), running(commands.gitops)
+    os.kill(orchestrator.pid, signal.SIGKILL)
+    wait_until(lambda: commands.state.holder() is None, "only the controller runs")
+    status = commands.run("status")
+    assert status.ended() == 1
+    assert f"(process {gitops.pid})" in status.stdout
+    assert "Fairlead does not run" in status.stderr
+    up = commands.up("foreground", "--gitops")
+    up.told(UP)
+    assert running(commands.state).pid != orchestrator.pid
+    assert f"(process {gitops.pid}): 2 applications" in up.stdout
+    up.process.send_signal(signal.SIGINT)
+    assert up.ended() == 0
+    assert f"(process {gitops.pid}) was started by another command and runs on" in up.stderr
+    assert running(commands.gitops) == gitops
+    down = commands.run("down", "--json")
+    assert json.loads(down.stdout) == {
+        "stopped": False,
+        "killed": False,
+        "pid": None,
+        "gitops": {"stopped": True, "killed": False, "pid": gitops.pid},
+    }
+    assert nothing_is_left(commands)
+
+
+def test_down_stops_both_of_an_up_in_the_foreground(commands: Commands):
+    up = commands.up("foreground", "--gitops")
+    up.told(UP)
+    gitops, orchestrator = running(commands.gitops), running(commands.state)
+    down = commands.run("down")
+    assert down.stdout.splitlines() == [
+        f"stopped the GitOps controller (process {gitops.pid})",
+        f"stopped the orchestrator (process {orchestrator.pid})",
+    ]
+    assert up.ended() == 1
+    wait_until(lambda: nothing_is_left(commands), "both have ended")
+
+
+def test_when_the_orchestrator_dies_the_controller_is_stopped(commands: Commands):
+    up = commands.up("foreground", "--gitops")
+    up.told(UP)
+    os.kill(running(commands.state).pid, signal.SIGKILL)
+    assert up.ended() == 1
+    assert "the orchestrator was killed by SIGKILL" in up.stderr
+    assert nothing_is_left(commands)
+
+
+def test_without_a_controller_json_has_null_and_the_reason(commands: Commands):
+    up = commands.up("detach-json", "--gitops", "--die")
+    assert up.ended() == 0
+    document = json.loads(up.stdout)
+    assert document["gitops"] is None
+    assert "the GitOps controller ended with code 3" in document["gitopsReason"]
+    assert "it all went wrong" in document["gitopsReason"]
+
+
+def test_the_command_carries_the_options_and_no_secret(tmp_path: Path):
+    settings = Settings.model_validate({"state_dir": tmp_path, "token": "a-token-from-the-environment"})
+    given = {"settings_file": tmp_path / "x.toml", "gitops_port": 0, "host": None, "config": "x.yml"}
+    argv = gitops_argv(settings, given)
+    assert argv[argv.index("gitops") + 1 :] == [
+        *("--log-file", str(tmp_path / "logs" / "gitops.log")),
+        *("--settings", str(tmp_path / "x.toml"), "--gitops-port", "0", "--config", "x.yml"),
+    ]
+    assert "a-token" not in str(argv)
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "port"),
+    [
+        (["--port", "0"], {}, 0),
+        ([], {"FAIRLEAD_PORT": "0"}, 0),
+        (["--port", "0", "--gitops-port", "5050"], {}, 5050),
+        (["--port", "0"], {"FAIRLEAD_GITOPS_PORT": "5051"}, 5051),
+        ([], {}, 5000),
+    ],
+)
+def test_any_free_port_for_one_is_any_free_port_for_both(
+    options: list[str], variables: dict[str, str], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def run(settings: Settings, command: object, manner: object, *, gitops: list[str] | None) -> int:
+        assert gitops is not None
+        handed_on = gitops[gitops.index("--gitops-port") + 1] if "--gitops-port" in gitops else None
+        seen.append((settings.gitops_port, handed_on))
+        return 0
+
+    for name in ("FAIRLEAD_PORT", "FAIRLEAD_GITOPS_PORT", "FAIRLEAD_SETTINGS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fairlead.cli.up.run_up", run)
+    Path("fleet.yml").write_text("version: '1'\n")
+    result = CliRunner().invoke(up_command, ["--config", "fleet.yml", *options])
+    assert result.exit_code == 0, result.output
+    ((taken, handed_on),) = seen
+    assert taken == port
+    if handed_on is not None:  # else it finds the same by the environment, or the default
+        assert handed_on == str(port)

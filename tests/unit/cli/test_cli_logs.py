@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fairlead.stores.state import StateFolder
+from fairlead.stores.state import GITOPS, StateFolder
 
 
 @pytest.fixture
@@ -46,3 +46,20 @@ def test_a_name_never_leaves_the_folder(fairlead, git_log, name: str):
     result = fairlead("logs", name)
     assert result.exit_code == 2
     assert "cannot be a server's id" in result.stderr
+
+
+def test_the_gitops_controllers_own(fairlead, state: StateFolder):
+    result = fairlead("logs", "--gitops")
+    assert result.exit_code == 1
+    assert "there is no log of the GitOps controller" in result.stderr
+    state.prepare()
+    state.log.write_text("orchestrator\n")
+    state.of(GITOPS).log.write_text("gitops\n")
+    assert fairlead("logs", "--gitops").output == "gitops\n"
+    assert fairlead("logs").output == "orchestrator\n"
+
+
+def test_a_server_has_no_log_in_the_gitops_controller(fairlead, git_log):
+    result = fairlead("logs", "git", "--gitops")
+    assert result.exit_code == 2
+    assert "leave the server out" in result.stderr
