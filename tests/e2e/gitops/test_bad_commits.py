@@ -95,12 +95,13 @@ def test_what_is_not_healthy_in_time_is_taken_back(installed: Place, tmp_path: P
 
 def test_a_blocked_commit_is_tried_again_when_a_person_says_so(installed: Place, tmp_path: Path):
     installation = installed.installation
-    there = tmp_path / "there"
+    fault = tmp_path / "fault"
+    fault.touch()
     good = begin(installed)
-    unsure = light("--exit-at-once", "3", "--only-if", str(there)) | {"security": {"sandbox": "off"}}
-    commit = pushed(installed.work, {BASE: fleet({"light": unsure})}, "lacks something of the host")
+    unsure = light("--exit-at-once", "3", "--only-if", str(fault)) | {"security": {"sandbox": "off"}}
+    commit = pushed(installed.work, {BASE: fleet({"light": unsure})}, "the host is not ready for it")
     taken_back(installed, commit, good)
-    there.touch()
+    fault.unlink()
     installation.ask("/api/applications/team/blocked/" + commit[:12], method="DELETE")
     installation.until("team", applied=commit, reason="Synced")
     assert blocked(installed).count(commit) == 0
