@@ -113,13 +113,13 @@ def test_a_call_over_mcp_survives_the_version_that_replaces_its_server(installed
     installation = installed.installation
     told(installed, {BASE: fleet({"light": light("--label", "old")})})
     answers: list[Any] = []
-    thread = threading.Thread(target=lambda: answers.append(_slept(installed, 4)))
+    thread = threading.Thread(target=lambda: answers.append(_slept(installed, 12)))
     thread.start()
     wait_until(lambda: _calls(installed), "the call is in flight")
     told(installed, {BASE: fleet({"light": light("--label", "new")})})
     assert _calls(installed), "the commit is in force while the call goes on"
     thread.join()
-    assert "slept 4 s" in answers[0]
+    assert "slept 12 s" in answers[0]
     assert "new" in arguments_of(installed)
     assert installation.application("team")["conditions"][0]["status"] is True
 
