@@ -52,9 +52,11 @@ def arguments(place: Place) -> list[str]:
 
 def test_a_commit_converges_and_calls_in_flight_survive(installed: Place):
     installation = installed.installation
+    plain = pushed(installed.work, {APP: declared(), BASE: fleet({"light": light()})})
+    installation.until("team", applied=plain, reason="Synced")
     answers: list[Any] = []
     with installation.hearing("deployment-started", "deployment-completed", "sync-completed") as heard:
-        caller = threading.Thread(target=lambda: answers.append(call(installed, "sleep", seconds=3)))
+        caller = threading.Thread(target=lambda: answers.append(call(installed, "sleep", seconds=8)))
         caller.start()
         wait_until(lambda: busy(installed), "busy")
         commit = pushed(installed.work, {BASE: fleet({"light": light("--era", "both")})})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import socket
@@ -33,8 +34,15 @@ def declared(place: Place) -> str:
     return application(NAME, target, render="files", policy="remote")
 
 
+VERSIONS = itertools.count(2)
+
+
 def files(version: int) -> dict[str, str | None]:
     return {f"apps/{NAME}/base/files/a.json": json.dumps({"version": version}) + "\n"}
+
+
+def spec_of(place: Place) -> dict[str, Any]:
+    return {"url": place.server.url_of("config.git"), "poll": "1s"}
 
 
 def there(place: Place) -> Any:
@@ -54,7 +62,7 @@ def enforced(place: Place, version: int) -> None:
 
 @pytest.mark.parametrize("fault", ["away", "status", "credentials", "cut", "slow"])
 def test_a_host_that_fails_is_told_and_the_last_commit_enforced(installed: Place, fault: str):
-    server, number = installed.server, len(fault)
+    server, number = installed.server, next(VERSIONS)
     before = there(installed)["version"]
     match fault:
         case "away":
@@ -92,33 +100,35 @@ def test_a_damaged_mirror_is_mended(installed: Place):
     for loose in mirror.glob("objects/??/*"):
         loose.chmod(0o644)
         loose.write_bytes(b"garbage")
-    commit = pushed(installed.work, files(100))
+    version = next(VERSIONS)
+    commit = pushed(installed.work, files(version))
     installed.installation.until(NAME, applied=commit, reason="Synced")
-    assert there(installed) == {"version": 100}
+    assert there(installed) == {"version": version}
     shutil.rmtree(mirror)
-    commit = pushed(installed.work, files(101))
+    commit = pushed(installed.work, files(next(VERSIONS)))
     installed.installation.until(NAME, applied=commit, reason="Synced")
 
 
 def test_rewritten_history_is_held_until_it_is_accepted(installed: Place):
-    good = pushed(installed.work, files(200))
+    installed.installation.configure({"team": spec_of(installed)})
+    before, after = next(VERSIONS), next(VERSIONS)
+    good = pushed(installed.work, files(before))
     installed.installation.until(NAME, applied=good, reason="Synced")
-    rewritten = installed.work.amend(files(201))
+    rewritten = installed.work.amend(files(after))
     installed.work.git("push", "-q", "--force", "origin", "HEAD:main")
     installed.installation.until(NAME, applied=good, reason="HistoryRewritten")
-    enforced(installed, 200)
-    spec = {"url": installed.server.url_of("config.git"), "poll": "1s", "rewritten": "accept"}
-    installed.installation.configure({"team": spec})
+    enforced(installed, before)
+    installed.installation.configure({"team": spec_of(installed) | {"rewritten": "accept"}})
     installed.installation.until(NAME, applied=rewritten, reason="Synced")
-    assert there(installed) == {"version": 201}
+    assert there(installed) == {"version": after}
 
 
 def test_a_host_that_does_not_answer_at_all_stops_nothing(installed: Place):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.git"
-        spec = {"url": installed.server.url_of("config.git"), "poll": "1s", "rewritten": "accept"}
+        spec = spec_of(installed) | {"rewritten": "accept"}
         installed.installation.configure({"team": spec, "silent": {"url": url}})
-        commit = pushed(installed.work, files(300))
+        commit = pushed(installed.work, files(next(VERSIONS)))
         installed.installation.until(NAME, applied=commit, reason="Synced")
         installed.installation.configure({"team": spec})
 
@@ -144,7 +154,7 @@ def test_a_hostile_commit_is_refused_with_its_reason(
     installed: Place, mode: str, content: bytes | None, name: bytes, told: str
 ):
     installation, work = installed.installation, installed.work
-    good = pushed(work, files(hash(told) % 10_000))
+    good = pushed(work, files(next(VERSIONS)))
     installation.until(NAME, applied=good, reason="Synced")
     before = there(installed)
     blob = "1" * 40 if content is None else work.blob(content)
