@@ -48,7 +48,7 @@ def deployment(state: str = "succeeded", **more: Any) -> Json:
     given = {
         "id": ID, "application": "fleet", "environment": "production", "commit": NEW, "previous": OLD,
         "reason": "commit", "actor": "ada", "author": "Bob <bob@example.org>", "state": state,
-        "created": time.time() - 3 * HOUR - 60, "ended": time.time() - 3 * HOUR - 48, "seconds": 12.0,
+        "created": time.time() - 2.6 * HOUR, "ended": time.time() - 3 * HOUR - 48, "seconds": 12.0,
         "steps": [], "approvedBy": [],
     }  # fmt: skip
     return _json(reports.DeploymentReport, **{**given, **more})
@@ -58,7 +58,7 @@ def drift(**more: Any) -> Json:
     given = {
         "application": "fleet", "object": "fleet", "key": "servers.filesystem.args",
         "kind": "configuration", "severity": "high", "state": "open", "base": '["/notes"]', "live": '["/"]',
-        "desired": '["/notes"]', "since": time.time() - 3 * HOUR - 60, "by": "ada",
+        "desired": '["/notes"]', "since": time.time() - 2.6 * HOUR, "by": "ada",
     }  # fmt: skip
     return _json(reports.DriftReport, **{**given, **more})
 
@@ -70,7 +70,7 @@ def drift_status(*rows: Json, **more: Any) -> Json:
         by_severity[row["severity"]] = by_severity.get(row["severity"], 0) + 1
         by_kind[row["kind"]] = by_kind.get(row["kind"], 0) + 1
     given = {
-        "checked": time.time() - 3 * HOUR - 60, "applications": 2, "drift": list(rows),
+        "checked": time.time() - 2.6 * HOUR, "applications": 2, "drift": list(rows),
         "bySeverity": by_severity, "byKind": by_kind,
     }  # fmt: skip
     return _json(reports.DriftStatus, **{**given, **more})
@@ -98,7 +98,7 @@ def source(**more: Any) -> Json:
 
 def commit(**more: Any) -> Json:
     given = {
-        "id": NEW, "author": "Bob <bob@example.org>", "time": time.time() - 3 * HOUR - 60,
+        "id": NEW, "author": "Bob <bob@example.org>", "time": time.time() - 2.6 * HOUR,
         "subject": "A second folder", "appliedTo": ["fleet"], "blockedFor": [],
     }  # fmt: skip
     return _json(reports.CommitReport, **{**given, **more})
