@@ -142,18 +142,26 @@ def follow(settings: Settings, wanted: dict[str, Any], status: Json, *, as_json:
         if as_json and now_there != before:
             click.echo(json.dumps(status, ensure_ascii=False))
         elif not as_json:
-            _tell(before, now_there)
+            _tell(before, now_there, complete=_is_complete(status))
+            if not _is_complete(status):
+                now_there = {**before, **now_there}
         before = now_there
 
 
-def _tell(before: dict[tuple[str, ...], Json], there: dict[tuple[str, ...], Json]) -> None:
+def _is_complete(status: Json) -> bool:
+    """Whether no place is beyond the limit: only then what is missing has gone."""
+    total: int = sum(status["bySeverity"].values())
+    return len(status["drift"]) >= total
+
+
+def _tell(before: dict[tuple[str, ...], Json], there: dict[tuple[str, ...], Json], *, complete: bool) -> None:
     now = time.time()
     for where, row in there.items():
         if before.get(where) != row:
             for line in row_lines(row, now, "changed" if where in before else "new"):
                 say(line)
     for where, row in before.items():
-        if where not in there:
+        if complete and where not in there:
             say(f"{style('gone', fg='green')}  {plain(row['application'])}  {style(place(row), bold=True)}")
 
 

@@ -1,8 +1,8 @@
 """Waiting for deployments: each step is told when it is over, on a terminal also what goes on meanwhile.
 
 What was ordered is carried out by the application's next look. So that it is known when nothing more comes
-of an order, a look is asked for as well: the answer comes when it is over, and deployments are shown
-meanwhile.
+of an order, a look is asked for as well, and deployments are shown meanwhile. The service answers when the
+look is over, or after a while with what is known by then: such an answer is no end, so it is asked again.
 """
 
 from __future__ import annotations
@@ -19,13 +19,26 @@ from rich.markup import escape
 
 from fairlead.cli.client import Client
 from fairlead.cli.gitops_client import Json, app_path, deployment_path
-from fairlead.cli.gitops_text import ENDED, is_ready, message_of, short, span, state_of, state_word
+from fairlead.cli.gitops_text import (
+    ENDED,
+    condition,
+    is_ready,
+    message_of,
+    short,
+    span,
+    state_of,
+    state_word,
+)
 from fairlead.cli.output import coloured, plain, say, style, warn
 from fairlead.model.errors import ProblemError
 
 POLL: Final = 0.2  # s
 FETCH: Final = 30.0  # s that a repository may take to answer
+CUT_OFF: Final = 14.0  # s: an answer that took as long was not waited for to the end; the service's are 15
+LOOKS: Final = 20  # times that such a look is asked for: what takes longer goes on without us
 LATEST: Final = "/api/deployments?application={}&limit=1"
+_STANDING: Final = frozenset({"Suspended", "WindowClosed"})  # a person or a time ends them, no other try
+_AWAY: Final = frozenset({"SourceAway", "StoreAway", "TargetAway"})  # tried again by itself
 
 
 class Working(Protocol):
@@ -71,7 +84,11 @@ class Look:
 
     def _run(self) -> None:
         try:
-            self._client.post("/api/drift/check", self._body)
+            for _ in range(LOOKS):
+                began = time.monotonic()
+                self._client.post("/api/drift/check", self._body)
+                if time.monotonic() - began < CUT_OFF:
+                    break
         except ProblemError as error:
             self._error = error
 
@@ -87,8 +104,11 @@ class Follower:
         return f"Follower({self._client!r})"
 
     def follow(self, deployment_id: str, look: Look | None = None) -> Json:
-        """The deployment as soon as it is over, or (after the look) still waits for a person or a time."""
-        path, told = deployment_path(deployment_id), 0
+        """The deployment as soon as it is over, or (after the look) still waits for a person or a time.
+
+        What keeps it from going on is told on stderr, once.
+        """
+        path, told, hindered = deployment_path(deployment_id), 0, ""
         row: Json = self._client.get(path)
         self._say(f"deployment {row['id']} of {plain(row['application'])}: {short(row['commit'])}")
         with working(_current(row)) as doing:
@@ -99,7 +119,15 @@ class Follower:
                 for step in over[told:]:
                     self._say(step_line(step))
                 told = len(over)
-                if row["state"] in ENDED or (looked and row["state"] == "waiting"):
+                if row["state"] in ENDED:
+                    break
+                reason, why = self._hindrance(row["application"]) if looked else ("", "")
+                if why and why != hindered:
+                    warn(why)
+                    hindered = why
+                if looked and (
+                    row["state"] == "waiting" or (row["state"] == "pending" and reason in _STANDING)
+                ):
                     break
                 doing(_current(row))
                 time.sleep(POLL)
@@ -155,6 +183,16 @@ class Follower:
         else:
             self._say(f"{app}: {state_of(application)}  {message_of(application)}".rstrip())
         return good
+
+    def _hindrance(self, app: str) -> tuple[str, str]:
+        """Why its orders are put off: the reason, and that for people; both "" if they are not."""
+        application: Json = self._client.get(app_path(app))
+        ready = condition(application, "Ready") or {}
+        reason = plain(ready.get("reason", ""))
+        if is_ready(application) or reason not in _STANDING | _AWAY:
+            return "", ""
+        more = "; it is tried again" if reason in _AWAY else ""
+        return reason, f"{app}: {reason}: {message_of(application)}{more}"
 
     def _say(self, line: str) -> None:
         if not self._quiet:

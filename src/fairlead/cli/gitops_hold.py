@@ -56,7 +56,7 @@ def release_command(app: str, path: str, *, as_json: bool, **given: Any) -> None
 @json_option
 @state_options
 def suspend_command(app: str, *, as_json: bool, **given: Any) -> None:
-    """Write nothing to the target of APP until it is resumed. Drift is seen as before."""
+    """Write nothing to the target of APP until it is resumed, but for rollbacks. Drift is seen as before."""
     _steer(app, "suspend", as_json=as_json, given=given)
 
 
@@ -88,6 +88,6 @@ def _steer(app: str, action: str, *, as_json: bool, given: dict[str, Any]) -> No
     if as_json:
         print_json(answer)
     elif action == "suspend":
-        say(f"{app} is suspended: nothing is written until `fairlead gitops resume {app}`")
+        say(f"{app} is suspended: nothing but a rollback is written until `fairlead gitops resume {app}`")
     else:
         say(f"{app} is kept as Git says again; `fairlead gitops apps` shows how far it is")

@@ -22,7 +22,7 @@ GITOPS_COMMANDS: Final[Table] = {
     "cancel": ("gitops_deploy", "cancel", "End a deployment, and take back what it wrote."),
     "hold": ("gitops_hold", "hold", "Keep a path as it is for a while."),
     "release": ("gitops_hold", "release", "End such a hold."),
-    "suspend": ("gitops_hold", "suspend", "Write nothing to an application's target."),
+    "suspend": ("gitops_hold", "suspend", "Write nothing to a target, but for rollbacks."),
     "resume": ("gitops_hold", "resume", "Keep it as Git says again."),
     "unblock": ("gitops_hold", "unblock", "Let a commit be taken again that was taken back."),
     "sources": ("gitops_sources", "sources", "List the repositories."),

@@ -147,6 +147,19 @@ def test_it_is_watched(fairlead, controller: RestService, monkeypatch: pytest.Mo
     ]
 
 
+def test_what_is_only_beyond_the_limit_has_not_gone(
+    fairlead, controller: RestService, monkeypatch: pytest.MonkeyPatch
+):
+    row = drift()
+    more = drift_status(OTHER, bySeverity={"critical": 1, "high": 1})
+    coming = [drift_status(OTHER, row), more, drift_status(OTHER, row), drift_status(row)]
+    controller.answers = {ALL: (200, coming)}
+    interrupted(monkeypatch, 3)
+    lines = fairlead("drift", "--watch").output.splitlines()
+    last = next(at for at, line in enumerate(lines) if "; looked " in line)
+    assert lines[last + 1 :] == ["gone  fleet  .mcp.json"]
+
+
 def test_it_is_watched_by_a_program(fairlead, controller: RestService, monkeypatch: pytest.MonkeyPatch):
     first, second = drift_status(), drift_status(drift())
     controller.answers = {ALL: (200, [first, first, second])}

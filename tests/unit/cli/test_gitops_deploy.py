@@ -11,7 +11,7 @@ import pytest
 from fairlead.cli import gitops_follow
 from support.rest_service import RestService
 from unit.cli.fleet_service import problem
-from unit.cli.gitops_examples import EARLIER, ID, NEW, OLD, application, deployment, step
+from unit.cli.gitops_examples import EARLIER, ID, NEW, OLD, application, conditions, deployment, step
 
 PENDING = {"state": "pending", "ended": None, "seconds": None}
 
@@ -163,6 +163,7 @@ def test_waiting_shows_the_steps_as_they_go(fairlead, controller: RestService):
     fetched = step("fetch", message="of config")
     running = {"state": "running", "ended": None, "seconds": None}
     controller.answers = {
+        "GET /api/applications/fleet": (200, application()),
         "POST /api/applications/fleet/promote": (202, deployment(**PENDING)),
         "POST /api/drift/check": (200, {}),
         f"GET /api/deployments/{ID}": (
@@ -203,10 +204,72 @@ def test_what_waits_for_more_is_told(fairlead, controller: RestService):
         f"POST /api/deployments/{ID}/approve": (200, waiting),
         "POST /api/drift/check": (200, {}),
         f"GET /api/deployments/{ID}": (200, waiting),
+        "GET /api/applications/fleet": (200, application(conditions=conditions("AwaitingApproval"))),
     }
     result = fairlead("gitops", "approve", ID, "--wait", "--json")
     assert result.exit_code == 1
     assert json.loads(result.output) == waiting
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [("Suspended", "`fairlead gitops resume fleet` goes on"), ("WindowClosed", "opens at 22:00")],
+)
+def test_an_order_that_is_put_off_is_not_waited_for(
+    fairlead, controller: RestService, reason: str, message: str
+):
+    pending = deployment(**PENDING)
+    controller.answers = {
+        "POST /api/applications/fleet/promote": (202, pending),
+        "POST /api/drift/check": (200, {}),
+        f"GET /api/deployments/{ID}": (200, pending),
+        "GET /api/applications/fleet": (200, application(conditions=conditions(reason, message))),
+    }
+    result = fairlead("gitops", "promote", "fleet", "--wait")
+    assert result.exit_code == 1
+    assert result.stderr == f"warning: fleet: {reason}: {message}\n"
+    assert result.stdout.splitlines()[-1] == "pending"
+    as_json = fairlead("gitops", "promote", "fleet", "--wait", "--json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)) == (1, pending)
+
+
+def test_a_target_that_is_away_is_waited_for_and_told_once(
+    fairlead, controller: RestService, monkeypatch: pytest.MonkeyPatch
+):
+    away = application(conditions=conditions("TargetAway", "http://127.0.0.1:3002 does not answer"))
+    controller.answers = {
+        "POST /api/applications/fleet/promote": (202, deployment(**PENDING)),
+        "POST /api/drift/check": (200, {}),
+        f"GET /api/deployments/{ID}": (200, deployment(**PENDING)),
+        "GET /api/applications/fleet": (200, away),
+    }
+
+    def sleep(_: float) -> None:
+        """It comes back after it was found away three times."""
+        if sum(each.path == "/api/applications/fleet" for each in controller.received) == 3:
+            controller.answers[f"GET /api/deployments/{ID}"] = (200, deployment())
+
+    monkeypatch.setattr(gitops_follow.time, "sleep", sleep)
+    result = fairlead("gitops", "promote", "fleet", "--wait")
+    assert result.exit_code == 0
+    told = "fleet: TargetAway: http://127.0.0.1:3002 does not answer; it is tried again"
+    assert result.stderr == f"warning: {told}\n"
+    assert result.stdout.splitlines()[-1] == "succeeded after 12 s"
+
+
+def test_a_look_that_is_answered_before_it_is_over_is_asked_for_again(
+    fairlead, controller: RestService, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gitops_follow, "CUT_OFF", 0.0)
+    monkeypatch.setattr(gitops_follow, "LOOKS", 3)
+    controller.answers = {
+        f"POST /api/deployments/{ID}/approve": (200, deployment("waiting")),
+        "POST /api/drift/check": (200, {}),
+        f"GET /api/deployments/{ID}": (200, deployment("waiting")),
+        "GET /api/applications/fleet": (200, application()),
+    }
+    assert fairlead("gitops", "approve", ID, "--wait").exit_code == 1
+    assert sum(each.path == "/api/drift/check" for each in controller.received) == 3
 
 
 def test_a_look_that_fails_is_told(fairlead, controller: RestService):
