@@ -48,7 +48,7 @@ def deployment(state: str = "succeeded", **more: Any) -> Json:
     given = {
         "id": ID, "application": "fleet", "environment": "production", "commit": NEW, "previous": OLD,
         "reason": "commit", "actor": "ada", "author": "Bob <bob@example.org>", "state": state,
-        "created": time.time() - 2.6 * HOUR, "ended": time.time() - 3 * HOUR - 48, "seconds": 12.0,
+        "created": time.time() - 2.6 * HOUR, "ended": time.time() - 2.6 * HOUR + 12, "seconds": 12.0,
         "steps": [], "approvedBy": [],
     }  # fmt: skip
     return _json(reports.DeploymentReport, **{**given, **more})
