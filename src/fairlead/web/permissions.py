@@ -130,6 +130,7 @@ GITOPS_PERMISSIONS: Final[Mapping[tuple[str, str], Permission]] = {
     ("GET", "/api/gitops"): _READ_FLEET,
     ("POST", "/api/gitops/enable"): _ADMINISTER,  # who owns the fleet spec
     ("POST", "/api/gitops/disable"): _ADMINISTER,
+    ("POST", "/webhooks/{source}"): _READ,  # of names that no source can have: all others are public
 }
 """Of the GitOps controller. An application may be about any server, so grants that choose give none of it."""
 

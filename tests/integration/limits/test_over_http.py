@@ -34,6 +34,7 @@ async def two(tmp_path: Path, bus: str, **limits: Any) -> AsyncIterator[tuple[St
 
 
 async def admitted(stack: Stack, seconds: float) -> int:
+    """How many are let through; what is allowed in the last wait for an answer, on a busy machine, is not asked."""
     client, count = stack.modern(), 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -51,8 +52,7 @@ async def test_two_services_hold_a_rate_in_sum(tmp_path, valkey_url):
     async with two(tmp_path, valkey_url, rateLimiting=rate) as (one, other):
         started = time.monotonic()
         counts = await asyncio.gather(admitted(one, 4.0), admitted(other, 4.0))
-        allowed = 60 + 10 * (time.monotonic() - started)
-        assert allowed * 0.8 <= sum(counts) <= allowed * 1.1
+        assert (60 + 10 * 4.0) * 0.8 <= sum(counts) <= (60 + 10 * (time.monotonic() - started)) * 1.1
         assert min(counts) > 15
 
 
@@ -62,7 +62,7 @@ async def test_one_of_two_services_alone_gets_nearly_all(tmp_path, valkey_url):
         started = time.monotonic()
         count = await admitted(one, 3.0)
         allowed = 60 + 10 * (time.monotonic() - started)
-        assert allowed * 0.75 <= count <= allowed + 2  # a fair share of two would be half of it
+        assert (60 + 10 * 3.0) * 0.75 <= count <= allowed + 2  # a fair share of two would be half of it
 
 
 async def test_calls_go_on_while_the_bus_is_away(tmp_path, valkey_url):
@@ -77,9 +77,8 @@ async def test_calls_go_on_while_the_bus_is_away(tmp_path, valkey_url):
         await until(lambda: not limits.connected)
         started = time.monotonic()
         counts = await asyncio.gather(admitted(one, 2.0), admitted(other, 2.0))
-        allowed = 60 + 10 * (time.monotonic() - started)
-        assert min(counts) >= allowed * 0.4
-        assert sum(counts) <= allowed * 1.1
+        assert min(counts) >= (60 + 10 * 2.0) * 0.4
+        assert sum(counts) <= (60 + 10 * (time.monotonic() - started)) * 1.1
         await proxy.heal()
         await until(lambda: limits.connected)
 

@@ -58,7 +58,7 @@ async def roster(tmp_path: Path) -> AsyncIterator[Roster]:
 
 def path_of(route: str) -> str:
     for name, value in {
-        "{id}": "nobody", "{name}": "fleet", "{commit}": FIRST, "{source}": "config",
+        "{id}": "nobody", "{name}": "fleet", "{commit}": FIRST, "{source}": "a~b",
     }.items():  # fmt: skip
         route = route.replace(name, value)
     return route

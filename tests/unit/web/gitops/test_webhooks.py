@@ -176,11 +176,14 @@ async def test_other_methods_take_a_token(http, method):
     assert (await http.request(method, "/webhooks/config")).status_code == 401
 
 
-async def test_with_a_token_another_spelling_is_nothing_either(manager):
+async def test_with_a_token_another_spelling_is_proved_all_the_same(manager):
     of = gitops_services(GitOpsRig(), webhooks=manager)
     async with client(of, **BEARER[Role.ADMIN]) as http:
-        answer = await http.post("/webhooks/%63onfig", content=PUSH, headers=signed(PUSH))
-        assert answer.status_code == 403
+        for path in ("/webhooks/%63onfig", "/webhooks/a~b"):
+            assert (await http.post(path, content=PUSH)).json()[
+                "type"
+            ] == "urn:fairlead:problem:webhook-unproved"
+        assert (await http.post("/webhooks/" + "x" * 129, content=PUSH)).status_code == 422
         assert (await http.get("/webhooks/config")).status_code == 405
 
 
