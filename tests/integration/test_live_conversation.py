@@ -429,19 +429,20 @@ async def test_a_misspelt_command_says_which_there_are(client) -> None:
 
 
 async def test_messages_count_as_requests() -> None:
-    bucket = Gcra(Rate(per_minute=60, burst=4))
+    bucket = Gcra(Rate(per_minute=1, burst=4))  # slow: a busy machine takes its time
     async with live_service(limiter=lambda name: bucket if name == "viewer" else None) as service:
         async with service.connect(Role.VIEWER) as client:  # the handshake is one
             await told(client)
             for _ in range(3):
                 assert (await ask(client, type="ping", id="p"))["type"] == "pong"
             refused = await ask(client, type="ping", id="p")
-            assert (code(refused), refused["problem"]["retryAfter"]) == ("rate-limited", 1)
+            assert code(refused) == "rate-limited"
+            assert 1 <= refused["problem"]["retryAfter"] <= 60
         assert [each.outcome for each in service.audited] == ["rate-limited"]
 
 
 async def test_more_messages_than_anybody_needs_end_the_connection(service, monkeypatch) -> None:
-    monkeypatch.setattr(live_conversation, "MESSAGES", Rate(per_minute=60, burst=5))
+    monkeypatch.setattr(live_conversation, "MESSAGES", Rate(per_minute=1, burst=5))
     async with service.connect() as client:
         await told(client)
         for _ in range(5):

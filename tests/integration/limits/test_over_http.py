@@ -34,7 +34,7 @@ async def two(tmp_path: Path, bus: str, **limits: Any) -> AsyncIterator[tuple[St
 
 
 async def admitted(stack: Stack, seconds: float) -> int:
-    """How many are let through; what is allowed in the last wait for an answer, on a busy machine, is not asked."""
+    """How many are let through. What comes to be allowed while the last answer is slow is not asked for."""
     client, count = stack.modern(), 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
