@@ -183,9 +183,11 @@ async def choose(look: Look, tools: Tools) -> Stop | None:
     look.findings.append(
         Finding(Reason.BLOCKED_COMMIT, f"{head[:12]} is not applied: {blocked[head].reason}")
     )
+    if look.state.applied is None:  # nobody asked for what Git said before it was asked at all
+        return Stop(look.findings.pop())
     commits = [each.id for each in await source.log(LOG_LIMIT)]
     look.commit = rollout.next_commit(commits, look.state.applied, blocked.__contains__) or look.state.applied
-    return None if look.commit is not None else Stop(look.findings.pop())
+    return None
 
 
 async def settle(look: Look, tools: Tools) -> Stop | None:

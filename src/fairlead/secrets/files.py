@@ -22,6 +22,7 @@ class FileSecrets:
 
     def __init__(self, *, on_read: Callable[[str], None] = lambda value: None) -> None:
         self._on_read = on_read
+        self._told: dict[str, str | None] = {}  # by file: why not; said once, however often somebody asks
 
     def __repr__(self) -> str:
         return "FileSecrets()"
@@ -32,8 +33,11 @@ class FileSecrets:
             value = _read(Path(name))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
-            LOG.warning("a secret cannot be read", file=name, why=why)
+            if self._told.get(name) != why:
+                LOG.warning("a secret cannot be read", file=name, why=why)
+            self._told[name] = why
             return None
+        self._told.pop(name, None)
         if value:
             self._on_read(value)
         return value or None

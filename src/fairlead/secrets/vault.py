@@ -133,6 +133,7 @@ class VaultSecrets:
         self._on_read = on_read
         self._seen: object = None
         self._values: Mapping[str, str] = {}
+        self._told = ""  # why it cannot be read; said once, however often somebody asks
 
     def __repr__(self) -> str:
         return f"VaultSecrets({str(self._path)!r})"
@@ -145,10 +146,12 @@ class VaultSecrets:
             if mark != self._seen:
                 self._values = Vault.opened(read_bounded(self._path), self._identities()).values
                 self._seen = mark
+            self._told = ""
         except (OSError, ProblemError) as error:
-            why = error.problem.detail if isinstance(error, ProblemError) else error.strerror
-            LOG.warning("the file of secrets cannot be read", file=str(self._path), why=why)
-            self._values, self._seen = {}, None
+            why = error.problem.detail if isinstance(error, ProblemError) else str(error.strerror)
+            if why != self._told:
+                LOG.warning("the file of secrets cannot be read", file=str(self._path), why=why)
+            self._values, self._seen, self._told = {}, None, why
         value = self._values.get(name)
         if value:
             self._on_read(value)

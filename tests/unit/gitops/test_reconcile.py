@@ -150,6 +150,20 @@ async def test_what_is_held_stays_until_its_end():
     assert rig.target.document("fleet") == ONE
 
 
+async def test_where_nothing_was_applied_yet_a_blocked_commit_brings_no_older_one():
+    rig = fleet(ONE)
+    rig.commit(fleet=ONE)
+    first = rig.target.document("fleet")
+    bad = rig.commit(fleet=TWO)
+    rig.deployments.blocks.append(Blocked("app", bad, 1.0, "a did not start"))
+    outcome = await rig.look()
+    assert [finding.reason for finding in outcome.findings] == [Reason.BLOCKED_COMMIT]
+    assert outcome.look.commit is None
+    assert rig.target.document("fleet") == first
+    rig.commit(fleet={"servers": {"a": {"args": ["3"]}}})
+    assert await rig.reasons() == []
+
+
 async def test_a_blocked_commit_is_passed_over_and_the_next_one_taken():
     rig = fleet(ONE)
     good = rig.commit(fleet=ONE)
