@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from fairlead.app.compose import hidden_files
 from fairlead.app.settings import Settings
 from fairlead.kit.trust import pinned
 from fairlead.kit.watching import Watching
@@ -42,7 +43,8 @@ class Targets:
             return FleetTarget(self.locate(application.target.fleet), normal)
         assert application.target.files is not None
         root = self._root(application.target.files)
-        return FilesTarget(root, self._secret, watching=self._watching)
+        closed = hidden_files(self._settings)
+        return FilesTarget(root, self._secret, closed=closed, watching=self._watching)
 
     def locate(self, spec: FleetSpec) -> Locate:
         """Where the fleet's orchestrator is, asked anew each time."""

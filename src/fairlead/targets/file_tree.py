@@ -13,6 +13,8 @@ import os
 import re
 import stat
 import time
+import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -115,6 +117,30 @@ def parts_of(name: str) -> Parts:
         if TEMPORARY.fullmatch(part):
             raise RefusedError(f"{part!r} is a name that Fairlead uses while it writes; rename it in Git")
     return parts
+
+
+class Closed:
+    """Files and folders that are no target's, though they lie below its root: no link is followed below the
+    root, so a path tells. Spellings that some file system takes for the same count as the same.
+    """
+
+    def __init__(self, root: Path, closed: Sequence[Path]) -> None:
+        top = Path(os.path.realpath(root))
+        real = [Path(os.path.realpath(each)) for each in closed]
+        self._below = [
+            _folded(each.relative_to(top).parts) for each in real if each != top and each.is_relative_to(top)
+        ]
+
+    def __repr__(self) -> str:
+        return f"Closed({['/'.join(each) for each in self._below]})"
+
+    def check(self, parts: Parts) -> None:
+        """Raises RefusedError."""
+        if self._below and any(_folded(parts[: len(each)]) == each for each in self._below):
+            raise RefusedError(
+                "it is where Fairlead keeps its own state and secrets, which no repository reads or writes; "
+                "leave it out"
+            )
 
 
 class Tree:
@@ -305,6 +331,10 @@ def told(error: OSError, where: Path) -> TargetAwayError | ProblemError | Change
     if isinstance(error, FileNotFoundError):
         return ChangedMeanwhileError(f"{where}: it, or the folder that it is in, has gone meanwhile")
     return refused(where, text)
+
+
+def _folded(parts: Sequence[str]) -> Parts:
+    return tuple(_IGNORED.sub("", unicodedata.normalize("NFC", part)).casefold() for part in parts)
 
 
 def _mark(status: os.stat_result) -> Mark:

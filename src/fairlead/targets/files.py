@@ -25,6 +25,7 @@ from fairlead.ports.gitops import ChangedMeanwhileError, Health, TargetAwayError
 from fairlead.targets.file_secrets import Expected, Resolve, Values, names_in, values
 from fairlead.targets.file_tree import (
     LARGEST,
+    Closed,
     File,
     Parts,
     RefusedError,
@@ -57,8 +58,9 @@ class _Kept:
 class FilesTarget:
     """Implements `ports.gitops.Target` for the files of one folder.
 
-    `root` is an absolute folder that is there. `watching` is for all targets of a process; without it, this
-    one has its own. `interval` is in s. `at` is told of each step of a write, see `FAULT_POINTS`.
+    `root` is an absolute folder that is there. What is in a `closed` file or folder is neither read nor
+    written. `watching` is for all targets of a process; without it, this one has its own. `interval` is in s.
+    `at` is told of each step of a write, see `FAULT_POINTS`.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class FilesTarget:
         root: Path,
         resolve: Resolve,
         *,
+        closed: Sequence[Path] = (),
         watching: Watching | None = None,
         interval: float = INTERVAL,
         at: At = lambda _: None,
     ) -> None:
         self._root = root
         self._resolve = resolve
+        self._closed = Closed(root, closed)
         self._at = at
         self._lock = threading.Lock()  # of all below, which threads change
         self._own = watching is None
@@ -183,7 +187,7 @@ class FilesTarget:
         return lives, signs
 
     def _read(self, tree: Tree, name: str, secrets: Values) -> tuple[Live | None, Sign]:
-        parts = parts_of(name)
+        parts = self._parts(name)
         self._sweep(tree, parts[:-1])
         expected = self._expecting(name)
         lacking = expected.lacks(secrets) if expected else ""
@@ -225,6 +229,12 @@ class FilesTarget:
             live = Live(name, file.tag, file.content, document, executable=file.executable)
         return _Kept(file, raw, expected, secrets, live)
 
+    def _parts(self, name: str) -> Parts:
+        """Raises RefusedError for a path that could lead elsewhere, or to what is closed."""
+        parts = parts_of(name)
+        self._closed.check(parts)
+        return parts
+
     def _problem(self, name: str, reason: str) -> Live:
         return Live(name, "", b"", {}, reason)
 
@@ -240,7 +250,7 @@ class FilesTarget:
     def _checked(self, tree: Tree, write: Write, secrets: Values) -> str:
         where = self._root / write.object
         try:
-            parts = parts_of(write.object)
+            parts = self._parts(write.object)
             there = tree.read(parts)
             if why := tree.unwritable(parts[:-1]):
                 raise RefusedError(why)
@@ -270,7 +280,7 @@ class FilesTarget:
         return tag
 
     def _carried_out(self, tree: Tree, write: Write, secrets: Values) -> str | None:
-        parts = parts_of(write.object)
+        parts = self._parts(write.object)
         place = Place(tree, parts, write.tag, self._at)
         there = place.look(tree)
         if write.content is None:
@@ -304,7 +314,7 @@ class FilesTarget:
         with Tree(self._root) as tree:
             for name, tag in sorted(self._written.items()):
                 try:
-                    there = tree.read(parts_of(name))
+                    there = tree.read(self._parts(name))
                 except (RefusedError, ChangedMeanwhileError, OSError):
                     changed.append(name)
                     continue

@@ -16,7 +16,7 @@ from fairlead.gitops.rendering import Renderer
 from fairlead.model.errors import ProblemError, SpecError
 from fairlead.model.gitops import Application, GitOpsFile, Mode
 from fairlead.model.reconciling import Reason
-from fairlead.ports.gitops import TargetAwayError
+from fairlead.ports.gitops import TargetAwayError, Write
 from fairlead.stores.fleet_file import load_layers
 from fairlead.stores.state import StateFolder
 from fairlead.targets.files import FilesTarget
@@ -184,3 +184,28 @@ def test_fleets_are_compared_as_orchestrators_show_them():
     assert is_valid(written)
     assert not is_valid({"servers": 1})
     assert normal({"servers": 1}) == {"servers": 1}
+
+
+async def test_a_home_that_has_the_state_folder_below_it_is_a_target_but_for_that(tmp_path: Path):
+    home = tmp_path / "home"
+    state = home / ".local/state/fairlead"
+    state.mkdir(parents=True)
+    (state / "local-token").write_text("s3cret")
+    settings = Settings(state_dir=state, config=home / "config/mcp-servers.yml")
+    made = Targets(settings, StateFolder(state), Values())
+    spec = {"name": "a", "target": {"files": {"root": str(home)}}}
+    target = made.of(Application.model_validate(spec))
+    hidden = [".local/state/fairlead/local-token", ".local/state/FAIRLEAD/new", "config/secrets.age"]
+    found = await target.read([*hidden, ".local/state/other"])
+    assert {name: live.content for name, live in found.items()} == dict.fromkeys(hidden, b"")
+    assert all("its own state" in live.problem for live in found.values())
+    for name in hidden:
+        write = Write(name, None, b"x", {"": "x"})
+        with pytest.raises(ProblemError, match="its own state"):
+            await target.check([write])
+        with pytest.raises(ProblemError, match="its own state"):
+            await target.write(write)
+    assert (state / "local-token").read_text() == "s3cret"
+    assert not (home / "config").exists()
+    await target.write(Write(".local/state/other", None, b"x", {"": "x"}))
+    await made.close()
