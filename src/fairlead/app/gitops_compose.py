@@ -74,23 +74,15 @@ class Told:
 
     def __init__(self, recorders: Sequence[Recorder], tasks: Tasks, sender: AppriseSender) -> None:
         self._recorders = recorders
-        self._tasks = tasks
-        self._sender = sender
-        self._channels: object = ()
         self._notifier = Notifier([], sender)
-        self._running = tasks.spawn(self._notifier.run(), "notify")
+        tasks.spawn(self._notifier.run(), "notify")
 
     def note(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> None:
         for recorder in (*self._recorders, self._notifier):
             recorder.note(event_type, subject, data)
 
     def configure(self, file: GitOpsFile) -> None:
-        if file.notifications == self._channels:
-            return
-        self._channels = file.notifications
-        self._running.cancel()
-        self._notifier = Notifier(file.notifications, self._sender)
-        self._running = self._tasks.spawn(self._notifier.run(), "notify")
+        self._notifier.configure(file.notifications)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,14 @@ class Desk:
             self._more += 1
         return None
 
+    def take_over(self, former: Desk, now: float) -> None:
+        """From the desk of the same people: what they were told, and what it holds back for them."""
+        self._told = {**former._told, **self._told}
+        self._held, self._more = [*former._held, *self._held], self._more + former._more
+        if self._held:
+            quiet = self._quiet.until(now) if self._quiet is not None else None
+            self.wakes_at = now if quiet is None else quiet
+
     def due(self, now: float) -> str | None:
         """What was held back, once the quiet hours are over."""
         if self.wakes_at is None or now < self.wakes_at:

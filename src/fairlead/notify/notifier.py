@@ -41,7 +41,7 @@ class ChannelStatistics:
     waiting: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Line:
     """To one channel. `number` is how people are told of it: its URL may hold a secret."""
 
@@ -53,6 +53,7 @@ class _Line:
     sent: int = 0
     failed: int = 0
     dropped: int = 0
+    is_retired: bool = False
 
     def put(self, text: str) -> None:
         if len(self.texts) == MOST_WAITING:
@@ -68,15 +69,11 @@ class Notifier:
     def __init__(
         self, channels: Sequence[Channel], send: Send, *, now: Callable[[], float] = time.time
     ) -> None:
-        """A channel that cannot be as it is written is left out, and logged."""
         self._send = send
         self._now = now
         self._lines: list[_Line] = []
-        for number, channel in enumerate(channels, 1):
-            try:
-                self._lines.append(_Line(number, channel, Desk(channel)))
-            except SpecError as wrong:
-                LOG.error("a channel is not used", channel=number, why=str(wrong), mend=wrong.hint)
+        self._configured = asyncio.Event()
+        self.configure(channels)
 
     def __repr__(self) -> str:
         return f"Notifier({self.statistics()})"
@@ -87,6 +84,41 @@ class Notifier:
             line.number: ChannelStatistics(line.sent, line.failed, line.dropped, len(line.texts))
             for line in self._lines
         }
+
+    def configure(self, channels: Sequence[Channel]) -> None:
+        """Tell these from now on. One that is as before goes on; what waits for another to the same place is
+        told by that. A channel that cannot be as it is written is left out, and logged.
+        """
+        former = self._lines
+        self._lines = []
+        for number, channel in enumerate(channels, 1):
+            same = next((line for line in former if line.channel == channel), None)
+            if same is not None:
+                former.remove(same)
+                same.number = number
+                self._lines.append(same)
+                continue
+            try:
+                self._lines.append(_Line(number, channel, Desk(channel)))
+            except SpecError as wrong:
+                LOG.error("a channel is not used", channel=number, why=str(wrong), mend=wrong.hint)
+        for line in former:
+            self._retire(line)
+        self._configured.set()
+
+    def _retire(self, line: _Line) -> None:
+        """It ends once it has sent what it has in hand."""
+        line.is_retired = True
+        line.news.set()
+        heir = next((each for each in self._lines if each.channel.url == line.channel.url), None)
+        if heir is None:
+            if line.desk.wakes_at is not None:
+                LOG.warning("a channel is gone, and what it held back is not told", channel=line.number)
+            return
+        heir.desk.take_over(line.desk, self._now())
+        heir.texts.extendleft(reversed(line.texts))
+        line.texts.clear()
+        heir.news.set()
 
     def note(self, event_type: EventType, subject: str, data: Mapping[str, Any]) -> None:
         if not self._lines:
@@ -99,12 +131,18 @@ class Notifier:
                 line.news.set()  # there is a time now at which it has something
 
     async def run(self) -> None:
+        served: list[_Line] = []
         async with asyncio.TaskGroup() as group:
-            for line in self._lines:
-                group.create_task(self._serve(line), name=f"notify channel {line.number}")
+            while True:
+                self._configured.clear()
+                for line in self._lines:
+                    if line not in served:
+                        group.create_task(self._serve(line), name=f"notify channel {line.number}")
+                served = list(self._lines)
+                await self._configured.wait()
 
     async def _serve(self, line: _Line) -> None:
-        while True:
+        while not line.is_retired or line.texts:
             wakes = line.desk.wakes_at
             try:
                 async with asyncio.timeout(None if wakes is None else max(0.0, wakes - self._now())):
@@ -112,7 +150,7 @@ class Notifier:
             except TimeoutError:
                 pass
             line.news.clear()
-            if (held := line.desk.due(self._now())) is not None:
+            if not line.is_retired and (held := line.desk.due(self._now())) is not None:
                 line.put(held)
             if line.texts:
                 texts = "\n".join(line.texts)

@@ -158,6 +158,47 @@ async def test_what_quiet_hours_held_back_comes_when_they_end():
         assert [keys(body) for _, body in box.came] == [["a", "b"]]
 
 
+@pytest.mark.looptime
+async def test_what_is_held_back_outlives_a_change_of_the_channels():
+    loop, box = asyncio.get_running_loop(), Mailbox()
+    midnight = 1_795_305_600.0  # 2026-11-22 00:00 UTC
+    quiet = QuietHours(start="23:00", end="06:00")
+    same, other = Channel(url="same", quiet=quiet), Channel(url="other", quiet=quiet)
+    told = Notifier(
+        [same, other, Channel(url="gone", quiet=quiet)], box.send, now=lambda: midnight + loop.time()
+    )
+    async with running(told):
+        await asyncio.sleep(60)
+        drift(told, "a")
+        shorter = other.model_copy(update={"quiet": QuietHours(start="23:00", end="03:00")})
+        told.configure([Channel(url="new"), shorter, same])
+        drift(told, "a")
+        await asyncio.sleep(1)
+        assert [url for url, _ in box.came] == ["new"]
+        await asyncio.sleep(3 * 3600)
+        assert box.came[1:] == [("other", box.came[0][1])]
+        told.configure([Channel(url="same")])
+        await asyncio.sleep(1)
+        assert box.came[2:] == [("same", box.came[0][1])]
+        assert told.statistics() == {1: ChannelStatistics(1, 0, 0, 0)}
+
+
+async def test_what_a_channel_is_sending_when_it_changes_arrives_once():
+    box = Mailbox()
+    told = Notifier([Channel(url="one"), Channel(url="gone")], box.send)
+    async with running(told):
+        box.gate.clear()
+        drift(told, "a")
+        await until(lambda: box.entered == 2)
+        drift(told, "b")
+        told.configure([Channel(url="one", repeat=1.0)])
+        box.gate.set()
+        await until(lambda: len(box.came) == 4)
+    assert sorted((url, keys(body)) for url, body in box.came) == [
+        ("gone", ["a"]), ("gone", ["b"]), ("one", ["a"]), ("one", ["b"])
+    ]  # fmt: skip
+
+
 async def test_a_channel_that_cannot_be_is_left_out_and_said():
     box = Mailbox()
     broken = Channel(url=SECRET, quiet=QuietHours(start="x", end="y"))
@@ -174,9 +215,10 @@ async def test_a_channel_that_cannot_be_is_left_out_and_said():
 
 async def test_without_channels_nothing_is_done():
     told = Notifier([], Mailbox().send)
-    drift(told, "a")
-    await told.run()
-    assert repr(told) == "Notifier({})"
+    async with running(told):
+        drift(told, "a")
+        await asyncio.sleep(0)
+        assert repr(told) == "Notifier({})"
 
 
 async def test_noting_takes_no_time_worth_speaking_of():
