@@ -69,7 +69,10 @@ class Sources:
 
     def wake(self, name: str) -> None:
         """Look at a source now."""
-        self._manager.wake(name)
+        if name == checkout_source.NAME:
+            self._checkout.wake()
+        else:
+            self._manager.wake(name)
 
     async def _follow(self) -> None:
         async for _ in changes(self._mark, self._folders):

@@ -62,6 +62,7 @@ class CheckoutSource:
         self._reader: Reader | None = None
         self._place: Path | None = None
         self._looking = asyncio.Lock()
+        self._asked = asyncio.Event()
 
     def __repr__(self) -> str:
         head = self._head.commit.id[:12] if self._head else "none"
@@ -96,9 +97,24 @@ class CheckoutSource:
         return self._sight.files[0] if self._sight is not None and self._sight.files else None
 
     async def run(self) -> None:
-        """Look at each change of the branch and of the file, until cancelled."""
+        """Look at each change of the branch and of the file, and when asked to, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._answer())
+
+    async def _follow(self) -> None:
         async for _ in self._checkout.changes():
             await self.refresh()
+
+    async def _answer(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self.refresh()
+
+    def wake(self) -> None:
+        """Look now, whatever notifications say."""
+        self._asked.set()
 
     async def refresh(self) -> bool:
         async with self._looking:

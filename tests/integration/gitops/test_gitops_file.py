@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.app.gitops_sources import Ownership, Sources
+from fairlead.git import checkout
 from fairlead.git.checkout_source import CheckoutSource
 from fairlead.git.command import Git
 from fairlead.git.repository import GitRepositoryManager
@@ -198,3 +199,33 @@ async def test_git_is_in_charge_of_a_checkout_with_a_commit_and_still_is_after_a
     (tmp_path / "gitops.json").write_text("{")
     assert not ownership().enabled
     await source.close()
+
+
+async def test_who_asks_for_a_look_at_the_checkout_gets_one_whatever_notifications_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def deaf(*_: object, **__: object) -> AsyncIterator[None]:
+        yield
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(checkout, "changes", deaf)
+    repository = Repository(tmp_path / "r")
+    repository.commit({"mcp-servers.yml": "one\n"})
+    heard = asyncio.Queue[None]()
+    source = CheckoutSource(repository.path, "mcp-servers.yml", lambda: heard.put_nowait(None))
+    tasks = Tasks(lambda _, error: pytest.fail(repr(error)))
+    workshop = Workshop(tmp_path / "mirrors", Git(ENVIRON), lambda text: text)
+    manager = GitRepositoryManager(workshop, tasks, lambda _: None)
+    sources = Sources(repository.path / "gitops.yml", manager, source)
+    tasks.spawn(sources.run(), "sources")
+    try:
+        async with asyncio.timeout(GUARD):
+            await heard.get()
+            second = repository.commit({"mcp-servers.yml": "two\n"})
+            sources.wake("checkout")
+            await heard.get()
+        assert source.head is not None
+        assert source.head.commit.id == second
+    finally:
+        await tasks.close()
+        await source.close()
