@@ -45,6 +45,7 @@ _SETTINGS: Final = (
     "transfer.fsckObjects=true",
     "fetch.recurseSubmodules=false",
     "submodule.recurse=false",
+    "core.bigFileThreshold=8m",  # larger blobs are taken piece by piece, not into memory
     "gc.autoDetach=false",
     "gc.pruneExpire=never",
     "maintenance.auto=false",

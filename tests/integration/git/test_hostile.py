@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
-import resource
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -106,9 +109,8 @@ async def test_sizes_at_the_bound(rig, origin):
         await source.head.read([entries["over"].blob])
 
 
-def a_gigabyte(origin: Repository) -> str:
-    """A blob of 1 GiB of zeros, as a loose object of about a megabyte."""
-    size = 2**30
+def zeros(origin: Repository, size: int) -> str:
+    """A blob of zeros, as a loose object of a thousandth of its size."""
     head = f"blob {size}\0".encode()
     digest, packed = hashlib.sha1(head), zlib.compressobj(1)
     piece = bytes(2**22)
@@ -124,17 +126,27 @@ def a_gigabyte(origin: Repository) -> str:
     return found
 
 
-async def test_a_blob_of_a_gigabyte(rig, origin):
-    blob = a_gigabyte(origin)
+@pytest.mark.parametrize(("size", "over_http"), [(2**30, False), (200 * 2**20, True)])
+async def test_a_huge_blob_is_refused_and_held_in_nobodys_memory(origin, hosted, tmp_path, size, over_http):
+    """Of what git itself would take into memory as a whole (up to 512 MiB), too."""
+    blob = zeros(origin, size)
     origin.commit_tree(origin.tree((FILE, origin.blob(b"x"), b"a"), (FILE, blob, b"huge.bin")))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    entries, source = await entries_of(rig, origin)
-    assert "1,073,741,824 bytes" in entries["huge.bin"].problem
-    assert entries["a"].problem == ""
-    with pytest.raises(ProblemError):
-        await source.head.read([blob])
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB on Linux, bytes on macOS
-    assert grown < 200 * 1024 * (1024 if os.uname().sysname == "Darwin" else 1)
+    url = str(origin.path)
+    if over_http:
+        origin.pushable(hosted.root / "huge.git")
+        url = hosted.url_of("huge.git")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "support.measured_fetch", url, str(tmp_path / "state"),
+        stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    found = json.loads(output)
+    assert f"{size:,} bytes; at most 1,048,576 are taken" in found["problems"]["huge.bin"]
+    assert found["problems"]["a"] == ""
+    assert f"it has {size:,}" in found["refused"]
+    assert found["own"] < 64 * 1024
+    assert found["git"] < 150 * 1024
 
 
 async def test_deep_nesting(rig, origin):
