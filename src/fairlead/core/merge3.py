@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.core.overrides import ABSENT, Document, Key, Nothing, same
-from fairlead.model.reconciling import Case, Difference
+from fairlead.model.reconciling import EXECUTABLE, Case, Difference
 
 Tree = Mapping[str, Any]
 
@@ -128,6 +128,20 @@ class _Comparison:
             if not self.ignored((*key, part))
         }
         return list(kept.values()) if name else kept
+
+
+def compare_modes(
+    base: bool | None,
+    *,
+    live: bool,
+    desired: bool,
+    object_id: str,
+) -> list[Difference]:
+    """Whether a file that is there may be executed; `base` is None where nothing is applied."""
+    if live == desired:
+        return []
+    case = Case.ADOPT if base is None else Case.DEPLOY if live == base else Case.DRIFT
+    return [Difference(object_id, EXECUTABLE, case, ABSENT if base is None else base, live, desired)]
 
 
 def items_by(name: str, value: Any) -> Document | None:

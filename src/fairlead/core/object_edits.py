@@ -1,6 +1,7 @@
 """Edits of a whole object: as `core.overrides` has them, and of the object itself, and of a list's items.
 
-An empty key is the object; `[NAME=value]` in a key is that item of a list, see `core.merge3`.
+An empty key is the object; `[NAME=value]` in a key is that item of a list, see `core.merge3`. Edits of
+`EXECUTABLE` concern no document.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from fairlead.core.overrides import ABSENT, REMOVED, Edit, Key, Nothing
-from fairlead.model.reconciling import Difference
+from fairlead.model.reconciling import EXECUTABLE, Difference
 
 Tree = Mapping[str, Any]
 
@@ -25,6 +26,8 @@ def edit(key: Key, value: Any) -> Edit:
 def merged(document: Tree | Nothing, edits: Iterable[Edit]) -> Tree | Nothing:
     """The document, or `ABSENT`, with the edits in their order. It stays as it is itself."""
     for change in edits:
+        if change.key == EXECUTABLE:
+            continue
         if not change.key:
             document = ABSENT if change.value is REMOVED else change.value
         elif document is not ABSENT or change.value is not REMOVED:
@@ -36,10 +39,17 @@ def plain(document: Tree | Nothing, edits: Iterable[Edit]) -> list[Edit]:
     """The same edits of this document, those of lists' items as edits of the whole lists."""
     found: dict[Key, Edit] = {}
     for change in edits:
+        if change.key == EXECUTABLE:
+            continue
         key = _down_to_a_list(document, change.key)
         document = merged(document, [change])
         found[key] = change if key == change.key else Edit(key, _value_at(document, key))
     return list(found.values())
+
+
+def mode_of(edits: Iterable[Edit]) -> bool | None:
+    """Whether the file is to be executable; None where no edit says."""
+    return next((bool(change.value) for change in edits if change.key == EXECUTABLE), None)
 
 
 def next_base(

@@ -34,6 +34,7 @@ _NAME: Final = "Fairlead"
 _ADDRESS: Final = "fairlead@localhost"
 _TIP: Final = "refs/fairlead/tip"
 _REGULAR: Final = pygit2.enums.FileMode.BLOB
+_MODES: Final = {False: _REGULAR, True: pygit2.enums.FileMode.BLOB_EXECUTABLE}
 _OVERTAKEN: Final = re.compile(
     r"stale info|fetch first|non-fast-forward|cannot lock ref|reference already exists|failed to update ref"
 )
@@ -147,15 +148,23 @@ class _Work:
         if self.tip is not None and not _is_ours(repository, self.tip, self.onto):
             above = self.tip
         files = {path: self._content(repository, above, path) for path in self.proposal.files}
-        if all(_file(repository, above, path) == content for path, content in files.items()):
+        if self._has(repository, above, files):
             return above
-        if self.tip is not None and all(
-            _file(repository, self.tip, path) == content for path, content in files.items()
-        ):
+        if self.tip is not None and self._has(repository, self.tip, files):
             return self.tip
-        tree = _tree_with(repository, above, files)
+        tree = _tree_with(repository, above, files, self.proposal.modes)
         author = pygit2.Signature(_NAME, _ADDRESS, self.now, 0)
         return str(repository.create_commit(None, author, author, _message(self.proposal), tree, [above]))
+
+    def _has(self, repository: pygit2.Repository, commit: str, files: Mapping[str, bytes | None]) -> bool:
+        modes = self.proposal.modes
+        return all(
+            _file(repository, commit, path) == content
+            and (
+                path not in modes or content is None or _mode(repository, commit, path) == _MODES[modes[path]]
+            )
+            for path, content in files.items()
+        )
 
     def _content(self, repository: pygit2.Repository, above: str, path: str) -> bytes | None:
         """What the file becomes on top of `above`."""
@@ -163,6 +172,8 @@ class _Work:
         old, current = _file(repository, self.proposal.onto, path), _file(repository, above, path)
         if current in {old, wanted}:
             return wanted
+        if wanted == old:  # it is about the mode
+            return current
         edits = (self.proposal.merge or {}).get(path)
         if edits is not None and current is not None:
             return _edited(path, current, edits)
@@ -196,7 +207,9 @@ def _merged(
     return result.contents.encode() if result.automergeable else None
 
 
-def _tree_with(repository: pygit2.Repository, above: str, files: Mapping[str, bytes | None]) -> pygit2.Oid:
+def _tree_with(
+    repository: pygit2.Repository, above: str, files: Mapping[str, bytes | None], modes: Mapping[str, bool]
+) -> pygit2.Oid:
     base = repository[above].peel(pygit2.Tree)
     index = pygit2.Index()
     index.read_tree(base)
@@ -206,12 +219,17 @@ def _tree_with(repository: pygit2.Repository, above: str, files: Mapping[str, by
                 index.remove(path)
             continue
         mode = index[path].mode if path in index else _REGULAR
+        mode = _MODES[modes[path]] if path in modes else mode
         index.add(pygit2.IndexEntry(path, repository.create_blob(content), mode))
     return index.write_tree(repository)
 
 
 def _file(repository: pygit2.Repository, commit: str, path: str) -> bytes | None:
     return blob_at(repository, str(repository[commit].peel(pygit2.Tree).id), path)
+
+
+def _mode(repository: pygit2.Repository, commit: str, path: str) -> int:
+    return int(repository[commit].peel(pygit2.Tree)[path].filemode)
 
 
 def _is_ours(repository: pygit2.Repository, tip: str, onto: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fairlead.core import discretion, severity
-from fairlead.core.merge3 import compare
+from fairlead.core.merge3 import compare, compare_modes
 from fairlead.core.overrides import ABSENT, Key, key_text
 from fairlead.core.resolve import Decided, Decisions
 from fairlead.core.rules import Rules
@@ -15,7 +15,7 @@ from fairlead.gitops.planning import Versions
 from fairlead.model.event_data import DriftDetected
 from fairlead.model.events import EventType
 from fairlead.model.gitops import Application, DriftKind, PathRule, Policy
-from fairlead.model.reconciling import Difference, DriftRow, DriftState, Live, Symptom
+from fairlead.model.reconciling import EXECUTABLE, Difference, DriftRow, DriftState, Live, Symptom
 from fairlead.ports import Recorder
 from fairlead.ports.gitops import ApplicationStore
 
@@ -47,16 +47,19 @@ class DriftDetector:
         """Where the three versions of the objects part; none where live is as Git says."""
         found: list[Difference] = []
         for name in versions.names:
-            desired = versions.rendered.objects.get(name)
+            desired, live = versions.rendered.objects.get(name), versions.lives.get(name)
             found += compare(
                 versions.base(name),
                 versions.live(name),
                 versions.desired(name),
                 owned_whole=desired is not None and desired.whole,
                 list_keys=lambda key, name=name: rules.merge_key(name, key),  # type: ignore[misc]
-                ignored=lambda key, name=name: rules.ignored(name, key),  # type: ignore[misc]
+                ignored=lambda key, name=name: key == EXECUTABLE or rules.ignored(name, key),  # type: ignore[misc]
                 object_id=name,
             )
+            if desired is not None and live is not None and not rules.ignored(name, EXECUTABLE):
+                base = versions.bases[name].executable if name in versions.bases else None
+                found += compare_modes(base, live=live.executable, desired=desired.executable, object_id=name)
         return found
 
     def rows(
@@ -106,7 +109,7 @@ class DriftDetector:
         state, difference = decided.state, decided.difference
         if state is None:
             return None
-        is_file = application.target.files is not None and not difference.key
+        is_file = application.target.files is not None and difference.key in {(), EXECUTABLE}
         kind = DriftKind.FILE if is_file else DriftKind.CONFIGURATION
         live = lives.get(difference.object)
         key = key_text(difference.key)

@@ -34,6 +34,7 @@ class Entry:
     back: tuple[Edit, ...] = field(repr=False)
     old: bytes | None = field(default=None, repr=False)
     executable: bool = False  # as it was before
+    became: bool = False  # whether what is written is
     done: bool = False
 
     @property
@@ -55,7 +56,7 @@ def entries(versions: Versions, plan: Plan, first: int) -> list[Entry]:
             live = versions.lives.get(write.object) if before is versions.live(write.object) else None
             old = live.content if live is not None and _may_keep(versions, write, live) else None
             executable = live is not None and live.executable
-            found.append(Entry(write.object, number, forward, back, old, executable))
+            found.append(Entry(write.object, number, forward, back, old, executable, write.executable))
     return found
 
 
@@ -70,19 +71,21 @@ def taken_back(entries_: Sequence[Entry], live: Live | None) -> Write | None:
     wanted = now
     for entry in reversed(entries_):
         wanted = merged(wanted, _still_ours(entry, wanted))
-    if _same(now, wanted):
+    first = entries_[0]
+    ours = live is None or live.executable == entries_[-1].became
+    executable = first.executable if live is None or ours else live.executable
+    if _same(now, wanted) and (live is None or live.executable == executable):
         return None
     tag = None if live is None else live.tag
     if not isinstance(wanted, Mapping):
         return Write(name, tag, None, None)
-    first = entries_[0]
-    return Write(name, tag, _content(first, live, wanted), wanted, first.executable)
+    return Write(name, tag, _content(first, live, wanted), wanted, executable)
 
 
 def is_written(entry_: Entry, live: Live | None) -> bool:
     """Whether an object is as the entry's write makes it: the process may have ended before it was noted."""
     now: Tree | Nothing = ABSENT if live is None else live.document
-    return all(
+    return (live is None or live.executable == entry_.became) and all(
         _same(_at(now, edit.key), ABSENT if edit.value is REMOVED else edit.value) for edit in entry_.forward
     )
 
@@ -97,9 +100,11 @@ def applied(
         base = changed.get(entry.object) or bases.get(entry.object)
         document = merged(ABSENT if base is None else base.document, entry.forward)
         if isinstance(document, Mapping):
-            changed[entry.object] = Base(
-                entry.object, commit, b"" if base is None else base.content, document
-            )
+            content = b"" if base is None else base.content
+            executable: bool | None = entry.became
+            if base is not None and entry.became == entry.executable:  # what is left has its base still
+                executable = base.executable
+            changed[entry.object] = Base(entry.object, commit, content, document, executable)
         else:
             changed.pop(entry.object, None)
             gone.append(entry.object)
@@ -136,6 +141,7 @@ def intent(deployment: str, entry: Entry) -> Intent:
         "back": [_stored(edit) for edit in entry.back],
         "old": None if entry.old is None else base64.b64encode(entry.old).decode(),
         "executable": entry.executable,
+        "became": entry.became,
     }
     state = IntentState.DONE if entry.done else IntentState.PLANNED
     return Intent(deployment, entry.object, entry.order, json.dumps(content).encode(), state)
@@ -151,6 +157,7 @@ def entry(kept: Intent) -> Entry:
         tuple(_read(each) for each in content["back"]),
         None if content["old"] is None else base64.b64decode(content["old"]),
         content["executable"],
+        content.get("became", content["executable"]),
         kept.state is IntentState.DONE,
     )
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fairlead.core import discretion
-from fairlead.core.object_edits import merged, next_base, plain
+from fairlead.core.object_edits import merged, mode_of, next_base, plain
 from fairlead.core.overrides import ABSENT, REMOVED, Document, Edit, Nothing, same
 from fairlead.core.pruning import Verdict
 from fairlead.core.resolve import Decisions
 from fairlead.core.rules import Rules
 from fairlead.core.waves import Step, document_steps, object_steps
 from fairlead.formats import documents
-from fairlead.model.reconciling import Base, Desired, Format, Live, Rendered
+from fairlead.model.reconciling import EXECUTABLE, Base, Desired, Format, Live, Rendered
 from fairlead.ports.gitops import Write
 
 FLEET: Final = "fleet"
@@ -126,10 +126,13 @@ def _write(versions: Versions, name: str, edits: Sequence[Edit]) -> Write:
     live, desired = versions.lives.get(name), versions.rendered.objects.get(name)
     tag = None if live is None else live.tag
     document = merged(versions.live(name), edits)
+    executable = mode_of(edits)
+    if executable is None:
+        there = live or desired
+        executable = there is not None and there.executable
     if not isinstance(document, Mapping):
         left = _outside(live, _format(versions, name, desired))
-        return Write(name, tag, left, None if left is None else {})
-    executable = desired is not None and desired.executable
+        return Write(name, tag, left, None if left is None else {}, executable)
     return Write(name, tag, _content(versions, name, document, edits), document, executable)
 
 
@@ -170,7 +173,10 @@ def _bases(versions: Versions, decisions: Decisions) -> tuple[dict[str, Base], t
         if isinstance(document, Mapping):
             desired = versions.rendered.objects.get(name)
             content = b"" if desired is None else desired.content
-            bases[name] = Base(name, versions.rendered.commit, content, document)
+            executable: bool | None = desired is not None and desired.executable
+            if any(each.key in {(), EXECUTABLE} for each in left):
+                executable = versions.bases[name].executable if name in versions.bases else None
+            bases[name] = Base(name, versions.rendered.commit, content, document, executable)
         elif document is ABSENT:
             dropped.append(name)
     return bases, tuple(dropped)
@@ -182,6 +188,8 @@ def _difference(versions: Versions, decisions: Decisions) -> str:
         before = _text(versions, name, versions.live(name))
         after = _text(versions, name, merged(versions.live(name), edits))
         lines += difflib.unified_diff(before, after, f"live/{name}", f"git/{name}", lineterm="")
+        if (executable := mode_of(edits)) is not None:
+            lines.append(f"{name}: {'becomes executable' if executable else 'is executable no more'}")
     text = "\n".join(lines)
     if len(text) <= LONGEST_DIFFERENCE:
         return text

@@ -145,6 +145,8 @@ def proposal(
     digest = hashlib.sha256()
     for path, content in sorted(changes.files.items()):
         digest.update(json.dumps([path, None if content is None else content.hex()]).encode())
+    for path, executable in sorted(changes.modes.items()):
+        digest.update(json.dumps([path, executable]).encode())
     return Proposal(
         branch=f"{PREFIX}/{application.name}/{digest.hexdigest()[:12]}",
         onto=onto,
@@ -153,6 +155,7 @@ def proposal(
         files=changes.files,
         trailers={"Fairlead-Application": application.name, "Fairlead-Origin": "live"},
         merge=changes.merge,
+        modes=changes.modes,
     )
 
 

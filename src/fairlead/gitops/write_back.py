@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.core.layer_files import LayerFile, spread
 from fairlead.core.layers import merge
-from fairlead.core.object_edits import merged, plain
+from fairlead.core.object_edits import merged, mode_of, plain
 from fairlead.core.overrides import ABSENT, Edit, Key
 from fairlead.formats import documents
 from fairlead.formats.place import DocumentError
@@ -23,11 +23,13 @@ from fairlead.model.gitops import Application
 class FileChanges:
     """By path from the repository's root: the new contents (None: gone), and the edits that make them.
 
-    They are what `ports.gitops.Proposal` takes as `files` and `merge`.
+    They are what `ports.gitops.Proposal` takes under the same names.
     """
 
     files: Mapping[str, bytes | None]
     merge: Mapping[str, Sequence[tuple[Key, Any]]]
+    modes: Mapping[str, bool] = field(default_factory=dict)
+    """Whether a file is to be executable; one that is not named is as it was."""
 
 
 def written_back(
@@ -40,6 +42,7 @@ def written_back(
     """
     files: dict[str, bytes | None] = {}
     found: dict[str, Sequence[tuple[Key, Any]]] = {}
+    modes: dict[str, bool] = {}
     for name, changes in edits.items():
         pieces = gathered.pieces.get(name, ())
         try:
@@ -57,11 +60,14 @@ def written_back(
                 for path, own in spread(layers, dict(wanted)).items():
                     files[path] = documents.edit(by_path[path].format, by_path[path].content, own)
                     found[path] = [(edit.key, edit.value) for edit in own]
+                if (executable := mode_of(changes)) is not None:
+                    files.setdefault(parts[-1].path, parts[-1].content)
+                    modes[parts[-1].path] = executable
         except SpecError as error:
             detail = f"{name}: {error}" + (f"; {error.hint}" if error.hint else "")
             problem = Problem("proposal-refused", "Not proposable", detail, 422, Fault.CLIENT)
             raise ProblemError(problem) from error
-    return FileChanges(files, found)
+    return FileChanges(files, found, modes)
 
 
 def _new_path(application: Application, name: str) -> str:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from fairlead.model.gitops import DriftKind, Environment, Policy, Severity
 
 Key = tuple[str, ...]
+
+EXECUTABLE: Final[Key] = ("[executable]",)
+"""In a difference, or an edit: whether a file may be executed. It stands in no document."""
 
 
 class Format(StrEnum):
@@ -57,6 +60,7 @@ class Base:
     commit: str
     content: bytes = field(repr=False)
     document: Mapping[str, Any] = field(repr=False)
+    executable: bool | None = None  # None: nothing is applied yet
 
 
 @dataclass(frozen=True, slots=True)

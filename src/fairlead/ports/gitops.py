@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fairlead.model.reconciling import (
@@ -116,6 +116,9 @@ class Proposal:
     trailers: Mapping[str, str]
     merge: Mapping[str, Sequence[tuple[Key, Any]]] | None = None
     """By file, the edits that it consists of: carried out anew on a newer commit when the push is refused."""
+
+    modes: Mapping[str, bool] = field(default_factory=dict)
+    """Whether a file is to be executable; one that is not named is as it was."""
 
 
 class Forge(Protocol):

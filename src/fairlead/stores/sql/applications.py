@@ -266,7 +266,12 @@ def _base(row: Row[Any]) -> Base:
 
 
 def _base_row(application: str, base: Base) -> dict[str, Any]:
-    about = {"object": base.object, "commit": base.commit, "document": base.document}
+    about = {
+        "object": base.object,
+        "commit": base.commit,
+        "document": base.document,
+        "executable": base.executable,
+    }
     return {
         "application": application,
         "place": place(base.object),
