@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import pygit2
@@ -88,11 +89,16 @@ async def withdraw(place: Place, branch: str) -> None:
 def _check(remote: Remote, branch: str) -> None:
     if not branch.startswith(OURS) or ".." in branch or re.search(r"[\0-\x20\x7f~^:?*\[\\]", branch):
         raise _refused("proposal-refused", f"{branch!r} is no branch of Fairlead's; they begin with {OURS!r}")
-    if remote.path is not None and (remote.path / ".git").exists():
+    if remote.path is not None and _is_checkout(remote.path):
         detail = (
             f"{remote.path.name!r} is somebody's checkout, which is only read; take the change over by hand"
         )
         raise _refused("proposal-refused", detail)
+
+
+def _is_checkout(path: Path) -> bool:
+    """Whether somebody works in it; `path` may also be the `.git` of a checkout, of a worktree, a submodule."""
+    return (path / ".git").exists() or (path / "index").exists() or ".git" in path.resolve().parts
 
 
 async def _tip(place: Place, branch: str) -> str | None:

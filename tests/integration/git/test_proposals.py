@@ -281,8 +281,11 @@ async def test_a_bare_repository_of_this_machine(rig, author, host):
     assert host.show(BRANCH, FILE) == "a: 2"
 
 
-async def test_nothing_is_pushed_into_a_checkout(rig, author, host):
-    source = rig.source(author.path)
+@pytest.mark.parametrize("below", ["", ".git", ".git/worktrees/linked", "../linked", "../link"])
+async def test_nothing_is_pushed_into_a_checkout(rig, author, host, below):
+    author.git("worktree", "add", "-q", "../linked")
+    (author.path.parent / "link").symlink_to(author.path / ".git")
+    source = rig.source(author.path / below)
     await source.refresh()
     before = author.git("for-each-ref")
     for ask in (source.propose(proposal(author.head, {FILE: "a: 2\n"})), source.withdraw(BRANCH)):
