@@ -157,6 +157,10 @@ def _refusal(error: str, root: Path) -> tuple[Reason, str]:
             f"{root} belongs to somebody else, and Git does not trust it; "
             f"`git config --global --add safe.directory {root}` does"
         )
+    if "unknown object format" in error or "unsupported extension name extensions.refstorage" in error:
+        return Reason.SOURCE_REFUSED, (
+            f"the repository's format is none that is read: {error}; only SHA-1 objects with refs in files are"
+        )
     return Reason.SOURCE_AWAY, f"the repository cannot be read: {error}; `git fsck` tells more"
 
 

@@ -106,6 +106,12 @@ _KINDS: Final = (
         temporary=False,
     ),
     _kind(
+        r"mismatched algorithms|unknown object format|unsupported object format",
+        Reason.SOURCE_REFUSED,
+        "the repository's object format is not SHA-1, the only one that is read",
+        temporary=False,
+    ),
+    _kind(
         r"couldn't find remote ref|Remote branch .* not found|no such ref",
         Reason.NO_COMMIT,
         "the repository has no such branch yet; check `branch`, or push a first commit",

@@ -222,3 +222,15 @@ async def test_changes_are_told(work, tmp_path):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert "Checkout" in repr(checkout)
+
+
+async def test_a_repository_of_another_object_format(tmp_path):
+    repository = Repository.__new__(Repository)
+    repository.path, repository.bare, repository.branch = tmp_path / "work", False, "main"
+    repository.path.mkdir()
+    repository.git("init", "-q", "--object-format=sha256", "--initial-branch=main")
+    repository.commit({"servers.yml": "a: 1\n"})
+    sight = await Checkout(repository.path, ["servers.yml"]).look()
+    [oddity] = sight.oddities
+    assert (sight.head, oddity.reason) == (None, Reason.SOURCE_REFUSED)
+    assert "only SHA-1" in oddity.message

@@ -34,6 +34,7 @@ CASES = {
     "fsck": ("error: object 1234: hasDotdot: contains '..'\nfatal: fsck error", REFUSED, False),
     "404": ("fatal: repository 'https://x/y.git/' not found", Reason.NO_REPOSITORY, False),
     "no-path": ("fatal: '/x' does not appear to be a git repository" + SSH, Reason.NO_REPOSITORY, False),
+    "sha-256": ("fatal: mismatched algorithms: client sha1; server sha256", REFUSED, False),
     "branch": ("fatal: couldn't find remote ref refs/heads/main", Reason.NO_COMMIT, False),
     "owner": ("fatal: detected dubious ownership in repository at '/x'", Reason.FOREIGN_OWNER, False),
     "disk": ("fatal: write error: No space left on device" + PACK, Reason.FAULT, True),
