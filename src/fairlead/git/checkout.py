@@ -159,7 +159,7 @@ def _refusal(error: str, root: Path) -> tuple[Reason, str]:
         )
     if "unknown object format" in error or "unsupported extension name extensions.refstorage" in error:
         return Reason.SOURCE_REFUSED, (
-            f"the repository's format is none that is read: {error}; only SHA-1 objects with refs in files are"
+            f"its format cannot be read: {error}; only SHA-1 objects, with refs in files, can"
         )
     return Reason.SOURCE_AWAY, f"the repository cannot be read: {error}; `git fsck` tells more"
 

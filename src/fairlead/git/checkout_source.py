@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from fairlead.git.checkout import Checkout, Sight, Version
 from fairlead.git.places import locate_above
 from fairlead.git.reader import Reader
-from fairlead.git.snapshot import TreeSnapshot, asked, commit_of, log_of
+from fairlead.git.snapshot import TreeSnapshot, asked, commit_at, log_of
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.reconciling import Reason
-from fairlead.ports.gitops import Commit, Entry, Proposal, Snapshot
+from fairlead.ports.gitops import Commit, Entry, Proposal
 
 NAME: Final = "checkout"
 LAYER: Final = "base"
@@ -136,10 +137,7 @@ class CheckoutSource:
         if self._head is not None and self._head.commit.id == commit:
             return self._head
         if self._sight is not None and self._sight.root is not None and self._reader is not None:
-            found = await asked(
-                self._reader,
-                lambda repository: commit_of(repository[commit]) if commit in repository else None,  # type: ignore[arg-type]
-            )
+            found = await asked(self._reader, lambda repository: commit_at(repository, commit))
             if found is not None:
                 return self._as_one_file(self._reader, self._sight.root, found)
         detail = f"commit {commit[:80]!r} is not in the checkout {self._folder}"
@@ -186,7 +184,7 @@ class CheckoutSource:
 class OneFile:
     """Implements `ports.gitops.Snapshot`: a commit, of which one file is seen, at another path."""
 
-    def __init__(self, tree: Snapshot, path: str, shown: str) -> None:
+    def __init__(self, tree: TreeSnapshot, path: str, shown: str) -> None:
         self._tree = tree
         self.path = path
         self._shown = shown
@@ -207,12 +205,8 @@ class OneFile:
     async def entries(self, folder: str) -> list[Entry]:
         if folder.strip("/") not in {"", ".", LAYER}:
             return []
-        above = self.path.rpartition("/")[0]
-        return [
-            Entry(self._shown, each.blob, each.size, each.executable, each.problem)
-            for each in await self._tree.entries(above)
-            if each.path == self.path
-        ]
+        entry = await self._tree.entry(self.path)
+        return [] if entry is None else [replace(entry, path=self._shown)]
 
     async def read(self, blobs: Sequence[str]) -> list[bytes]:
         return await self._tree.read(blobs)

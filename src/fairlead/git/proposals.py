@@ -97,7 +97,7 @@ def _check(remote: Remote, branch: str) -> None:
 
 
 def _is_checkout(path: Path) -> bool:
-    """Whether somebody works in it; `path` may also be the `.git` of a checkout, of a worktree, a submodule."""
+    """Whether somebody works in it; `path` may also be the `.git` of a checkout, or below that."""
     return (path / ".git").exists() or (path / "index").exists() or ".git" in path.resolve().parts
 
 

@@ -86,6 +86,10 @@ class TreeSnapshot:
             entries.append(entry)
         return sorted(entries, key=lambda entry: entry.path)
 
+    async def entry(self, path: str) -> Entry | None:
+        """One file, whatever else the tree holds; None where there is none."""
+        return await self._ask(lambda repository: _entry(repository, self._commit.tree, path))
+
     async def read(self, blobs: Sequence[str]) -> list[bytes]:
         return await self._ask(lambda repository: [_content(repository, blob) for blob in blobs])
 
@@ -111,6 +115,16 @@ def commit_of(commit: pygit2.Commit) -> Commit:
     return Commit(
         str(commit.id), author, commit.commit_time, subject, str(commit.tree_id), trailers_of(message)
     )
+
+
+def commit_at(repository: pygit2.Repository, commit: str) -> Commit | None:
+    """By its whole id; None where there is no such commit."""
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", commit):
+        return None
+    found = repository.get(commit)
+    if found is None or found.type != pygit2.enums.ObjectType.COMMIT:
+        return None
+    return commit_of(found.peel(pygit2.Commit))
 
 
 def trailers_of(message: str) -> dict[str, str]:
@@ -168,6 +182,16 @@ def _at(repository: pygit2.Repository, tree: str, folder: str) -> pygit2.Object 
             return None
         found = found[part]
     return found
+
+
+def _entry(repository: pygit2.Repository, tree: str, path: str) -> Entry | None:
+    parts = _parts(path)
+    above = _at(repository, tree, "/".join(parts[:-1]))
+    if not parts or not isinstance(above, pygit2.Tree) or parts[-1] not in above:
+        return None
+    item = above[parts[-1]]
+    mode = int(item.filemode)
+    return None if mode == _TREE else _file(repository, item.id, "/".join(parts), mode)
 
 
 def _parts(folder: str) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pygit2
 import structlog
 
 from fairlead.git.command import Access, Git
@@ -26,7 +24,7 @@ from fairlead.git.mirror import Mirror
 from fairlead.git.proposals import Place, problem_of, push, withdraw
 from fairlead.git.reader import UnreadableError
 from fairlead.git.remote import Remote, Resolve, opened, remote_of
-from fairlead.git.snapshot import TreeSnapshot, asked, commit_of, log_of
+from fairlead.git.snapshot import TreeSnapshot, asked, commit_at, log_of
 from fairlead.git.verify import verify_commit
 from fairlead.model.errors import Fault, Problem, ProblemError, SpecError
 from fairlead.model.gitops import ForgeSpec, Source
@@ -100,7 +98,7 @@ class RepositorySource:
     async def snapshot(self, commit: str) -> TreeSnapshot:
         if self._head is not None and self._head.commit.id == commit:
             return self._head
-        found = await asked(self.mirror.reader, lambda repository: _commit(repository, commit))
+        found = await asked(self.mirror.reader, lambda repository: commit_at(repository, commit))
         if found is None:
             detail = (
                 f"commit {commit!r} is not in the mirror of {self._name!r}; check the id, or wait for a fetch"
@@ -151,11 +149,18 @@ class RepositorySource:
                 await self.mirror.tidy()
 
     async def _open(self) -> None:
+        """What was in force goes on to be, unless the policy that holds now does not take it."""
         verified = await self.mirror.open()
-        self._opened = True
         if verified is not None:
-            await verify_commit(self._workshop.git, self.mirror.folder, verified, self.spec.verify)
-            self._head = await self._snapshot(verified)
+            try:
+                await verify_commit(self._workshop.git, self.mirror.folder, verified, self.spec.verify)
+            except GitFailedError as error:
+                if error.reason is not Reason.SOURCE_REFUSED:
+                    raise
+                LOG.warning("the commit in force is not taken any more", source=self._name, why=error.message)
+            else:
+                self._head = await self._snapshot(verified)
+        self._opened = True
 
     async def _fetched(self, remote: Remote) -> str:
         with self._opened_remote(remote) as access:
@@ -191,7 +196,7 @@ class RepositorySource:
         self._head = head
 
     async def _snapshot(self, commit: str) -> TreeSnapshot:
-        found = await asked(self.mirror.reader, lambda repository: _commit(repository, commit))
+        found = await asked(self.mirror.reader, lambda repository: commit_at(repository, commit))
         if found is None:
             raise CorruptError(f"{commit} is missing")
         return TreeSnapshot(self.mirror.reader, found)
@@ -241,12 +246,3 @@ def mirror_name(name: str, spec: Source) -> str:
     """Another URL or branch is another mirror: what was verified of the one says nothing of the other."""
     digest = hashlib.sha256(f"{spec.url}\n{spec.branch}".encode()).hexdigest()
     return f"{name}-{digest[:12]}.git"
-
-
-def _commit(repository: pygit2.Repository, commit: str) -> Commit | None:
-    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", commit):
-        return None
-    found = repository.get(commit)
-    if found is None or found.type != pygit2.enums.ObjectType.COMMIT:
-        return None
-    return commit_of(found.peel(pygit2.Commit))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.git.checkout_source import CheckoutSource
+from fairlead.git.snapshot import MAX_DEPTH
 from fairlead.model.errors import ProblemError
 from fairlead.model.reconciling import Reason
 from fairlead.ports.gitops import Proposal
@@ -50,8 +51,31 @@ async def test_what_head_has_of_the_file_is_one_layer(tmp_path: Path):
     assert await source.head.tree_id("base") == await head.tree_id("base"), "another file concerns nobody"
     assert [each.id for each in await source.log(10)] == [second, first]
     assert (await source.snapshot(first)).commit.id == first
-    with pytest.raises(ProblemError, match="not in the checkout"):
-        await source.snapshot("f" * 40)
+    for nothing in ("f" * 40, entry.blob, first[:8], "HEAD", "zz"):
+        with pytest.raises(ProblemError, match="not in the checkout"):
+            await source.snapshot(nothing)
+    await source.close()
+
+
+async def test_what_else_is_in_the_checkout_concerns_nobody(tmp_path: Path):
+    """Nor does it cost anything: a large repository is not looked through for one file."""
+    repository = Repository(tmp_path / "r")
+    repository.commit({FILE: "one\n", "/".join(["d"] * (MAX_DEPTH + 2)): "deep\n"})
+    source = await look(repository.path)
+    assert source.head is not None
+    [entry] = await source.head.entries("base")
+    assert (entry.path, entry.size, entry.problem) == (f"base/{FILE}", 4, "")
+    (repository.path / FILE).unlink()
+    (repository.path / FILE).symlink_to("elsewhere")
+    repository.commit({})
+    await source.refresh()
+    assert source.head is not None
+    [entry] = await source.head.entries("base")
+    assert "symbolic link" in entry.problem
+    repository.commit({FILE: None, f"{FILE}/x": "a folder\n"})
+    await source.refresh()
+    assert source.head is not None
+    assert await source.head.entries("base") == []
     await source.close()
 
 

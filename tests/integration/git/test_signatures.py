@@ -101,6 +101,14 @@ async def test_a_policy_that_came_later_holds_for_the_head_too(rig, origin, keys
     await taken(strict, origin.commit({"x": "1"}, options=sign_with(origin, keys[0])))
 
 
+async def test_a_policy_that_came_later_does_not_keep_a_newer_commit_waiting(rig, origin, keys):
+    plain = rig.source(origin.path)
+    await taken(plain, origin.head)
+    await plain.close()
+    newest = origin.commit({"x": "1"}, options=sign_with(origin, keys[0]))
+    await taken(rig.source(origin.path, verify=require(allowed_signers=str(keys[2]))), newest)
+
+
 async def test_a_signature_of_no_kind_that_is_known(rig, origin):
     tree = origin.git("write-tree")
     raw = (
