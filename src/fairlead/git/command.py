@@ -101,7 +101,7 @@ class Git:
             "GIT_SSH_COMMAND": ssh_command(),
             "FAIRLEAD_GIT_BLOCKS": str(largest // 512),
         }
-        self._patience = patience
+        self.patience = patience
         self._turn = asyncio.Semaphore(at_once)
         self.operations: dict[tuple[str, str], int] = {}
 
@@ -121,7 +121,7 @@ class Git:
         outcome = "failed"
         try:
             async with self._turn:
-                ran = await self._bounded(arguments, folder, access, patience or self._patience)
+                ran = await self._bounded(arguments, folder, access, patience or self.patience)
             if ran.code == _NOT_FOUND:
                 raise GitFailedError(
                     Reason.FAULT, "there is no `git`: install git 2.34 or later", temporary=False

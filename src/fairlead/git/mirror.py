@@ -23,7 +23,7 @@ from typing import Final
 import pygit2
 
 from fairlead.git.command import Access, Git
-from fairlead.git.failures import CorruptError, GitFailedError, LockedError
+from fairlead.git.failures import CorruptError, GitFailedError, LockedError, TimedOutError
 from fairlead.git.reader import Reader, UnreadableError
 from fairlead.git.remote import Remote
 from fairlead.model.reconciling import Reason
@@ -31,6 +31,7 @@ from fairlead.model.reconciling import Reason
 FETCHED: Final = "refs/fairlead/fetched"
 VERIFIED: Final = "refs/fairlead/verified"
 _FSCK_PATIENCE: Final = 600.0  # s
+_MOST_PATIENCE: Final = 3600.0  # s, with a fetch: no more than twice that
 _LEFT_BEHIND: Final = ("*.lock", "tmp_*", "tmp-*", "incoming-*")
 
 
@@ -43,6 +44,7 @@ class Mirror:
         self.doubted = asyncio.Event()
         self._git = git
         self._mutex: int | None = None
+        self._too_slow = 0  # fetches in a row that were not over in time
 
     def __repr__(self) -> str:
         return f"Mirror({self.folder.name}{', doubted' if self.doubted.is_set() else ''})"
@@ -98,12 +100,23 @@ class Mirror:
         return commit
 
     async def _fetch_into(self, folder: Path, remote: Remote, branch: str, access: Access) -> None:
-        await self._git.run(
-            *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--update-shallow"),
-            *("--no-auto-maintenance", "--", remote.url, f"+refs/heads/{branch}:{FETCHED}"),
-            folder=folder,
-            access=access,
-        )
+        """What took too long gets twice the time when it is tried again: a fetch begins anew each time, and a
+        large repository over a slow line would else never come.
+        """
+        patience = self._git.patience * 2**self._too_slow
+        try:
+            await self._git.run(
+                *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--update-shallow"),
+                *("--no-auto-maintenance", "--", remote.url, f"+refs/heads/{branch}:{FETCHED}"),
+                folder=folder,
+                access=access,
+                patience=patience,
+            )
+        except TimedOutError:
+            if patience < _MOST_PATIENCE:
+                self._too_slow += 1
+            raise
+        self._too_slow = 0
 
     async def accept(self, commit: str) -> None:
         """From now on it is the verified one."""
@@ -156,6 +169,8 @@ class Mirror:
     async def close(self) -> None:
         await self.reader.close()
         if self._mutex is not None:
+            with suppress(OSError):
+                os.utime(self._mutex)
             os.close(self._mutex)
             self._mutex = None
 
@@ -182,6 +197,8 @@ def _locked(folder: Path) -> int:
     except OSError as error:
         message = f"the mirror cannot be opened: {error.strerror} ({error.filename})"
         raise GitFailedError(Reason.FAULT, message, temporary=True) from error
+    with suppress(OSError):  # a full disk
+        os.utime(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -189,6 +206,14 @@ def _locked(folder: Path) -> int:
         message = f"another process works in {folder.name}; end it, or give this one its own state folder"
         raise GitFailedError(Reason.FAULT, message, temporary=True) from error
     return descriptor
+
+
+def last_used(mirror: Path) -> float:
+    """When a mirror, named without its ending, was opened or closed last: Unix time, s; 0 for never."""
+    try:
+        return mirror.with_name(f"{mirror.name}.mutex").stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _swept(folder: Path) -> None:

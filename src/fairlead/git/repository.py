@@ -6,13 +6,15 @@ import asyncio
 import random
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from fairlead.git.failures import GitFailedError
+from fairlead.git.mirror import last_used
 from fairlead.git.places import Places, locate
 from fairlead.git.remote import remote_of
 from fairlead.git.source import RepositorySource, Workshop, mirror_name, next_look
@@ -23,6 +25,7 @@ from fairlead.model.errors import SpecError
 from fairlead.model.gitops import Source
 
 LOG = structlog.get_logger("fairlead.git")
+KEPT: Final = 86400.0  # s, of a mirror that nobody wants
 OnChanged = Callable[[RepositorySource], None]
 
 
@@ -185,9 +188,15 @@ def _path_of(spec: Source) -> Path | None:
 
 
 def _remove_others(folder: Path, sources: Mapping[str, Source]) -> None:
-    """Mirrors of sources that are not wanted any more."""
+    """Mirrors of sources that are not wanted any more, and were not for a day.
+
+    The file that names the sources may be gone for a moment, as when another branch is checked out: then
+    what was verified must not be lost, least of all while the Git host is away.
+    """
+    before = time.time() - KEPT
     wanted = {mirror_name(name, spec).removesuffix(".git") for name, spec in sources.items()}
     if folder.is_dir():
         for left in folder.glob("*-????????????.*"):
-            if left.name.partition(".")[0] not in wanted:
+            name = left.name.partition(".")[0]
+            if name not in wanted and last_used(folder / name) < before:
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)

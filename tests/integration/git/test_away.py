@@ -123,6 +123,22 @@ async def test_slow_is_killed_as_a_whole(rig, origin, hosted, url):
     await healing(rig.source(url), commit)
 
 
+async def test_what_takes_too_long_gets_more_time_the_next_time(rig, origin, hosted, url):
+    rig.patience = 1.0
+    source = rig.source(url)
+    hosted.gate.clear()
+    for seconds in (1, 2):
+        await source.refresh()
+        assert f"within {seconds} s" in source.problem[1]
+    hosted.gate.set()
+    await healing(source, origin.head)
+    hosted.gate.clear()
+    origin.commit({"x": "1"})
+    await source.refresh()
+    assert "within 1 s" in source.problem[1]
+    hosted.gate.set()
+
+
 async def test_cancelling_kills_it_too(rig, hosted, url):
     source = rig.source(url)
     hosted.gate.clear()

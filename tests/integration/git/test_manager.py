@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import shutil
 import time
 
 import pytest
 
-from fairlead.git.repository import GitRepositoryManager
+from fairlead.git.repository import KEPT, GitRepositoryManager
 from fairlead.git.webhooks import UNPROVED, Refusal
 from fairlead.kit.tasks import Tasks
 from fairlead.model.gitops import Source
@@ -182,11 +183,27 @@ async def test_sources_are_changed_while_it_runs(rig, manager, origin, tmp_path)
     assert manager.sources["one"] is one
     assert manager.sources["two"] is not two
     await until(lambda: head_of(manager, "two") == origin.head)
-    assert len(list(rig.folder.glob("*.git"))) == 2
+    assert len(list(rig.folder.glob("*.git"))) == 3, "the former one is kept for a while"
     await manager.configure({})
     assert manager.sources == {}
-    assert list(rig.folder.glob("*.git")) == []
+    for mutex in rig.folder.glob("*.mutex"):
+        os.utime(mutex, (time.time() - KEPT - 1,) * 2)
+    await manager.configure({})
+    assert list(rig.folder.iterdir()) == []
     assert "GitRepositoryManager" in repr(manager)
+
+
+async def test_a_source_that_is_gone_for_a_moment_has_its_commit_though_the_host_is_away(
+    rig, manager, origin, tmp_path
+):
+    await manager.configure({"config": spec(origin.path)})
+    await until(lambda: head_of(manager, "config") == origin.head)
+    head = origin.head
+    await manager.configure({})
+    origin.path.rename(tmp_path / "away")
+    await manager.configure({"config": spec(origin.path)})
+    await until(lambda: manager.sources["config"].problem)
+    assert head_of(manager, "config") == head
 
 
 async def test_what_cannot_be_read_is_mended_at_once(rig, manager, origin):
