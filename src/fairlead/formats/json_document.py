@@ -18,6 +18,7 @@ from fairlead.formats.splices import spliced
 from fairlead.formats.tree import Member, Node, is_deeper
 
 MAX_DEPTH: Final = 64
+MAX_BYTES: Final = 8 * 2**20  # of clients' own state, such as ~/.claude.json: Git's files are smaller
 
 _GAP: Final = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _TAIL: Final = re.compile(r"[ \t]*(?://[^\n]*|/\*(?:[^*\n]|\*(?!/))*\*/[ \t\r]*)?(?:\r?\n|\Z)")
@@ -31,7 +32,7 @@ _LITERALS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": Non
 
 def read(content: bytes) -> dict[str, Any]:
     """An empty file is an empty document. Raises `DocumentError`."""
-    body = decoded(content).body
+    body = decoded(content, most=MAX_BYTES).body
     if not _SURROGATE.search(body):  # the library lets halves of pairs through
         try:
             data = json.loads(
@@ -46,7 +47,7 @@ def read(content: bytes) -> dict[str, Any]:
 
 def rewrites(content: bytes, wanted: Mapping[str, Any]) -> Iterator[bytes]:
     """The content with what differs from `wanted` changed in place."""
-    text = decoded(content)
+    text = decoded(content, most=MAX_BYTES)
     root = _Parser(text.body).root()
     if root is None:
         lead = "\n" if text.body and not text.body.endswith("\n") else ""

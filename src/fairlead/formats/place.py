@@ -38,9 +38,9 @@ class Text:
         return (_BOM * self.bom + body).encode()
 
 
-def decoded(content: bytes) -> Text:
-    """Raises `DocumentError`: too long, or not UTF-8."""
-    check_size(content)
+def decoded(content: bytes, *, most: int = MAX_BYTES) -> Text:
+    """Raises `DocumentError`: longer than `most` bytes, or not UTF-8."""
+    check_size(content, most)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -52,9 +52,9 @@ def decoded(content: bytes) -> Text:
     return Text(body, text.startswith(_BOM), "\r\n" if end > 0 and body[end - 1] == "\r" else "\n")
 
 
-def check_size(content: bytes) -> None:
-    if len(content) > MAX_BYTES:
+def check_size(content: bytes, most: int = MAX_BYTES) -> None:
+    if len(content) > most:
         raise DocumentError(
-            f"the file has {len(content):,} bytes, more than {MAX_BYTES:,}",
+            f"the file has {len(content):,} bytes, more than {most:,}",
             "make it smaller, or leave it out of what is managed",
         )

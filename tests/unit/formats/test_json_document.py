@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fairlead.core.overrides import REMOVED, Edit
+from fairlead.formats import place
 from fairlead.formats.documents import edit, read, write
-from fairlead.formats.json_document import MAX_DEPTH
+from fairlead.formats.json_document import MAX_BYTES, MAX_DEPTH
 from fairlead.formats.place import DocumentError
 from fairlead.model.reconciling import Format
 
@@ -205,3 +206,13 @@ def test_hostile_files_take_no_long_time(content: bytes) -> None:
     with suppress(DocumentError):
         read(Format.JSON, content)
     assert time.process_time() - started < 30
+
+
+def test_a_clients_own_state_may_be_larger_than_what_git_has():
+    state = ",".join(f'"p{number}":{{"history":["{"x" * 1000}"]}}' for number in range(1200))
+    content = f'{{"projects":{{{state}}},\n  "mcpServers": {{}}}}'.encode()
+    assert len(content) > place.MAX_BYTES
+    changed = edit(Format.JSON, content, [Edit(("mcpServers", "a"), {"command": "x"})])
+    assert changed.startswith(content.partition(b'"mcpServers"')[0])
+    with pytest.raises(DocumentError, match="more than 8,388,608"):
+        read(Format.JSON, b" " * (MAX_BYTES + 1))
