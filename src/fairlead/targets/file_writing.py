@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,8 @@ class Place:
         name, descriptor = _temporary(folder)
         try:
             self._at("temp-made")
+            if before is not None:
+                _copy_attributes(folder, self._parts[-1], descriptor)
             _fill(descriptor, content, before)
             self._at("temp-written")
             os.fsync(descriptor)
@@ -156,6 +159,23 @@ def _temporary(folder: int) -> tuple[str, int]:
             raise
         os.close(descriptor)
     raise ChangedMeanwhileError("the files that are written are swept by somebody else, again and again")
+
+
+def _copy_attributes(folder: int, name: str, descriptor: int) -> None:
+    """Who else may come in (an access list), and what a person or a program has noted of the file.
+
+    Without its list, a file's mode would say something else: its bits of the group are then the list's bounds.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError):  # the file has gone, which is seen later; or a system without them
+        before = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            for attribute in os.listxattr(before):
+                if attribute.startswith("user.") or attribute == "system.posix_acl_access":
+                    os.setxattr(descriptor, attribute, os.getxattr(before, attribute))
+        finally:
+            os.close(before)
 
 
 def _fill(descriptor: int, content: Content, before: File | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import struct
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -322,3 +324,29 @@ async def test_a_whole_environment_is_kept_as_git_says(root: Path, target: Files
     assert not any(live.problem for live in lives.values())
     assert {name: lives[name].content for name in commands} == commands
     assert left(root) == []
+
+
+ACL = "system.posix_acl_access"
+
+
+def access_list(user: int) -> bytes:
+    """Owner rw-, `user` r--, the group ---, bound r--, others ---."""
+    nobody = 0xFFFFFFFF
+    entries = [(1, 6, nobody), (2, 4, user), (4, 0, nobody), (0x10, 4, nobody), (0x20, 0, nobody)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux has them")
+@pytest.mark.parametrize(("name", "value"), [("user.note", b"mine"), (ACL, access_list(12345))])
+async def test_a_files_attributes_outlive_a_write(root: Path, target: FilesTarget, name: str, value: bytes):
+    file = root / "x.txt"
+    file.write_bytes(b"one")
+    file.chmod(0o640)
+    try:
+        os.setxattr(file, name, value)
+    except OSError as error:
+        pytest.skip(f"this file system has none: {error}")
+    before = os.getxattr(file, name), mode(file)
+    await target.write(new("x.txt", b"two", (await one(target, "x.txt")).tag))
+    assert file.read_bytes() == b"two"
+    assert (os.getxattr(file, name), mode(file)) == before
