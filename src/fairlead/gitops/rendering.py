@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -166,7 +166,17 @@ def _files(pieces: Mapping[str, Sequence[Piece]]) -> tuple[dict[str, Desired], l
             objects[name] = combined(name, found)
         except SpecError as error:
             problems.append(_error(found[-1].path, str(error), error.hint))
-    return objects, problems
+    return objects, [*problems, *_clashes(pieces)]
+
+
+def _clashes(pieces: Mapping[str, Sequence[Piece]]) -> Iterator[SpecProblem]:
+    """Where layers together want a file and a folder of the same name."""
+    for name, found in sorted(pieces.items()):
+        above = name
+        while above := above.rpartition("/")[0]:
+            if above in pieces:
+                message = f"{pieces[above][-1].path} is a file where this one wants the folder {above!r}"
+                yield _error(found[-1].path, message, "rename one of them")
 
 
 def combined(name: str, pieces: Sequence[Piece]) -> Desired:

@@ -164,7 +164,7 @@ def _temporary(folder: int) -> tuple[str, int]:
 def _copy_attributes(folder: int, name: str, descriptor: int) -> None:
     """Who else may come in (an access list), and what a person or a program has noted of the file.
 
-    Without its list, a file's mode would say something else: its bits of the group are then the list's bounds.
+    Without its list, a file's mode would say something else: the group's bits are the list's bounds.
     """
     if sys.platform != "linux":
         return

@@ -386,3 +386,14 @@ async def test_an_application_that_is_gone_is_forgotten(renderer: Renderer) -> N
     await renderer.render(fleet(), snapshot)
     assert renderer.statistics()["renders"] == 2
     assert "renders" in repr(renderer)
+
+
+async def test_a_file_and_a_folder_of_one_name_are_told_before_anything_is_written(
+    renderer: Renderer,
+) -> None:
+    texts = {"base/files/a": "x", "base/files/ab/c": "x", "environments/development/files/a/b/c": "y"}
+    code, problems = await refused(renderer, files(), FakeSnapshot(texts))
+    assert code == "config-invalid"
+    [problem] = problems
+    assert problem.startswith("environments/development/files/a/b/c:1:1: error: base/files/a is a file where")
+    assert "rename one of them" in problem
