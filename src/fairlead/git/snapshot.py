@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import pygit2
 
+from fairlead.core.tree_entries import LFS, LFS_SIZE, LINK, SUBMODULE, is_lfs_pointer, name_problem
 from fairlead.git.reader import Reader, UnreadableError, Work
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.ports.gitops import Commit, Entry
@@ -22,7 +23,6 @@ _T = TypeVar("_T")
 MAX_BLOB: Final = 2**20  # bytes
 MAX_ENTRIES: Final = 20_000
 MAX_DEPTH: Final = 32
-MAX_PATH: Final = 1024  # bytes
 MAX_WALK: Final = 20_000  # commits that a log looks at
 _MAX_KNOWN: Final = 10_000
 _REGULAR: Final = 0o100644
@@ -31,9 +31,6 @@ _GROUP_WRITABLE: Final = 0o100664  # of old repositories
 _TREE: Final = 0o040000
 _LINK: Final = 0o120000
 _SUBMODULE: Final = 0o160000
-_LFS: Final = b"version https://git-lfs.github.com/spec/"
-_LFS_SIZE: Final = 1024  # bytes; a pointer is smaller
-_IGNORABLE: Final = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")  # as HFS+ ignores them
 _TRAILER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*): *(.*)")
 
 
@@ -170,7 +167,7 @@ def blob_at(repository: pygit2.Repository, tree: str, path: str) -> bytes | None
 
 def refused_path(path: str) -> str:
     """Why no file may have this path; empty when one may."""
-    problems = (_name_problem(part.encode(errors="surrogateescape"), path) for part in path.split("/"))
+    problems = (name_problem(part.encode(errors="surrogateescape"), path) for part in path.split("/"))
     return next((problem for problem in problems if problem), "")
 
 
@@ -204,7 +201,7 @@ def _walk(repository: pygit2.Repository, tree: pygit2.Tree, above: str, depth: i
     for item in tree:
         name = (item.raw_name or b"").decode(errors="backslashreplace")
         path = f"{above}/{name}" if above else name
-        problem = _name_problem(item.raw_name or b"", path)
+        problem = name_problem(item.raw_name or b"", path)
         mode = int(item.filemode)
         if problem:
             yield Entry(path, str(item.id), 0, executable=False, problem=problem)
@@ -219,33 +216,18 @@ def _walk(repository: pygit2.Repository, tree: pygit2.Tree, above: str, depth: i
 def _file(repository: pygit2.Repository, blob: pygit2.Oid, path: str, mode: int) -> Entry:
     problem, size = "", 0
     if mode == _LINK:
-        problem = "it is a symbolic link; put the file itself in its place"
+        problem = LINK
     elif mode == _SUBMODULE:
-        problem = "it is a submodule; put the files themselves in its place"
+        problem = SUBMODULE
     elif mode not in {_REGULAR, _EXECUTABLE, _GROUP_WRITABLE}:
         problem = f"its mode is {mode:o}; only regular files are taken"
     else:
         _, size = repository.odb.read_header(blob)
         if size > MAX_BLOB:
             problem = f"it has {size:,} bytes; at most {MAX_BLOB:,} are taken"
-        elif size < _LFS_SIZE and repository.odb.read(blob)[1].startswith(_LFS):
-            problem = "it is a pointer of Git LFS, and its content is elsewhere; keep it in Git itself"
+        elif size < LFS_SIZE and is_lfs_pointer(repository.odb.read(blob)[1]):
+            problem = LFS
     return Entry(path, str(blob), size, executable=mode == _EXECUTABLE, problem=problem)
-
-
-def _name_problem(raw: bytes, path: str) -> str:
-    try:
-        name = raw.decode()
-    except UnicodeDecodeError:
-        return "its name is not UTF-8; rename it"
-    plain = _IGNORABLE.sub("", name).rstrip(" .").lower()
-    if plain in {"", ".git", "git~1"} or name in {".", ".."} or "/" in name:
-        return f"nothing may be called {name!r}: it would lead out of its folder, or into Git's own"
-    if "\\" in name or any(ord(character) < 0x20 or ord(character) == 0x7F for character in name):
-        return "its name has a backslash or a control character; rename it"
-    if len(path.encode()) > MAX_PATH:
-        return f"its path has more than {MAX_PATH:,} bytes; shorten it"
-    return ""
 
 
 def _content(repository: pygit2.Repository, blob: str) -> bytes:

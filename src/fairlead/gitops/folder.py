@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from fairlead.core.tree_entries import LFS, LINK, SUBMODULE, is_lfs_pointer, name_problem
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.ports.gitops import Commit, Entry
 
@@ -76,7 +77,14 @@ class FolderSnapshot:
                 if item.name == ".git":
                     continue
                 path = f"{above}/{item.name}" if above else item.name
-                if item.is_dir(follow_symlinks=False):
+                problem = name_problem(os.fsencode(item.name), path)
+                is_folder = item.is_dir(follow_symlinks=False)
+                if not problem and is_folder and (folder / item.name / ".git").exists():
+                    problem = SUBMODULE
+                if problem:
+                    shown = os.fsencode(path).decode(errors="backslashreplace")
+                    yield Entry(shown, "0" * 40, 0, executable=False, problem=problem)
+                elif is_folder:
                     yield from self._walk(folder / item.name, path, depth + 1)
                 else:
                     yield self._file(folder / item.name, path)
@@ -85,13 +93,14 @@ class FolderSnapshot:
         status = file.lstat()
         problem, content = "", b""
         if stat.S_ISLNK(status.st_mode):
-            problem = "it is a symbolic link; put the file itself in its place"
+            problem = LINK
         elif not stat.S_ISREG(status.st_mode):
             problem = "it is neither a file nor a folder; remove it"
         elif status.st_size > MAX_BLOB:
             problem = f"it has {status.st_size:,} bytes; at most {MAX_BLOB:,} are taken"
         else:
             content = file.read_bytes()
+            problem = LFS if is_lfs_pointer(content) else ""
         blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
         self._contents[blob] = content
         executable = bool(status.st_mode & stat.S_IXUSR)

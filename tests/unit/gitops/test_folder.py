@@ -81,3 +81,23 @@ async def test_too_many_and_too_deep_is_refused(root: Path, monkeypatch: pytest.
     monkeypatch.setattr(folder_module, "MAX_DEPTH", 1)
     with pytest.raises(ProblemError, match="nested more than 1 folders deep"):
         await FolderSnapshot(root).entries("")
+
+
+async def test_what_a_commit_would_be_refused_for_is_refused_before(root: Path) -> None:
+    (root / "vendor/.git").mkdir(parents=True)
+    (root / "vendor/x").write_text("x")
+    (root / "big.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    (root / "line\nbreak").write_text("x")
+    (root / "GIT~1").mkdir()
+    (root / "GIT~1/config").write_text("x")
+    (root / os.fsdecode(b"bad\xff")).write_text("x")
+    problems = {
+        entry.path: entry.problem for entry in await FolderSnapshot(root).entries("") if entry.problem
+    }
+    assert {path: problem.split(";")[0] for path, problem in problems.items()} == {
+        "vendor": "it is a submodule",
+        "big.bin": "it is a pointer of Git LFS, and its content is elsewhere",
+        "line\nbreak": "its name has a backslash or a control character",
+        "GIT~1": "nothing may be called 'GIT~1': it would lead out of its folder, or into Git's own",
+        "bad\\xff": "its name is not UTF-8",
+    }
