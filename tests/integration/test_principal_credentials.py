@@ -177,7 +177,7 @@ async def test_an_oauth_client_gets_its_tokens_and_new_ones_when_they_are_refuse
                 if "result" in answer:
                     break
                 await asyncio.sleep(0.1)
-            assert answer["result"]["content"][0]["text"] == "Bearer at-2"
+            assert answer["result"]["content"][0]["text"] == f"Bearer {tokens[-1]}" != "Bearer at-1"
             # shortly before its end the next call has a new one
             [mine] = pool(stack)._owned.values()
             mine._launching.expires = apart.EARLY - 1

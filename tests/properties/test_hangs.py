@@ -117,7 +117,7 @@ def lived(life: Life) -> Seen:
         return runner.run(live(life))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(LIVES)
 @example(Life(hang=0.0))
 @example(Life(hang=29.99, answered=[29.98]))
