@@ -14,8 +14,9 @@ from fairlead.gitops import journal
 from fairlead.gitops.deployment_record import Record
 from fairlead.gitops.journal import Entry
 from fairlead.gitops.passes import Look
+from fairlead.gitops.planning import FLEET
 from fairlead.model.gitops import Application
-from fairlead.model.reconciling import Live, StepName
+from fairlead.model.reconciling import Format, Live, StepName
 from fairlead.ports.gitops import ApplicationStore, ChangedMeanwhileError, Health, TargetAwayError
 
 LEASE: Final = 60.0  # s
@@ -186,12 +187,8 @@ class Execution:
         return self._known
 
     async def _keep(self, live: Live | None) -> None:
-        if live is None:
-            return
-        if discretion.is_filled_in(live.document):  # its bytes have the secrets' values
-            content = documents.write(documents.format_of(live.object), live.document)
-            live = replace(live, content=content)
-        await self._store.keep_live(self._look.name, self._record.row.id, live)
+        if live is not None:
+            await self._store.keep_live(self._look.name, self._record.row.id, _without_secrets(live))
 
     async def _become_healthy(self, lease: Lease, entries: Sequence[Entry]) -> None:
         gate = self._look.application.sync.health
@@ -243,6 +240,27 @@ class Execution:
         head = self._look.subject.source.head
         if self._look.order is None and head is not None and head.commit.id != self._look.head:
             raise Overtaken
+
+
+def _without_secrets(live: Live) -> Live:
+    """As it may be kept: neither with values that were filled in, nor with what a person wrote out."""
+    format_ = Format.YAML if live.object == FLEET else documents.format_of(live.object)
+    if discretion.is_filled_in(live.document):  # its bytes have the secrets' values
+        live = replace(live, content=documents.write(format_, live.document))
+    if format_ in {Format.TEXT, Format.MARKDOWN}:
+        content = _covered(live.content.decode("latin-1")).encode("latin-1")
+        return replace(
+            live, content=content, document={name: _covered(live.document[name]) for name in live.document}
+        )
+    shown = discretion.shown(live.document)
+    if shown != live.document:
+        live = replace(live, content=documents.write(format_, shown), document=shown)
+    return live
+
+
+def _covered(text: str) -> str:
+    """Line by line: what else stands in a text is kept."""
+    return "\n".join(map(discretion.shown, text.split("\n")))
 
 
 def _recall(target: object, touched: frozenset[str] | None) -> None:

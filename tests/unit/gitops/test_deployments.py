@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.formats import documents
 from fairlead.gitops.deployments import FAULT_POINTS
 from fairlead.gitops.passes import Order
 from fairlead.gitops.reconcile import HEAL_AGAIN
@@ -16,6 +17,7 @@ from fairlead.model.reconciling import (
     DeploymentReason,
     DeploymentState,
     DriftState,
+    Format,
     Reason,
     Resolution,
     StepName,
@@ -277,6 +279,34 @@ async def test_a_person_decides_a_conflict(take: Policy):
         [kept] = rig.store.rows["app"]
         assert kept.state is DriftState.PROPOSED
         assert b'"x": 2' in (rig.source.proposals[-1].files["a.json"] or b"")
+
+
+async def test_what_looks_like_a_secret_is_not_kept_with_what_is_overwritten():
+    secret = "ghp_" + "a1B2" * 9
+    rules = ({"path": "**", "policy": "remote"},)
+    rig = folder({"a.json": {"x": 1, "own": {"apiKey": secret}}, "b.txt": {"": "one\n"}}, rules=rules)
+    rig.commit(a_json={"x": 1}, b_txt={"": "one\n"})
+    await rig.look()
+    rig.target.put("a.json", {"x": 2, "own": {"apiKey": secret}})
+    rig.target.put("b.txt", {"": f"two\ntoken = {secret}\n"})
+    await rig.look()
+    assert rig.target.document("a.json") == {"x": 1, "own": {"apiKey": secret}}
+    kept = {each.object: each for each in await rig.store.kept_live(rig.latest.id)}
+    assert kept["a.json"].document == {"x": 2, "own": {"apiKey": "(concealed)"}}
+    assert kept["b.txt"].content == b"two\n(concealed)\n"
+    assert secret not in repr([(each.content, each.document) for each in kept.values()])
+
+
+async def test_a_fleet_with_placeholders_is_kept_when_it_is_healed():
+    server = {"command": "x", "environment": {"KEY": "${secret:KEY}"}}
+    rig = fleet({"servers": {"a": server}})
+    rig.commit(fleet={"servers": {"a": server}})
+    await rig.look()
+    rig.target.put("fleet", {"servers": {"a": {**server, "command": "y"}}})
+    await rig.look()
+    assert rig.target.document("fleet") == {"servers": {"a": server}}
+    [kept] = await rig.store.kept_live(rig.latest.id)
+    assert documents.read(Format.YAML, kept.content)["servers"]["a"]["command"] == "y"
 
 
 async def test_what_looks_like_a_secret_is_proposed_to_nobody():
