@@ -176,6 +176,7 @@ def compose_gitops(
     )
     controller = GitOpsController(catalogue, tools)
     deployments.on_changed = lambda application: _look(controller, application)
+    deployments.concerns = catalogue.concerns
 
     async def configured(found: list[GitSource], file: GitOpsFile) -> None:
         told.configure(file)

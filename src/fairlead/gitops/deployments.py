@@ -19,7 +19,15 @@ from typing import Final
 from fairlead.core import rollout
 from fairlead.gitops import journal
 from fairlead.gitops.deployment_record import Record, new_id
-from fairlead.gitops.execution import Execution, Leases, Overtaken, Unhealthy
+from fairlead.gitops.execution import (
+    Concerns,
+    Execution,
+    Leases,
+    Overtaken,
+    Unhealthy,
+    every_commit,
+    settle,
+)
 from fairlead.gitops.passes import Look
 from fairlead.gitops.state_keeping import keep
 from fairlead.model.errors import Fault, Problem, ProblemError
@@ -86,6 +94,7 @@ class Deployments:
         self._now = now
         self._at = at
         self._cancelled: dict[str, str] = {}  # running ones -> by whom
+        self.concerns: Concerns = every_commit
         self.on_changed: Callable[[str], None] = lambda application: None
 
     def __repr__(self) -> str:
@@ -117,6 +126,7 @@ class Deployments:
             return record.row
         execution = Execution(look, record, self._stores.applications, self._leases, self._at)
         execution.conceal, execution.cancelled = self._conceal, lambda: record.row.id in self._cancelled
+        execution.concerns = self.concerns
         try:
             await self._carry_out(look, record, execution)
         except Overtaken:
@@ -206,7 +216,8 @@ class Deployments:
         record.start()
         try:
             goes_on = bool(await execution.entries())
-            await self._prepare(look, record, goes_on=goes_on)
+            await execution.look_up()
+            await self._prepare(look, record, execution, goes_on=goes_on)
             if (plan.waves or goes_on) and not await self._pass_gate(look, record):
                 return
             if record.row.reason is _R.ROLLBACK:
@@ -224,7 +235,7 @@ class Deployments:
         self._at("healthy")
         await self._finish(look, record)
 
-    async def _prepare(self, look: Look, record: Record, *, goes_on: bool) -> None:
+    async def _prepare(self, look: Look, record: Record, execution: Execution, *, goes_on: bool) -> None:
         """Up to the plan. Raises ProblemError for what the target refuses.
 
         What `goes_on` was approved as a whole; the difference that is left is not shown.
@@ -235,8 +246,9 @@ class Deployments:
         if record.last is None:
             record.enter(StepName.FETCH, f"{record.row.commit[:12]} of {look.subject.source.name}")
         if record.last is StepName.FETCH:
-            record.enter(StepName.VERIFY)
-        told = await look.subject.target.check([each for wave in look.plan.waves for each in wave.writes])
+            await record.step(StepName.VERIFY)  # the target may take its time: it can be cancelled meanwhile
+        writes = [each for wave in look.plan.waves for each in wave.writes]
+        told = await execution.attended(look.subject.target.check(writes))
         if record.last is StepName.VERIFY:
             record.enter(StepName.VERIFY, self._conceal(told))
         record.enter(
@@ -293,7 +305,8 @@ class Deployments:
             await record.step(StepName.ROLL_BACK, f"back to {(record.row.previous or 'what was there')[:12]}")
             await self._take_back(record, execution, why, state)
         else:
-            await record.end(_S.FAILED, f"{why} (nothing was changed)", error=why)
+            ended = _S.FAILED if by is None else state
+            await record.end(ended, f"{why} (nothing was changed)", error=why)
 
     async def _take_back(
         self, record: Record, execution: Execution, why: str, state: DeploymentState
@@ -329,6 +342,7 @@ class Deployments:
     async def _supersede(self, look: Look, record: Record) -> None:
         row, store = record.row, self._stores.applications
         kept = [journal.entry(each) for each in await store.intents(row.id)]
+        await settle(look.subject.target, kept)
         unsure = [each.object for each in kept if not each.done]
         lives = await look.subject.target.read(unsure) if unsure else {}
         done = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from fairlead.core import discretion
 from fairlead.formats import documents
@@ -15,20 +15,32 @@ from fairlead.gitops.deployment_record import Record
 from fairlead.gitops.journal import Entry
 from fairlead.gitops.passes import Look
 from fairlead.gitops.planning import FLEET
+from fairlead.kit.tasks import attended
 from fairlead.model.gitops import Application
 from fairlead.model.reconciling import Format, Live, StepName
-from fairlead.ports.gitops import ApplicationStore, ChangedMeanwhileError, Health, TargetAwayError
+from fairlead.ports.gitops import (
+    ApplicationStore,
+    ChangedMeanwhileError,
+    Health,
+    Snapshot,
+    TargetAwayError,
+)
+
+_T = TypeVar("_T")
+Concerns = Callable[[Application, Snapshot, Snapshot], Awaitable[bool]]
+"""Whether an application is another one in the second commit than in the first."""
 
 LEASE: Final = 60.0  # s
 RENEWED: Final = 20.0  # s after which a lease is renewed
 FIRST_PAUSE: Final = 0.05  # s between questions for health
 LONGEST_PAUSE: Final = 1.0  # s
+GLANCE: Final = 0.25  # s between looks at what else there is, while the target is asked
 TAKING_BACK: Final = 30.0  # s for which health is waited for after a roll-back
 _TRIES: Final = 5
 
 
 class Overtaken(Exception):  # noqa: N818 - no error: another commit is to be looked at
-    """Git has a newer commit."""
+    """Git has a newer commit in which the application is another one."""
 
 
 class Unhealthy(Exception):  # noqa: N818 - as above: the text says why
@@ -53,6 +65,11 @@ class Leases:
             yield Lease(self._store, target, holder, token)
         finally:
             await self._store.release(target, holder, token)
+
+
+async def every_commit(_: Application, before: Snapshot, after: Snapshot) -> bool:
+    """A `Concerns` that knows nothing of what is in commits."""
+    return before.commit.id != after.commit.id
 
 
 class Lease:
@@ -100,7 +117,9 @@ class Execution:
         self._leases = leases
         self._at = at
         self._known: list[Entry] | None = [] if record.is_new else None
+        self._passed_over = look.head  # the source's newest commit that is no reason to stop
         self.cancelled: Callable[[], bool] = lambda: False
+        self.concerns: Concerns = every_commit
         self.conceal: Callable[[str], str] = str
 
     async def run(self) -> None:
@@ -123,15 +142,16 @@ class Execution:
             tags: dict[str, str | None] = {}
             for number, wave in enumerate(plan.waves, first):
                 names = ", ".join(write.object for write in wave.writes[:5])
-                # Kept with the journal alone: what was written is seen by what is there.
-                self._record.enter(StepName.APPLY, f"wave {number - first + 1} of {len(plan.waves)}: {names}")
+                text = f"wave {number - first + 1} of {len(plan.waves)}: {names}"
+                await self._record.step(StepName.APPLY, text)
                 for write in wave.writes:
                     await lease.keep()
                     if write.object in plan.decisions.kept_objects and write.object not in tags:
                         await self._keep(look.lives.get(write.object))
                     self._at("before-write")
                     tag = tags.get(write.object, write.tag)
-                    tags[write.object] = await look.subject.target.write(replace(write, tag=tag))
+                    written = look.subject.target.write(replace(write, tag=tag))
+                    tags[write.object] = await self.attended(written, lease)
                     self._at("written")
                     await self._store.done(self._record.row.id, write.object, number)
                     self._record.written += 1
@@ -142,12 +162,29 @@ class Execution:
                     self._record.enter(StepName.APPLY, "all was written before an interruption")
                 await self._become_healthy(lease, kept)
 
+    async def attended(self, asking: Coroutine[Any, Any, _T], lease: Lease | None = None) -> _T:
+        """The target's answer, for as long as nothing is more important.
+
+        An orchestrator's may take minutes. What was written by a request that is given up is seen once the
+        target has settled; a target that does not do that is not left alone.
+        """
+
+        async def look() -> None:
+            await self.look_up()
+            if lease is not None:
+                await lease.keep()
+
+        if not hasattr(self._look.subject.target, "settle"):
+            return await asking
+        return await attended(asking, look, GLANCE)
+
     async def take_back(self) -> str:
         """Bring back what was there before the deployment; what came of it, for a person.
 
         Raises ProblemError where that is refused, TargetAwayError, ChangedMeanwhileError.
         """
         entries, target = await self.entries(), self._look.subject.target
+        await settle(target, entries)
         by_object: dict[str, list[Entry]] = {}
         for each in entries:
             by_object.setdefault(each.object, []).append(each)
@@ -220,7 +257,7 @@ class Execution:
             if now >= deadline:
                 return f"not healthy after {timeout:g} s: {health.message}"
             if not taking_back:
-                self._look_up()
+                await self.look_up()
                 if pause == FIRST_PAUSE:
                     await self._record.step(StepName.HEALTH, health.message)
             await lease.keep()
@@ -233,13 +270,23 @@ class Execution:
         except TargetAwayError as away:
             return Health(healthy=False, done=False, message=str(away))
 
-    def _look_up(self) -> None:
-        """Whether something else is more important by now."""
+    async def look_up(self) -> None:
+        """Whether something else is more important by now. Raises Unhealthy, Overtaken."""
         if self.cancelled():
             raise Unhealthy("cancelled")
-        head = self._look.subject.source.head
-        if self._look.order is None and head is not None and head.commit.id != self._look.head:
+        look, head = self._look, self._look.subject.source.head
+        if look.order is not None or head is None or head.commit.id == self._passed_over:
+            return
+        if look.snapshot is None or await self.concerns(look.application, look.snapshot, head):
             raise Overtaken
+        self._passed_over = head.commit.id
+
+
+async def settle(target: object, entries: Sequence[Entry]) -> None:
+    """Before it is looked at whether what was about to be written is there."""
+    known = getattr(target, "settle", None)
+    if known is not None and not all(entry.done for entry in entries):
+        await known()
 
 
 def _without_secrets(live: Live) -> Live:

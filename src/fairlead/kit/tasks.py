@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -19,6 +19,23 @@ def require_running() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+async def attended(work: Coroutine[Any, Any, _T], look: Callable[[], Awaitable[None]], every: float) -> _T:
+    """What comes of `work`, while `look` is called every so many seconds: what that raises ends the work.
+
+    It has ended in any case when this returns or raises; what is done before it can be ended counts.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        while not (await asyncio.wait((task,), timeout=every))[0]:
+            await look()
+    except BaseException as reason:
+        task.cancel()
+        await asyncio.wait((task,))
+        if task.cancelled() or task.exception() is not None or not isinstance(reason, Exception):
+            raise
+    return task.result()
 
 
 class Tasks:

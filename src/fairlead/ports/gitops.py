@@ -205,6 +205,12 @@ class RunningTarget(Target, Protocol):
         """That of the last write; None before one."""
         ...
 
+    async def settle(self) -> None:
+        """Wait until a write whose answer nobody has seen is in force, or never will be. Such a target's
+        writes may be given up, which is by cancelling them.
+        """
+        ...
+
     async def symptoms(self) -> list[Symptom]:
         """What does not run as it was told to. Raises as `Target`'s methods do."""
         ...

@@ -89,6 +89,14 @@ class FleetTarget:
         self._touched = frozenset((*change.started, *change.replaced, *change.adjusted))
         return headers.get("etag", "")
 
+    async def settle(self) -> None:
+        """Changes have one turn after the other, dry runs too: when this one has had its own, all before are
+        over. What was given up is not begun, or ended, as soon as the orchestrator sees that.
+        """
+        place = self._locate()
+        body, _ = await ask(place, "GET", "/api/fleet")
+        await ask(place, "PUT", f"{_WHOLE}&dryRun=true", body=_fleet(body).spec, if_match="*")
+
     async def health(self) -> Health:
         fleet, servers = await self._state()
         return health_of(fleet, servers, generation=self._generation, touched=self._touched)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fairlead.kit.tasks import Tasks, require_running
+from fairlead.kit.tasks import Tasks, attended, require_running
 
 
 async def test_a_failure_is_told_once_and_takes_nothing_with_it():
@@ -68,3 +68,59 @@ async def test_who_was_not_cancelled_goes_on():
         async with asyncio.timeout(0):
             await asyncio.Event().wait()
     require_running()
+
+
+class EnoughError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("finished", [True, False])
+async def test_attended_work_ends_when_a_look_says_so_unless_it_is_done_by_then(finished: bool):
+    steps: list[str] = []
+    may_end = asyncio.Event()
+
+    async def work() -> str:
+        try:
+            await may_end.wait()
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+            raise
+        return "done"
+
+    async def look() -> None:
+        steps.append("look")
+        if len(steps) < 3:
+            return
+        if finished:
+            may_end.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        raise EnoughError
+
+    if finished:
+        assert await attended(work(), look, 0.001) == "done"
+    else:
+        with pytest.raises(EnoughError):
+            await attended(work(), look, 0.001)
+    assert steps == ["look"] * 3 + ([] if finished else ["cancelled"])
+
+
+async def test_attended_work_is_cancelled_with_who_waits_for_it():
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def look() -> None:
+        pass
+
+    waiting = asyncio.ensure_future(attended(work(), look, 0.001))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
