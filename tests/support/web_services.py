@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import fields, replace
 from functools import lru_cache, reduce
@@ -254,7 +254,14 @@ class MemoryConfig:
         )
 
     async def replace(
-        self, document: bytes, *, expected: str | None, dry_run: bool, origin: Origin, by: str
+        self,
+        document: bytes,
+        *,
+        expected: str | None,
+        dry_run: bool,
+        origin: Origin,
+        by: str,
+        gone: Callable[[], Awaitable[bool]],
     ) -> Change:
         self.replaced.append(
             {"document": document, "expected": expected, "dry_run": dry_run, "origin": origin, "by": by}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from fairlead.app.fleet_reading import (
 from fairlead.app.spec_keeper import UNAVAILABLE, SpecKeeper, without_spec
 from fairlead.core.overrides import Edit
 from fairlead.formats.model_messages import some
+from fairlead.kit.tasks import attended
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.event_data import ConfigChanged
 from fairlead.model.events import EventType
@@ -59,6 +60,14 @@ LOOK: Final = 1.0  # s between looks at what other processes have kept
 REFUSED_AGAIN: Final = 30.0  # s until what they have kept, and this one cannot run, is tried again
 RETURN: Final = "the database's return"
 MEANWHILE: Final = "changed-meanwhile"  # a problem's code
+GLANCE: Final = 0.2  # s between looks at whether somebody still waits for a change
+GIVEN_UP: Final = Problem(
+    code="given-up",
+    title="Given up",
+    detail="GitOps has gone before the new versions of servers were up: it looks again, and decides anew",
+    status=409,
+    fault=Fault.CLIENT,
+)
 STARTING: Final = Problem(
     code="starting",
     title="Fairlead is starting",
@@ -67,6 +76,14 @@ STARTING: Final = Problem(
     fault=Fault.GATEWAY,
     retry_after=1.0,
 )
+
+
+Gone = Callable[[], Awaitable[bool]]
+"""Whether whoever asks for a change waits for it no more."""
+
+
+async def _stays() -> bool:
+    return False
 
 
 class Fleet(Protocol):
@@ -333,12 +350,21 @@ class FleetConfig:
     # -- changes by people and GitOps --------------------------------------------------------------------
 
     async def replace(
-        self, content: bytes, *, expected: str | None, dry_run: bool, origin: Origin, by: str
+        self,
+        content: bytes,
+        *,
+        expected: str | None,
+        dry_run: bool,
+        origin: Origin,
+        by: str,
+        gone: Gone = _stays,
     ) -> Change:
         """Put a whole spec in force; `content` is a fleet file as JSON.
 
         `expected` is the tag that the caller has seen, None if it does not matter. ProblemError: 412 when it
-        is another one by now, 422 with all that is wrong in the spec, 409 when the fleet refuses.
+        is another one by now, 422 with all that is wrong in the spec, 409 when the fleet refuses. What GitOps
+        has `gone` from is not put in force, unless it is already: a newer commit does not wait for a server
+        that does not start.
         """
         stated = await asyncio.to_thread(spec_of_body, content)
         async with self._turn():
@@ -350,9 +376,10 @@ class FleetConfig:
                     bare = Composed(
                         Layers(stated), stated.spec, tuple((each, why) for each in self._overrides)
                     )
-                    return await self._put(Owner.GITOPS, bare, by=by, dry_run=dry_run)
+                    return await self._put(Owner.GITOPS, bare, by=by, dry_run=dry_run, gone=gone)
                 if origin is Origin.GITOPS:
-                    return await self._accept(Owner.GITOPS, stated, by=by, dry_run=dry_run)
+                    wanted = await asyncio.to_thread(accept, stated, self._overrides)
+                    return await self._put(Owner.GITOPS, wanted, by=by, dry_run=dry_run, gone=gone)
                 wanted = await asyncio.to_thread(self._live, stated.spec, by)
                 return await self._put(self._owner, wanted, by=by, dry_run=dry_run)
 
@@ -395,15 +422,27 @@ class FleetConfig:
                 await self._catch_up()
             yield
 
-    async def _accept(self, owner: Owner, stated: Stated, *, by: str, dry_run: bool = False) -> Change:
+    async def _accept(self, owner: Owner, stated: Stated, *, by: str) -> Change:
         """A new accepted spec, with the live edits on top."""
         wanted = await asyncio.to_thread(accept, stated, self._overrides)
-        return await self._put(owner, wanted, by=by, dry_run=dry_run)
+        return await self._put(owner, wanted, by=by)
 
     async def _put(
-        self, owner: Owner, wanted: Composed, *, by: str, dry_run: bool = False, keep: bool = True
+        self,
+        owner: Owner,
+        wanted: Composed,
+        *,
+        by: str,
+        dry_run: bool = False,
+        keep: bool = True,
+        gone: Gone = _stays,
     ) -> Change:
         """Apply, then take over and keep."""
+
+        async def look() -> None:
+            if await gone():
+                raise ProblemError(GIVEN_UP)
+
         try:
             self._check(wanted.spec)
         except ValueError as wrong:
@@ -412,7 +451,8 @@ class FleetConfig:
         self._changing = not dry_run
         self._unobserved = True
         try:
-            applied = await self._fleet.apply(wanted.spec, dry_run=dry_run)
+            await look()  # it may have waited for its turn
+            applied = await attended(self._fleet.apply(wanted.spec, dry_run=dry_run), look, GLANCE)
         finally:
             self._changing = False
         change = _change(self._fleet.generation, applied, wanted, dry_run)

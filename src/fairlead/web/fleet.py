@@ -153,8 +153,12 @@ def fleet_router(config: ConfigService) -> APIRouter:
         """Put a whole spec in force, touching only what differs, or change nothing at all.
 
         A new version of a server comes up and is healthy before the old one is drained; calls in flight end
-        where they are.
+        where they are. If GitOps closes the connection before they are up, nothing has changed.
         """
+
+        async def gone() -> bool:
+            return getattr(request.state, "sends_no_more", False) or await request.is_disconnected()
+
         del document  # it is JSON; what it means is read off the bytes, with the place of whatever is wrong
         change = await config.replace(
             await request.body(),
@@ -162,6 +166,7 @@ def fleet_router(config: ConfigService) -> APIRouter:
             dry_run=dry_run,
             origin=origin,
             by=request.state.principal,
+            gone=gone,  # the controller closes its connection only when it waits no more
         )
         if not dry_run:
             response.headers["etag"] = entity_tag(config.tag)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -116,11 +116,19 @@ class ConfigService(Protocol):
         ...
 
     async def replace(
-        self, document: bytes, *, expected: str | None, dry_run: bool, origin: Origin, by: str
+        self,
+        document: bytes,
+        *,
+        expected: str | None,
+        dry_run: bool,
+        origin: Origin,
+        by: str,
+        gone: Callable[[], Awaitable[bool]],
     ) -> Change:
         """Put a whole fleet document in force, or say what that would do.
 
-        `expected` is the tag of what it replaces, None for any; another one is refused (412).
+        `expected` is the tag of what it replaces, None for any; another one is refused (412). `gone` tells
+        whether GitOps waits for it no more: then it is not put in force, unless it is already.
         """
         ...
 

@@ -143,6 +143,30 @@ async def test_a_server_that_cannot_start_is_refused_and_the_fleet_is_as_before(
     assert target.generation is None
 
 
+async def test_a_write_that_is_given_up_ends_there_too(stack: Stack):
+    target = target_of(stack.url)
+    before = await live(target)
+    mute = {"args": ["-c", "import time; time.sleep(3600)"], "timeouts": {"start": "50m"}}
+    writing = asyncio.create_task(target.write(changed(before, a=mute)))
+    async with asyncio.timeout(GUARD):
+        while not await _is_changing(stack):
+            await asyncio.sleep(0.02)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        await target.settle()
+    after = await live(target)
+    assert (after.document, after.tag) == (before.document, before.tag)
+    assert not await _is_changing(stack)
+    await target.write(changed(after, b=None))
+    assert (await settled(target)).healthy
+
+
+async def _is_changing(stack: Stack) -> bool:
+    status = (await stack.rest("GET", "/api/fleet")).json()
+    return any(each["type"] == "Reconciling" and each["status"] for each in status["conditions"])
+
+
 @pytest.mark.parametrize("members", [{"comand": "x"}, {"command": "x", "scaling": {"minInstances": -1}}])
 async def test_a_wrong_spec_is_refused_when_it_is_checked(stack: Stack, members: dict[str, Any]):
     target = target_of(stack.url)

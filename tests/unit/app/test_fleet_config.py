@@ -497,6 +497,29 @@ class TestReplace:
         assert (await reload).replaced == ("b",)
         await refused(put, 412, "generation-changed")
 
+    @pytest.mark.parametrize("origin", [Origin.GITOPS, Origin.GITOPS_WHOLE])
+    async def test_what_gitops_waits_for_no_more_is_not_put_in_force(
+        self, bench: Bench, origin: Origin
+    ) -> None:
+        """It may be held up by a server that does not start; what comes next is not."""
+        before, left = bench.everything(), asyncio.Event()
+
+        async def gone() -> bool:
+            return left.is_set()
+
+        bench.fleet.held.clear()
+        stuck = asyncio.ensure_future(bench.put(changed(FILE, *MODE_B, to="2"), origin=origin, gone=gone))
+        await until(lambda: len(bench.fleet.asked) == 2)
+        waits = asyncio.ensure_future(bench.put(changed(FILE, *MODE_B, to="3"), origin=origin, gone=gone))
+        left.set()
+        for each in (stuck, waits):
+            await refused(each, 409, "given-up")
+        assert len(bench.fleet.asked) == 2, "what had not begun does not begin"
+        assert bench.everything() == before
+        bench.fleet.held.set()
+        await bench.put(changed(FILE, *MODE_B, to="4"), origin=origin)
+        assert bench.spec["servers"]["b"]["environment"] == {"MODE": "4"}
+
     async def test_many_changes_at_once_all_come_through(self, bench: Bench) -> None:
         names = [f"s{number}" for number in range(8)]
         await asyncio.gather(

@@ -645,8 +645,10 @@ class Lane(HttpToolsProtocol):
         for slot in self._slots:
             if type(slot) is Exchange and (slot.head.era is Era.MODERN or slot.method == "GET"):
                 return False
-            if type(slot) is AppTurn and slot.is_streaming:
-                return False
+            if type(slot) is AppTurn:
+                if slot.is_streaming:
+                    return False
+                slot.cycle.scope["state"]["sends_no_more"] = True
         self._closing = bool(self._slots) or self._closing
         return bool(self._slots)
 
