@@ -121,13 +121,11 @@ class Follower:
                 told = len(over)
                 if row["state"] in ENDED:
                     break
-                reason, why = self._hindrance(row["application"]) if looked else ("", "")
+                stands, why = self._hindrance(row["application"]) if looked else (False, "")
                 if why and why != hindered:
                     warn(why)
                     hindered = why
-                if looked and (
-                    row["state"] == "waiting" or (row["state"] == "pending" and reason in _STANDING)
-                ):
+                if looked and (row["state"] == "waiting" or (row["state"] == "pending" and stands)):
                     break
                 doing(_current(row))
                 time.sleep(POLL)
@@ -184,15 +182,16 @@ class Follower:
             self._say(f"{app}: {state_of(application)}  {message_of(application)}".rstrip())
         return good
 
-    def _hindrance(self, app: str) -> tuple[str, str]:
-        """Why its orders are put off: the reason, and that for people; both "" if they are not."""
+    def _hindrance(self, app: str) -> tuple[bool, str]:
+        """Why its orders are put off, "" if they are not, and whether no other try ends that."""
         application: Json = self._client.get(app_path(app))
         ready = condition(application, "Ready") or {}
         reason = plain(ready.get("reason", ""))
-        if is_ready(application) or reason not in _STANDING | _AWAY:
-            return "", ""
+        stands = reason in _STANDING or bool((condition(application, "Stalled") or {}).get("status"))
+        if is_ready(application) or not (stands or reason in _AWAY):
+            return False, ""
         more = "; it is tried again" if reason in _AWAY else ""
-        return reason, f"{app}: {reason}: {message_of(application)}{more}"
+        return stands, f"{app}: {reason}: {message_of(application)}{more}"
 
     def _say(self, line: str) -> None:
         if not self._quiet:

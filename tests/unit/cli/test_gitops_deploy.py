@@ -212,18 +212,25 @@ def test_what_waits_for_more_is_told(fairlead, controller: RestService):
 
 
 @pytest.mark.parametrize(
-    ("reason", "message"),
-    [("Suspended", "`fairlead gitops resume fleet` goes on"), ("WindowClosed", "opens at 22:00")],
+    ("reason", "message", "stalled"),
+    [
+        ("Suspended", "`fairlead gitops resume fleet` goes on", False),
+        ("WindowClosed", "opens at 22:00", False),
+        ("TargetRefused", "secret:TOKEN has no value", True),
+    ],
 )
 def test_an_order_that_is_put_off_is_not_waited_for(
-    fairlead, controller: RestService, reason: str, message: str
+    fairlead, controller: RestService, reason: str, message: str, stalled: bool
 ):
     pending = deployment(**PENDING)
     controller.answers = {
         "POST /api/applications/fleet/promote": (202, pending),
         "POST /api/drift/check": (200, {}),
         f"GET /api/deployments/{ID}": (200, pending),
-        "GET /api/applications/fleet": (200, application(conditions=conditions(reason, message))),
+        "GET /api/applications/fleet": (
+            200,
+            application(conditions=conditions(reason, message, stalled=stalled)),
+        ),
     }
     result = fairlead("gitops", "promote", "fleet", "--wait")
     assert result.exit_code == 1
