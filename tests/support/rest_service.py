@@ -17,6 +17,7 @@ class Received:
     path: str
     token: str
     body: Any
+    if_match: str | None = None
 
 
 @dataclass
@@ -38,7 +39,9 @@ class RestService(ThreadedHttp):
                 content = self.rfile.read(length)
                 token = self.headers.get("Authorization", "").removeprefix("Bearer ")
                 body = json.loads(content) if content else None
-                service.received.append(Received(self.command, self.path, token, body))
+                service.received.append(
+                    Received(self.command, self.path, token, body, self.headers["If-Match"])
+                )
                 missing = (
                     404,
                     {"type": "urn:fairlead:problem:not-found", "title": "Not found", "detail": "x"},

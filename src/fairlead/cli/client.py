@@ -52,8 +52,8 @@ class Client:
         body, headers = self._send("GET", path)
         return body, headers.get("ETag", "")
 
-    def post(self, path: str, body: Any = None) -> Any:
-        return self._send("POST", path, body)[0]
+    def post(self, path: str, body: Any = None, *, if_match: str | None = None) -> Any:
+        return self._send("POST", path, body, if_match=if_match)[0]
 
     def put(self, path: str, body: Any, *, if_match: str | None = None) -> Any:
         """Replace what is there. A problem of status 412 means that it is not what `if_match` stands for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -109,17 +110,33 @@ def promote_command(app: str, *, wait: bool, as_json: bool, **given: Any) -> Non
 
 @click.command("approve")
 @click.argument("deployment_id", metavar="ID", type=DeploymentId())
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option(
+    "--revision", type=click.IntRange(0), help="Only as `fairlead gitops deployment` has shown it; not asked."
+)
 @wait_option
 @json_option
 @state_options
-def approve_command(deployment_id: str, *, wait: bool, as_json: bool, **given: Any) -> None:
-    """Agree to the deployment ID; with enough approvals it goes on. `fairlead gitops deployment` shows it.
+def approve_command(
+    deployment_id: str, *, yes: bool, revision: int | None, wait: bool, as_json: bool, **given: Any
+) -> None:
+    """Agree to the deployment ID, which is shown; on a terminal you are asked. With enough approvals it
+    goes on. If it becomes another change before you answer, nothing is agreed to.
 
     Nobody approves a commit of their own. Where principals are set up, the service's own token is nobody:
     set FAIRLEAD_TOKEN to a key of yours (`fairlead key add`).
     """
     client = gitops(given)
-    answer = client.post(f"{deployment_path(deployment_id)}/approve")
+    path = deployment_path(deployment_id)
+    if revision is None:
+        row = client.get(path)
+        revision = row["revision"]
+        if not as_json:
+            show_deployment(row)
+            say()
+        if not yes and is_terminal():
+            click.confirm("Approve it?", abort=True, err=True)
+    answer = client.post(f"{path}/approve", if_match=f'"{revision}"')
     _begun(client, answer, wait=wait, as_json=as_json)
 
 
@@ -134,6 +151,11 @@ def cancel_command(deployment_id: str, *, as_json: bool, **given: Any) -> None:
         print_json(answer)
     else:
         say(_summary(answer))
+
+
+def is_terminal() -> bool:
+    """Whether there is somebody who can be asked."""
+    return sys.stdin.isatty()
 
 
 def show_deployment(row: Json) -> None:
@@ -226,5 +248,6 @@ def _facts(row: Json, now: float) -> list[tuple[str, str]]:
         ("before", plain(row["previous"] or "nothing")),
         ("why", f"{plain(row['reason'])}, by {plain(row['actor'])}"),
         ("begun", f"{instant(row['created'])} ({ago(row['created'], now)}){took}"),
+        ("revision", str(row["revision"])),
         ("approved by", ", ".join(map(plain, row["approvedBy"]))),
     ]

@@ -51,6 +51,9 @@ AUTOMATIC: Final = frozenset({_R.COMMIT, _R.HEAL})
 APPROVED: Final = frozenset({_R.COMMIT, _R.MANUAL, _R.PROMOTION})
 """What waits for approval. Healing and rolling back only restore what was approved."""
 
+Check = Callable[[int], None]
+"""Given a row's revision; raises ProblemError where what is decided about was looked at as another one."""
+
 LOG_LIMIT: Final = 200  # commits that a roll-back may leave behind
 FAULT_POINTS: Final = (
     "row-kept",
@@ -138,10 +141,12 @@ class Deployments:
 
     # -- what people call --------------------------------------------------------------------------------
 
-    async def approve(self, deployment_id: str, actor: str) -> Deployment:
-        """One person agrees. Raises ProblemError (403, 404, 409)."""
+    async def approve(self, deployment_id: str, actor: str, check: Check | None = None) -> Deployment:
+        """One person agrees. Raises ProblemError (403, 404, 409), and what `check` raises."""
 
         async def agreed(row: Deployment) -> Deployment:
+            if check is not None:
+                check(row.revision)
             if row.state is not _S.WAITING:
                 raise _refused("not-waiting", f"deployment {row.id} is {row.state}: it waits for nobody", 409)
             if refusal := rollout.approval_refusal(actor, row.author, row.approved_by):
@@ -150,13 +155,15 @@ class Deployments:
 
         return await self._changed(deployment_id, agreed)
 
-    async def cancel(self, deployment_id: str, actor: str) -> Deployment:
+    async def cancel(self, deployment_id: str, actor: str, check: Check | None = None) -> Deployment:
         """End it; what it has written is taken back. Its commit is not tried again by itself.
 
-        Raises ProblemError (404, 409).
+        Raises ProblemError (404, 409), and what `check` raises.
         """
 
         async def ended(row: Deployment) -> Deployment:
+            if check is not None:
+                check(row.revision)
             if row.state in rollout.ENDED:
                 raise _refused("deployment-over", f"deployment {row.id} is over: {row.state}", 409)
             if row.state is _S.RUNNING:

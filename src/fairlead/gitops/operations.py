@@ -19,7 +19,7 @@ from fairlead.core.patterns import Pattern
 from fairlead.core.summary import KINDS, Finding, Kind
 from fairlead.gitops import reports
 from fairlead.gitops.controller import Declaration, Declared, GitOpsController, Managed
-from fairlead.gitops.deployments import Deployments, Stores
+from fairlead.gitops.deployments import Check, Deployments, Stores
 from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.environment import Environment as Tools
 from fairlead.gitops.orders import Orders, is_enforced, refused
@@ -330,11 +330,11 @@ class GitOpsOperations:
         """Deploy the commit that is in force at the application that this one is promoted from."""
         return reports.deployment(await self._orders.promote(name, actor))
 
-    async def approve(self, deployment_id: str, actor: str) -> DeploymentReport:
-        return reports.deployment(await self._deployments.approve(deployment_id, actor))
+    async def approve(self, deployment_id: str, actor: str, check: Check | None = None) -> DeploymentReport:
+        return reports.deployment(await self._deployments.approve(deployment_id, actor, check))
 
-    async def cancel(self, deployment_id: str, actor: str) -> DeploymentReport:
-        return reports.deployment(await self._deployments.cancel(deployment_id, actor))
+    async def cancel(self, deployment_id: str, actor: str, check: Check | None = None) -> DeploymentReport:
+        return reports.deployment(await self._deployments.cancel(deployment_id, actor, check))
 
     # -- repositories, hosts, configuration --------------------------------------------------------------
 

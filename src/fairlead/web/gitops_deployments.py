@@ -217,10 +217,6 @@ def _add_one(router: APIRouter, operations: GitOpsOperations) -> None:
 
 
 def _add_decisions(router: APIRouter, operations: GitOpsOperations, approvers: Approvers) -> None:
-    async def check(deployment_id: str, if_match: list[str]) -> None:
-        if if_match:
-            require_match(if_match, str((await operations.deployment(deployment_id)).revision))
-
     @router.post(
         "/{id}/approve",
         summary="Approve a deployment",
@@ -240,8 +236,7 @@ def _add_decisions(router: APIRouter, operations: GitOpsOperations, approvers: A
         no person, and count only where no principal could approve instead.
         """
         actor = await approvers.name_of(request.state.caller)
-        await check(id, if_match)
-        return await operations.approve(id, actor)
+        return await operations.approve(id, actor, lambda now: require_match(if_match, str(now)))
 
     @router.post(
         "/{id}/cancel",
@@ -257,5 +252,5 @@ def _add_decisions(router: APIRouter, operations: GitOpsOperations, approvers: A
         if_match: IfMatch,
     ) -> DeploymentReport:
         """End one that is not over. What it wrote is taken back; its commit is not taken again by itself."""
-        await check(id, if_match)
-        return await operations.cancel(id, request.state.principal)
+        actor = request.state.principal
+        return await operations.cancel(id, actor, lambda now: require_match(if_match, str(now)))

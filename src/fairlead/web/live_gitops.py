@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from fairlead.gitops.operations import LONGEST_HOLD, DriftFilter, GitOpsOperations
 from fairlead.model.access import Caller
+from fairlead.model.errors import ProblemError
 from fairlead.model.gitops import DriftKind, Policy, Severity
 from fairlead.model.gitops_reports import (
     ApplicationDiff,
@@ -27,6 +29,7 @@ from fairlead.web.gitops_approval import Approvers
 from fairlead.web.gitops_deployments import Commit
 from fairlead.web.live_messages import CommandMessage, GetMessage
 from fairlead.web.live_table import Action, Run, Table
+from fairlead.web.preconditions import overtaken
 from fairlead.web.strict import Id
 
 
@@ -62,11 +65,20 @@ class Rollback(CommandMessage):
     to: Id | None = None
 
 
+Revision = Annotated[
+    int | None,
+    Field(
+        ge=0, description="Of the deployment as it was looked at: one that changed since is not decided about"
+    ),
+]
+
+
 class Approve(CommandMessage):
     """Agree to a deployment that waits for it."""
 
     name: Literal["approve"]
     deployment: Id
+    revision: Revision = None
 
 
 class Cancel(CommandMessage):
@@ -74,6 +86,7 @@ class Cancel(CommandMessage):
 
     name: Literal["cancel"]
     deployment: Id
+    revision: Revision = None
 
 
 class Promote(CommandMessage):
@@ -245,10 +258,11 @@ def _commands(operations: GitOpsOperations, approvers: Approvers) -> dict[Action
         return await operations.rollback(message.deployment, caller.name, message.to)
 
     async def approve(message: Approve, caller: Caller) -> DeploymentReport:
-        return await operations.approve(message.deployment, await approvers.name_of(caller))
+        actor = await approvers.name_of(caller)
+        return await operations.approve(message.deployment, actor, _at(message.revision))
 
     async def cancel(message: Cancel, caller: Caller) -> DeploymentReport:
-        return await operations.cancel(message.deployment, caller.name)
+        return await operations.cancel(message.deployment, caller.name, _at(message.revision))
 
     async def promote(message: Promote, caller: Caller) -> DeploymentReport:
         return await operations.promote(message.application, caller.name)
@@ -290,6 +304,14 @@ def _commands(operations: GitOpsOperations, approvers: Approvers) -> dict[Action
         UNBLOCK: unblock,
         RESOLVE: resolve,
     }
+
+
+def _at(revision: int | None) -> Callable[[int], None]:
+    def check(now: int) -> None:
+        if revision not in (None, now):
+            raise ProblemError(overtaken(str(now)))
+
+    return check
 
 
 def _snapshots(operations: GitOpsOperations) -> dict[Action, Run]:

@@ -84,8 +84,8 @@ def overtaken(tag: str) -> Problem:
     return Problem(
         code="changed-meanwhile",
         title="It was changed meanwhile",
-        detail=f"If-Match does not name what is there now, which is {entity_tag(tag)}. Look at it again, and "
-        "decide about that.",
+        detail=f"It is at {entity_tag(tag)} by now, not as it was looked at. Look at it again, and decide "
+        "about that.",
         status=412,
         fault=Fault.CLIENT,
         extra={"tag": tag},

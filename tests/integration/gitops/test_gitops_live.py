@@ -116,7 +116,10 @@ async def test_a_promotion_is_approved_and_rolled_back(service, client):
     await service.rig.state_of(pending["id"], DeploymentState.WAITING)
     async with service.connect(Role.OPERATOR) as other:
         await told(other)
-        approved = await result(other, "approve", deployment=pending["id"])
+        seen = (await get(other, "deployment", deployment=pending["id"]))["revision"]
+        stale = await command(other, "approve", deployment=pending["id"], revision=seen - 1)
+        assert code(stale) == "changed-meanwhile"
+        approved = await result(other, "approve", deployment=pending["id"], revision=seen)
     assert approved["approvedBy"] == ["operator"]
     await service.rig.state_of(pending["id"], DeploymentState.SUCCEEDED)
     shown = await get(client, "deployment", deployment=pending["id"])

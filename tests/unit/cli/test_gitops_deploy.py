@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.cli import gitops_follow
+from fairlead.cli import gitops_deploy, gitops_follow
 from support.rest_service import RestService
 from unit.cli.fleet_service import problem
 from unit.cli.gitops_examples import EARLIER, ID, NEW, OLD, application, conditions, deployment, step
@@ -192,10 +192,38 @@ def test_an_approval_is_followed_beyond_the_wait(fairlead, controller: RestServi
         "POST /api/drift/check": (200, {}),
         f"GET /api/deployments/{ID}": (200, deployment("rolled-back", message="magic is failed")),
     }
-    result = fairlead("gitops", "approve", ID, "--wait")
+    result = fairlead("gitops", "approve", ID, "--wait", "--revision", "3")
     assert result.exit_code == 1
     assert result.output.splitlines()[-1] == "rolled-back after 12 s: magic is failed"
     assert "waiting" in fairlead("gitops", "approve", ID).output
+
+
+@pytest.mark.parametrize(("answer", "agreed"), [("y", True), ("n", False)])
+def test_what_was_shown_is_what_is_approved(
+    fairlead, controller: RestService, monkeypatch: pytest.MonkeyPatch, answer: str, agreed: bool
+):
+    monkeypatch.setattr(gitops_deploy, "is_terminal", lambda: True)
+    waiting = deployment("waiting", ended=None, seconds=None, difference="+  shown", revision=7)
+    controller.answers = {
+        f"GET /api/deployments/{ID}": (200, waiting),
+        f"POST /api/deployments/{ID}/approve": (200, waiting),
+    }
+    result = fairlead("gitops", "approve", ID, stdin=answer)
+    assert "+  shown" in result.stdout
+    assert (result.exit_code == 0) is agreed
+    tags = [each.if_match for each in controller.received if each.method == "POST"]
+    assert tags == (['"7"'] if agreed else [])
+    assert "?" not in fairlead("gitops", "approve", ID, "--yes").stderr
+
+
+def test_an_approval_of_what_was_looked_at_before(fairlead, controller: RestService):
+    controller.answers = {
+        f"POST /api/deployments/{ID}/approve": problem(412, "changed-meanwhile", "It was changed meanwhile")
+    }
+    result = fairlead("gitops", "approve", ID, "--revision", "3", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: It was changed meanwhile\n")
+    assert [(each.method, each.if_match) for each in controller.received] == [("POST", '"3"')]
 
 
 def test_what_waits_for_more_is_told(fairlead, controller: RestService):
@@ -301,7 +329,7 @@ def test_a_deployment_is_cancelled(fairlead, controller: RestService):
 @pytest.mark.parametrize(
     ("command", "key", "code"),
     [
-        (("approve", ID), f"POST /api/deployments/{ID}/approve", 403),
+        (("approve", ID, "--revision", "0"), f"POST /api/deployments/{ID}/approve", 403),
         (("cancel", ID), f"POST /api/deployments/{ID}/cancel", 409),
         (("promote", "fleet"), "POST /api/applications/fleet/promote", 409),
         (("rollback", ID), f"POST /api/deployments/{ID}/rollback", 404),

@@ -14,6 +14,7 @@ from fairlead.gitops.reconcile import HEAL_AGAIN
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Policy
 from fairlead.model.reconciling import (
+    Deployment,
     DeploymentReason,
     DeploymentState,
     DriftState,
@@ -145,6 +146,30 @@ async def test_approval_needs_others_than_the_author_and_for_this_very_change():
         await rig.deployer.approve(row.id, "zoe")
     with pytest.raises(ProblemError, match="no deployment"):
         await rig.deployer.approve("nope", "zoe")
+
+
+@pytest.mark.parametrize("decide", ["approve", "cancel"])
+async def test_a_decision_is_about_what_was_looked_at_even_if_it_changes_at_that_moment(decide: str):
+    rig = fleet(ONE, sync={"approval": True})
+    rig.commit(fleet=TWO)
+    await rig.look()
+    seen, update, told = rig.latest, rig.deployments.update, []
+
+    async def planned_anew(row: Deployment) -> Deployment:
+        rig.deployments.update = update  # type: ignore[method-assign]
+        await update(replace(seen, difference="another change"))
+        return await update(row)
+
+    def check(revision: int) -> None:
+        told.append(revision)
+        if revision != seen.revision:
+            raise ProblemError(Problem("changed-meanwhile", "Changed", "look again", 412, Fault.CLIENT))
+
+    rig.deployments.update = planned_anew  # type: ignore[method-assign]
+    with pytest.raises(ProblemError, match="look again"):
+        await getattr(rig.deployer, decide)(seen.id, "bob", check)
+    assert told == [seen.revision, seen.revision + 1]
+    assert (rig.latest.state, rig.latest.approved_by) == (_S.WAITING, ())
 
 
 async def test_a_newer_commit_overtakes_one_that_waits():
