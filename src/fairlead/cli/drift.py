@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ import click
 
 from fairlead.app.settings import Settings
 from fairlead.cli.client import Client
+from fairlead.cli.events import SILENCE, read
 from fairlead.cli.gitops_client import AppName, Json, connect_gitops
 from fairlead.cli.gitops_follow import working
 from fairlead.cli.gitops_text import ago, place, severity_word, state_word, versions
@@ -20,7 +22,8 @@ from fairlead.cli.output import counted, plain, print_json, say, style, warn
 from fairlead.cli.table import terminal_width, wrapped
 from fairlead.model.errors import ProblemError
 
-POLL: Final = 0.5  # s
+EVERY: Final = 2.0  # s between looks while nothing is told: of what goes by itself there is no event
+AGAIN: Final = 0.2  # s until events are asked for again
 _FLEETING: Final = ("not-reachable", "not-running", "store-unavailable", "store-slow")
 _SEVERITIES: Final = ("critical", "high", "medium", "low")
 _KINDS: Final = ("configuration", "file", "environment", "service")
@@ -125,9 +128,14 @@ def summary(status: Json, app: str | None, now: float) -> str:
 
 def follow(settings: Settings, wanted: dict[str, Any], status: Json, *, as_json: bool) -> None:
     """Tell what comes, changes and goes, over breaks of the connection, which are told once each."""
+    with closing(Bell(settings)) as bell:
+        _follow(bell, settings, wanted, status, as_json=as_json)
+
+
+def _follow(bell: Bell, settings: Settings, wanted: dict[str, Any], status: Json, *, as_json: bool) -> None:
     before, broken = _by_place(status), ""
     while True:
-        time.sleep(POLL)
+        bell.wait(EVERY)
         try:
             status = look(connect_gitops(settings), wanted)
         except ProblemError as error:
@@ -146,6 +154,41 @@ def follow(settings: Settings, wanted: dict[str, Any], status: Json, *, as_json:
             if not _is_complete(status):
                 now_there = {**before, **now_there}
         before = now_there
+
+
+class Bell:
+    """Rings when the controller tells an event, which a thread of its own listens to.
+
+    How it fares with that is of no concern here: whoever waits looks, and learns what is wrong.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rung = threading.Event()
+        self._closed = threading.Event()
+        threading.Thread(target=self._listen, name="bell", daemon=True).start()
+
+    def __repr__(self) -> str:
+        return f"Bell(rung={self._rung.is_set()})"
+
+    def wait(self, seconds: float) -> bool:
+        """Until it rings, or so long; whether it rang since the last time."""
+        rang = self._rung.wait(seconds)
+        self._rung.clear()
+        return rang
+
+    def close(self) -> None:
+        """Listen no more, once what is listened to now has ended."""
+        self._closed.set()
+
+    def _listen(self) -> None:
+        while not self._closed.wait(AGAIN):
+            with suppress(ProblemError):
+                client = connect_gitops(self._settings, timeout=SILENCE)
+                page = read(client, [], None, 1)
+                self._rung.set()  # for what happened before it listened
+                for _ in client.stream(f"/api/events?since={page['next']}&epoch={page['epoch']}"):
+                    self._rung.set()
 
 
 def _is_complete(status: Json) -> bool:

@@ -112,6 +112,16 @@ def test_it_is_coloured_on_a_terminal_and_not_with_no_color(commands: Commands, 
         assert ("\x1b[33m" in terminal.screen) is coloured
 
 
+def test_what_drifts_is_told_by_the_live_events(commands: Commands, checkout: Repository):
+    seldom = "from fairlead.cli import drift, main; drift.EVERY = 3600.0; main.main()"
+    watch = commands.start([sys.executable, "-c", seldom, "drift", "--watch"])
+    wait_until(lambda: "looked" in watch.stdout, "it shows what is there")
+    (checkout.path / "fleet.yml").write_text(fleet_of("a", "b"))
+    wait_until(lambda: "uncommitted" in watch.stdout, "the edit is told")
+    watch.process.terminate()
+    watch.process.wait()
+
+
 class Team:
     """A repository with an application of files, and the controller that follows it."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from fairlead.cli import drift as module
+from fairlead.cli.options import load
 from fairlead.stores.state import GITOPS, StateFolder
 from support.rest_service import RestService
 from unit.cli.fleet_service import problem
@@ -22,11 +24,6 @@ TOOL = drift(
     key="tools.node", kind="environment", severity="low", base=None, live=None, desired=None, by="",
     message="18.19.0 is installed, \x1b[2J>=20 is declared",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "POLL", 0.0)
 
 
 def test_each_place_with_its_versions(fairlead, controller: RestService):
@@ -117,17 +114,24 @@ def test_an_unknown_application(fairlead, controller: RestService):
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, after: int, act: Any = None) -> None:
     """Ctrl-C comes after so many looks; `act` is called before each."""
-    looks = 0
 
-    def sleep(_: float) -> None:
-        nonlocal looks
-        looks += 1
-        if act is not None:
-            act(looks)
-        if looks > after:
-            raise KeyboardInterrupt
+    class Ringing:
+        looks = 0
 
-    monkeypatch.setattr(module.time, "sleep", sleep)
+        def __init__(self, _: object) -> None:
+            return
+
+        def close(self) -> None:
+            return
+
+        def wait(self, _: float) -> None:
+            self.looks += 1
+            if act is not None:
+                act(self.looks)
+            if self.looks > after:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "Bell", Ringing)
 
 
 def test_it_is_watched(fairlead, controller: RestService, monkeypatch: pytest.MonkeyPatch):
@@ -196,3 +200,16 @@ def test_what_does_not_pass_ends_it(fairlead, controller: RestService, monkeypat
     result = fairlead("drift", "--watch")
     assert result.exit_code == 1
     assert "fairlead token list" in result.stderr
+
+
+def test_the_bell_rings_with_each_event_and_listens_again(
+    fairlead, controller: RestService, state: StateFolder
+):
+    told = b"retry: 2000\n\nid: x:8\nevent: drift-detected\ndata: {}\n\n"
+    controller.answers = {
+        "GET /api/events?limit=1": (200, {"events": [], "next": 7, "latest": 7, "epoch": "x"}),
+        "GET /api/events?since=7&epoch=x": (200, told),
+    }
+    with closing(module.Bell(load(state_dir=state.root).settings)) as bell:
+        for _ in range(3):
+            assert bell.wait(30.0)
