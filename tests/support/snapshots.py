@@ -41,6 +41,9 @@ class FakeSnapshot:
         found = await self.entries(folder)
         return _sha(repr(found)) if found else None
 
+    async def entry(self, path: str) -> Entry | None:
+        return next((each for each in await self.entries("") if each.path == path), None)
+
     async def entries(self, folder: str) -> list[Entry]:
         start = "" if folder in {"", "."} else f"{folder}/"
         good = [
