@@ -261,10 +261,18 @@ class MemoryConfig:
         dry_run: bool,
         origin: Origin,
         by: str,
+        keep: Sequence[str],
         gone: Callable[[], Awaitable[bool]],
     ) -> Change:
         self.replaced.append(
-            {"document": document, "expected": expected, "dry_run": dry_run, "origin": origin, "by": by}
+            {
+                "document": document,
+                "expected": expected,
+                "dry_run": dry_run,
+                "origin": origin,
+                "by": by,
+                "keep": keep,
+            }
         )
         self._check()
         if not dry_run:

@@ -357,14 +357,16 @@ class FleetConfig:
         dry_run: bool,
         origin: Origin,
         by: str,
+        keep: Sequence[str] = (),
         gone: Gone = _stays,
     ) -> Change:
         """Put a whole spec in force; `content` is a fleet file as JSON.
 
         `expected` is the tag that the caller has seen, None if it does not matter. ProblemError: 412 when it
-        is another one by now, 422 with all that is wrong in the spec, 409 when the fleet refuses. What GitOps
-        has `gone` from is not put in force, unless it is already: a newer commit does not wait for a server
-        that does not start.
+        is another one by now, 422 with all that is wrong in the spec, 409 when the fleet refuses. `keep` are
+        keys of live edits that stay such under a whole spec of GitOps, if it has them. What GitOps has `gone`
+        from is not put in force, unless it is already: a newer commit does not wait for a server that does
+        not start.
         """
         stated = await asyncio.to_thread(spec_of_body, content)
         async with self._turn():
@@ -372,11 +374,8 @@ class FleetConfig:
                 raise ProblemError(changed_meanwhile(self.tag))
             with self._remembered(by, dry_run):
                 if origin is Origin.GITOPS_WHOLE:
-                    why = "GitOps has put a whole spec in force"
-                    bare = Composed(
-                        Layers(stated), stated.spec, tuple((each, why) for each in self._overrides)
-                    )
-                    return await self._put(Owner.GITOPS, bare, by=by, dry_run=dry_run, gone=gone)
+                    wanted = await asyncio.to_thread(self._in_force.layers.whole, stated, keep)
+                    return await self._put(Owner.GITOPS, wanted, by=by, dry_run=dry_run, gone=gone)
                 if origin is Origin.GITOPS:
                     wanted = await asyncio.to_thread(accept, stated, self._overrides)
                     return await self._put(Owner.GITOPS, wanted, by=by, dry_run=dry_run, gone=gone)

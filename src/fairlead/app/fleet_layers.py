@@ -52,6 +52,36 @@ class Layers:
             found.append(old)
         return Composed(Layers(self.accepted, tuple(found)), wanted)
 
+    def whole(self, wanted: Stated, kept: Iterable[str]) -> Composed:
+        """The owner's `wanted`, in which the live edits of these keys stay live edits, where it has them.
+
+        What it changes is applied to the accepted spec below them. The others are taken back, or its own.
+        """
+        names, why = set(kept), "GitOps has put a whole spec in force"
+        stay = [each for each in self.overrides if each.key in names]
+        bare = Composed(Layers(wanted), wanted.spec, tuple((each, why) for each in self.overrides))
+        there = self.load().spec
+        if not stay or there is None:
+            return bare
+        others = keys.edits(each for each in self.overrides if each.key not in names)
+        changes = keys.diff(document(there), bare.document)
+        below = edited(edited(document(self.accepted.spec), others), changes)
+        spec = read(below).spec
+        if spec is None:
+            return bare
+        base = document(spec)
+        stay = [
+            each.model_copy(
+                update={"was": keys.said_at(parse_key(each.key), removed=each.removed, base=base, said=below)}
+            )
+            for each in stay
+        ]
+        layers = Layers(Stated(spec, below), tuple(stay))
+        made = layers.load().spec
+        if made is None or document(made) != bare.document:
+            return bare
+        return Composed(layers, made, tuple((each, why) for each in self.overrides if each.key not in names))
+
     def without(self, dropped: Iterable[str] | None) -> Composed:
         """Without the overrides of these keys, and what hangs on them; of all, if None.
 

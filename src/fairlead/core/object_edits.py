@@ -7,10 +7,10 @@ An empty key is the object; `[NAME=value]` in a key is that item of a list, see 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fairlead.core.overrides import ABSENT, REMOVED, Edit, Key, Nothing
+from fairlead.core.overrides import ABSENT, REMOVED, Edit, Key, Nothing, parse_key, same
 from fairlead.model.reconciling import EXECUTABLE, Difference
 
 Tree = Mapping[str, Any]
@@ -64,6 +64,38 @@ def next_base(
     if any(not difference.key for difference in kept):
         return base
     return merged(desired, [edit(difference.key, difference.base) for difference in kept])
+
+
+def kept_edits(
+    keys: Iterable[str], document: Tree, live: Tree, desired: Tree | Nothing = ABSENT
+) -> tuple[str, ...]:
+    """Those live edits, by dotted key, that a document has as they are live, and that Git does not say.
+
+    `desired` is `ABSENT` where it does not matter what Git says.
+    """
+    found = []
+    for text in keys:
+        key = parse_key(text)
+        is_gits = desired is not ABSENT and equal(at(document, key), at(desired, key))
+        if equal(at(document, key), at(live, key)) and not is_gits:
+            found.append(text)
+    return tuple(found)
+
+
+def at(document: Any, key: Sequence[str]) -> Any:
+    """The value at a key, or `ABSENT`."""
+    for part in key:
+        if not isinstance(document, Mapping) or part not in document:
+            return ABSENT
+        document = document[part]
+    return document
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Of JSON values, or `ABSENT`."""
+    if isinstance(one, Nothing) or isinstance(other, Nothing):
+        return one is other
+    return same(one, other)
 
 
 def _down_to_a_list(document: Any, key: Key) -> Key:

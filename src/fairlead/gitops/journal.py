@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.core import discretion
-from fairlead.core.object_edits import merged
-from fairlead.core.overrides import ABSENT, REMOVED, Edit, Nothing, diff, same
+from fairlead.core.object_edits import at, equal, kept_edits, merged
+from fairlead.core.overrides import ABSENT, REMOVED, Edit, Nothing, diff
 from fairlead.formats import documents
 from fairlead.gitops.planning import FLEET, Plan, Versions
 from fairlead.model.reconciling import Base, Format, Intent, IntentState, Live
@@ -74,19 +74,20 @@ def taken_back(entries_: Sequence[Entry], live: Live | None) -> Write | None:
     first = entries_[0]
     ours = live is None or live.executable == entries_[-1].became
     executable = first.executable if live is None or ours else live.executable
-    if _same(now, wanted) and (live is None or live.executable == executable):
+    if equal(now, wanted) and (live is None or live.executable == executable):
         return None
     tag = None if live is None else live.tag
     if not isinstance(wanted, Mapping):
         return Write(name, tag, None, None)
-    return Write(name, tag, _content(first, live, wanted), wanted, executable)
+    keeps = () if live is None else kept_edits(live.by, wanted, live.document)
+    return Write(name, tag, _content(first, live, wanted), wanted, executable, keeps)
 
 
 def is_written(entry_: Entry, live: Live | None) -> bool:
     """Whether an object is as the entry's write makes it: the process may have ended before it was noted."""
     now: Tree | Nothing = ABSENT if live is None else live.document
     return (live is None or live.executable == entry_.became) and all(
-        _same(_at(now, edit.key), ABSENT if edit.value is REMOVED else edit.value) for edit in entry_.forward
+        equal(at(now, edit.key), ABSENT if edit.value is REMOVED else edit.value) for edit in entry_.forward
     )
 
 
@@ -185,30 +186,16 @@ def _still_ours(entry_: Entry, now: Tree | Nothing) -> list[Edit]:
     found: list[Edit] = []
     for edit in entry_.forward:
         written = ABSENT if edit.value is REMOVED else edit.value
-        if _same(_at(now, edit.key), written):
+        if equal(at(now, edit.key), written):
             found.append(backs[edit.key])
         elif entry_.created and isinstance(now, Mapping) and isinstance(written, Mapping):
-            found += [Edit((key,), REMOVED) for key in written if _same(now.get(key, ABSENT), written[key])]
+            found += [Edit((key,), REMOVED) for key in written if equal(now.get(key, ABSENT), written[key])]
     return found
-
-
-def _at(document: Any, key: Sequence[str]) -> Any:
-    for part in key:
-        if not isinstance(document, Mapping) or part not in document:
-            return ABSENT
-        document = document[part]
-    return document
-
-
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Nothing) or isinstance(other, Nothing):
-        return one is other
-    return same(one, other)
 
 
 def _content(first: Entry, live: Live | None, wanted: Tree) -> bytes:
     format_ = Format.YAML if first.object == FLEET else documents.format_of(first.object)
-    if first.old is not None and _same(documents.read(format_, first.old), wanted):
+    if first.old is not None and equal(documents.read(format_, first.old), wanted):
         return first.old
     if live is None:
         return documents.write(format_, wanted)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fairlead.core import discretion
-from fairlead.core.object_edits import merged, mode_of, next_base, plain
+from fairlead.core.object_edits import kept_edits, merged, mode_of, next_base, plain
 from fairlead.core.overrides import ABSENT, REMOVED, Document, Edit, Nothing, same
 from fairlead.core.pruning import Verdict
 from fairlead.core.resolve import Decisions
@@ -106,7 +106,9 @@ def plan(
             waves.append(Wave(step, writes))
     if claim and not waves and FLEET in versions.lives and FLEET in versions.rendered.objects:
         live = versions.lives[FLEET]
-        waves.append(Wave(Step.of(0, removes=False), (Write(FLEET, live.tag, live.content, live.document),)))
+        keeps = kept_edits(live.by, live.document, live.document, versions.desired(FLEET))
+        write = Write(FLEET, live.tag, live.content, live.document, keeps=keeps)
+        waves.append(Wave(Step.of(0, removes=False), (write,)))
     bases, dropped = _bases(versions, decisions)
     return Plan(tuple(waves), bases, dropped, decisions, difference=_difference(versions, decisions))
 
@@ -114,12 +116,16 @@ def plan(
 def _fleet_waves(
     versions: Versions, edits: Sequence[Edit], rules: Rules, valid: Callable[[Mapping[str, Any]], bool]
 ) -> list[Wave]:
-    live = versions.lives[FLEET]
+    live, desired = versions.lives[FLEET], versions.desired(FLEET)
     steps = document_steps(live.document, edits, lambda key: rules.wave(FLEET, key), valid=valid)
-    return [
-        Wave(step, (Write(FLEET, live.tag, _content(versions, FLEET, document, edits), document),))
-        for step, document in steps
-    ]
+    waves = []
+    for step, document in steps:
+        content, keeps = (
+            _content(versions, FLEET, document, edits),
+            kept_edits(live.by, document, live.document, desired),
+        )
+        waves.append(Wave(step, (Write(FLEET, live.tag, content, document, keeps=keeps),)))
+    return waves
 
 
 def _write(versions: Versions, name: str, edits: Sequence[Edit]) -> Write:

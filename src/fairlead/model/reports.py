@@ -118,7 +118,7 @@ class Origin(StrEnum):
 
     LIVE = "live"  # a person: kept as overrides on top of the accepted spec
     GITOPS = "gitops"  # becomes the accepted spec; live edits of other keys stay on top
-    GITOPS_WHOLE = "gitops-whole"  # becomes the accepted spec, and no live edit stays
+    GITOPS_WHOLE = "gitops-whole"  # becomes the accepted spec; no live edit stays but those that are named
 
 
 class FleetStatus(StatusModel):

@@ -137,7 +137,8 @@ class Forge(Protocol):
 class Write:
     """What is to become of one object; `content` None removes it.
 
-    Written only if the object still has `tag` (None: there is nothing).
+    Written only if the object still has `tag` (None: there is nothing). `keeps` are keys of live edits, as
+    `Live.by` has them, that are in it, and stay somebody's live edits: Git does not say them.
     """
 
     object: str
@@ -145,6 +146,7 @@ class Write:
     content: bytes | None
     document: Mapping[str, Any] | None
     executable: bool = False
+    keeps: tuple[str, ...] = ()
 
 
 class ChangedMeanwhileError(Exception):

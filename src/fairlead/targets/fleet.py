@@ -1,7 +1,8 @@
 """A fleet as a target: one object, `fleet`, whose document is the spec in force at an orchestrator.
 
-A write puts a whole spec in force, and takes back the live edits that it does not have: what is there
-afterwards is what was written. `If-Match` keeps an edit that somebody made meanwhile from being lost.
+A write puts a whole spec in force: what is there afterwards is what was written. Live edits that stay by
+policy stay live edits; all others are taken back, or become Git's. `If-Match` keeps an edit that somebody
+made meanwhile from being lost.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 from pydantic import ValidationError
 from websockets.exceptions import WebSocketException
@@ -26,6 +28,7 @@ from fairlead.targets.orchestrator import Locate, ask, hearing
 FIRST_PAUSE: Final = 0.2  # s until an orchestrator that has gone is looked for again
 LONGEST_PAUSE: Final = 5.0  # s
 _WHOLE: Final = "/api/fleet?origin=gitops-whole"
+_LONGEST: Final = 8 * 1024  # characters of a query; live edits that are not named there become Git's
 _NOT_REMOVABLE: Final = Problem(
     "fleet-not-removable",
     "A fleet cannot be removed",
@@ -74,7 +77,7 @@ class FleetTarget:
     async def check(self, writes: Sequence[Write]) -> str:
         told = []
         for write in writes:
-            path, body = f"{_WHOLE}&dryRun=true", _document(write)
+            path, body = f"{_whole(write)}&dryRun=true", _document(write)
             answer, _ = await ask(self._locate(), "PUT", path, body=body, if_match="*")
             told.append(_told(_change(answer)))
         return "\n".join(told)
@@ -83,7 +86,7 @@ class FleetTarget:
         body = _document(write)
         if write.tag is None:
             raise ChangedMeanwhileError("a fleet is always there: read it first")
-        answer, headers = await ask(self._locate(), "PUT", _WHOLE, body=body, if_match=write.tag)
+        answer, headers = await ask(self._locate(), "PUT", _whole(write), body=body, if_match=write.tag)
         change = _change(answer)
         self._generation = change.generation
         self._touched = frozenset((*change.started, *change.replaced, *change.adjusted))
@@ -141,6 +144,14 @@ class FleetTarget:
 
     async def close(self) -> None:
         """Nothing to do: whoever iterates over `changes` ends that."""
+
+
+def _whole(write: Write) -> str:
+    path = _WHOLE
+    for key in write.keeps:
+        named = f"&keep={quote(key, safe='')}"
+        path += named if len(path) + len(named) <= _LONGEST else ""
+    return path
 
 
 def _document(write: Write) -> Mapping[str, Any]:

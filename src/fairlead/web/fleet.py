@@ -146,9 +146,17 @@ def fleet_router(config: ConfigService) -> APIRouter:
             Origin,
             Query(
                 description="live: kept as live edits. gitops: from now on GitOps owns the spec. "
-                "gitops-whole: so, and live edits that it does not have are taken back."
+                "gitops-whole: so, and no live edit stays but those of `keep`."
             ),
         ] = Origin.LIVE,
+        keep: Annotated[
+            list[OverrideKey],
+            Query(
+                description="With gitops-whole: the dotted key of a live edit that the spec has, and that "
+                "stays one; may be repeated. One that is not there counts for nothing.",
+                default_factory=list,
+            ),
+        ],
     ) -> Change:
         """Put a whole spec in force, touching only what differs, or change nothing at all.
 
@@ -166,6 +174,7 @@ def fleet_router(config: ConfigService) -> APIRouter:
             dry_run=dry_run,
             origin=origin,
             by=request.state.principal,
+            keep=keep,
             gone=gone,  # the controller closes its connection only when it waits no more
         )
         if not dry_run:

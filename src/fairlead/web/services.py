@@ -123,11 +123,13 @@ class ConfigService(Protocol):
         dry_run: bool,
         origin: Origin,
         by: str,
+        keep: Sequence[str],
         gone: Callable[[], Awaitable[bool]],
     ) -> Change:
         """Put a whole fleet document in force, or say what that would do.
 
-        `expected` is the tag of what it replaces, None for any; another one is refused (412). `gone` tells
+        `expected` is the tag of what it replaces, None for any; another one is refused (412). `keep` are
+        keys of live edits that stay such under a whole spec of GitOps, if it has them. `gone` tells
         whether GitOps waits for it no more: then it is not put in force, unless it is already.
         """
         ...

@@ -7,6 +7,7 @@ import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,16 @@ async def test_a_live_edit_that_a_write_has_stays(stack: Stack):
     target = target_of(stack.url)
     await edit(stack, "a", maxInstances=3)
     edited = await live(target)
-    await target.write(changed(edited, b=None))
+    key = "servers.a.scaling.maxInstances"
+    write = replace(changed(edited, b=None), keeps=(key,))
+    assert await target.check([write]) == "stops b"
+    await target.write(write)
     after = await live(target)
     assert after.document["servers"]["a"]["scaling"]["maxInstances"] == 3
     assert "b" not in after.document["servers"]
+    assert dict(after.by) == {key: "env"}
+    assert (await stack.rest("DELETE", "/api/fleet/overrides")).status_code == 200
+    assert "scaling" not in (await live(target)).document["servers"]["a"]
 
 
 async def test_what_was_changed_meanwhile_is_not_written_over(stack: Stack):

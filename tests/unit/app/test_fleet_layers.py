@@ -86,6 +86,57 @@ class TestTakingBack:
         assert bench.overrides == {}
 
 
+MODE = (*B, "environment", "MODE")
+
+
+class TestWhatGitLeavesToPeople:
+    @pytest.mark.parametrize("by_git", [False, True], ids=["the file's", "Git's"])
+    async def test_a_kept_edit_is_still_somebodys_and_can_be_taken_back(
+        self, bench: Bench, by_git: bool
+    ) -> None:
+        if by_git:
+            await bench.put(FILE, origin=Origin.GITOPS_WHOLE)
+        await bench.config.edit([Edit(MAX_B, 8)], by="ada")
+        await bench.config.edit([Edit(MODE, "slow")], by="bob")
+        wanted = changed(bench.spec, "servers", "a", "command", to="other")
+        keep = ["servers.b.scaling.maxInstances", "servers.nobody.args"]
+        change = await bench.put(wanted, origin=Origin.GITOPS_WHOLE, by="fairlead", keep=keep)
+        assert change.dropped_overrides == ("servers.b.environment.MODE",)
+        assert bench.spec == wanted
+        [left] = bench.config.status().overrides
+        assert (left.key, left.value, left.by) == (keep[0], 8, "ada")
+        again = await bench.restarted()
+        assert again.spec == wanted
+        await again.config.drop_overrides(keep[:1])
+        del wanted["servers"]["b"]["scaling"]
+        assert again.spec == wanted, "bob's edit, which is in the spec, is Git's by now"
+
+    async def test_a_server_that_was_removed_live_comes_back_as_it_was(self, bench: Bench) -> None:
+        before = bench.spec
+        await bench.config.edit([Edit(B, REMOVED)], by="ada")
+        wanted = changed(bench.spec, "servers", "a", "command", to="other")
+        await bench.put(wanted, origin=Origin.GITOPS_WHOLE, keep=["servers.b"])
+        assert (bench.spec, bench.overrides) == (wanted, {"servers.b": ...})
+        await bench.config.drop_overrides(None)
+        assert bench.spec == changed(before, "servers", "a", "command", to="other")
+
+    async def test_one_that_was_added_live_goes_when_it_is_taken_back(self, bench: Bench) -> None:
+        before = bench.spec
+        await bench.config.edit([Edit(("servers", "x"), {"command": "x"})], by="ada")
+        wanted = changed(bench.spec, "servers", "a", "command", to="other")
+        await bench.put(wanted, origin=Origin.GITOPS_WHOLE, keep=["servers.x"])
+        assert list(bench.overrides) == ["servers.x"]
+        await bench.config.drop_overrides(None)
+        assert bench.spec == changed(before, "servers", "a", "command", to="other")
+
+    async def test_what_is_written_holds_though_a_kept_edit_is_not_in_it(self, bench: Bench) -> None:
+        await bench.config.edit([Edit(MAX_B, 8)], by="ada")
+        keep = ["servers.b.scaling.maxInstances"]
+        change = await bench.put(FILE, origin=Origin.GITOPS_WHOLE, keep=keep)
+        assert (bench.spec, bench.overrides) == (FILE, {})
+        assert change.dropped_overrides == tuple(keep)
+
+
 DOCS = ("toolsets", "docs")
 WITH_DOCS = FILE | {"toolsets": {"docs": {"servers": {"a": {"tools": ["x"]}, "b": {}}}}}
 

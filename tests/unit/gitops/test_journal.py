@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from fairlead.core.overrides import REMOVED, Edit
+from fairlead.formats import documents
 from fairlead.gitops import journal
 from fairlead.gitops.journal import Entry
-from fairlead.model.reconciling import Live
+from fairlead.model.reconciling import Format, Live
 
 
 def entry(order: int, *edits: tuple[tuple[str, ...], Any]) -> Entry:
@@ -47,3 +48,12 @@ def test_a_mode_that_was_written_is_taken_back_unless_others_have_changed_it():
     back = journal.taken_back([text], live)
     assert back is not None
     assert (back.content, back.executable) == (b"old\n", True)
+
+
+def test_taking_back_leaves_a_live_edit_what_it_is():
+    written = Entry("fleet", 1, (Edit(("servers", "a"), "2"),), (Edit(("servers", "a"), "1"),))
+    document = {"servers": {"a": "2", "b": "9"}}
+    live = Live("fleet", "t", documents.write(Format.YAML, document), document, by={"servers.b": "ada"})
+    write = journal.taken_back([written], live)
+    assert write is not None
+    assert (write.document, write.keeps) == ({"servers": {"a": "1", "b": "9"}}, ("servers.b",))

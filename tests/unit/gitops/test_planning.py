@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -246,3 +247,16 @@ def test_texts_are_written_whole(name: str):
     made = planned(of)
     assert made.waves[0].writes[0].content == b"two\n"
     assert made.difference.splitlines()[-2:] == ["-one", "+two"]
+
+
+def test_a_live_edit_that_stays_is_kept_as_one_and_what_git_says_too_is_gits():
+    live = there("fleet", {"servers": {"a": {"x": 9, "y": 9, "z": 9, "w": 0}}})
+    keys = {f"servers.a.{name}": "ada" for name in "xyz"}
+    live = replace(live, by=keys)
+    desired = wanted("fleet", {"servers": {"a": {"x": 1, "y": 9, "z": 1, "w": 1}}}, whole=True)
+    base = {"fleet": {"servers": {"a": {"x": 1, "y": 1, "z": 1, "w": 0}}}}
+    local = PathRule(path="servers.a.x", policy=Policy.LOCAL)
+    [wave] = planned(versions({"fleet": desired}, {"fleet": live}, base), local, fleet=True).waves
+    [write] = wave.writes
+    assert write.document == {"servers": {"a": {"x": 9, "y": 9, "z": 1, "w": 1}}}
+    assert write.keeps == ("servers.a.x",)

@@ -39,15 +39,26 @@ async def test_a_spec_is_passed_on_byte_for_byte_and_its_tag_moves(http, behind)
     answer = await put(http, **{"if-match": '"run-7"'})
     assert (answer.status_code, answer.headers["etag"], answer.json()["generation"]) == (200, '"run-8"', 8)
     assert behind.config.replaced == [
-        {"document": DOCUMENT, "expected": "run-7", "dry_run": False, "origin": Origin.LIVE, "by": "ada"}
+        {
+            "document": DOCUMENT,
+            "expected": "run-7",
+            "dry_run": False,
+            "origin": Origin.LIVE,
+            "by": "ada",
+            "keep": [],
+        }
     ]
     assert (await http.get("/api/fleet")).json()["spec"] == json.loads(DOCUMENT)
 
 
 async def test_gitops_may_put_a_whole_spec(http, behind):
-    answer = await put(http, query="?origin=gitops-whole", **{"if-match": "*"})
+    query = '?origin=gitops-whole&keep=servers.a.args&keep=servers."a".scaling'
+    answer = await put(http, query=query, **{"if-match": "*"})
     assert answer.status_code == 200
-    assert behind.config.replaced[0]["origin"] is Origin.GITOPS_WHOLE
+    [asked] = behind.config.replaced
+    assert (asked["origin"], asked["keep"]) == (Origin.GITOPS_WHOLE, ["servers.a.args", "servers.a.scaling"])
+    answer = await put(http, query="?origin=gitops-whole&keep=..", **{"if-match": "*"})
+    assert answer.status_code == 422
 
 
 async def test_a_dry_run_changes_nothing_and_has_no_tag(http, behind):
