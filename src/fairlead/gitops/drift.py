@@ -9,12 +9,12 @@ from typing import Any, Final
 from fairlead.core import discretion, severity
 from fairlead.core.merge3 import compare, compare_modes
 from fairlead.core.overrides import ABSENT, Key, key_text
-from fairlead.core.resolve import Decided, Decisions
+from fairlead.core.resolve import Action, Decided, Decisions
 from fairlead.core.rules import Rules
 from fairlead.gitops.planning import Versions
 from fairlead.model.event_data import DriftDetected
 from fairlead.model.events import EventType
-from fairlead.model.gitops import Application, DriftKind, PathRule, Policy
+from fairlead.model.gitops import Application, DriftKind, Mode, PathRule, Policy
 from fairlead.model.reconciling import EXECUTABLE, Difference, DriftRow, DriftState, Live, Symptom
 from fairlead.ports import Recorder
 from fairlead.ports.gitops import ApplicationStore
@@ -71,7 +71,11 @@ class DriftDetector:
         *,
         symptoms: Sequence[Symptom] = (),
     ) -> list[DriftRow]:
-        """What is drift, the worst first. Git's own changes are none. `now` is Unix time, s."""
+        """What is drift, the worst first. `now` is Unix time, s.
+
+        Git's own changes are none, for they are about to be carried out; where Git is only observed, nobody
+        does that, and they are shown.
+        """
         if not decisions.decided and not symptoms:
             return []
         rules = self._rules(application)
@@ -107,6 +111,8 @@ class DriftDetector:
         now: float,
     ) -> DriftRow | None:
         state, difference = decided.state, decided.difference
+        if decided.action is Action.WRITE and application.sync.mode is Mode.OBSERVE:
+            state = DriftState.OPEN
         if state is None:
             return None
         is_file = application.target.files is not None and difference.key in {(), EXECUTABLE}

@@ -9,6 +9,7 @@ import pytest
 from fairlead.gitops.passes import Order
 from fairlead.gitops.reconcile import AWAY
 from fairlead.model.errors import Fault, Problem
+from fairlead.model.gitops import Mode
 from fairlead.model.reconciling import (
     ApplicationState,
     Blocked,
@@ -296,3 +297,22 @@ async def test_a_fleet_that_is_as_git_says_becomes_gits_all_the_same():
     observed.commit(fleet=ONE)
     assert await observed.reasons() == []
     assert observed.target.written == []
+
+
+async def test_gits_change_is_shown_as_drift_where_it_is_only_observed():
+    rig = fleet(ONE, sync={"mode": "observe"})
+    rig.commit(fleet=ONE)
+    assert await rig.reasons() == []
+    rig.commit(fleet={"servers": {"a": {"args": ["2"]}, "b": {}}})
+    assert await rig.reasons() == [Reason.OBSERVED]
+    rows = {row.key: (row.state, row.live, row.desired) for row in rig.store.rows["app"]}
+    assert rows == {
+        "servers.a.args": (DriftState.OPEN, '["1"]', '["2"]'),
+        "servers.b": (DriftState.OPEN, None, "{}"),
+    }
+    assert rig.target.document("fleet") == ONE
+    rig.application = rig.application.model_copy(
+        update={"sync": rig.application.sync.model_copy(update={"mode": Mode.ENFORCE})}
+    )
+    assert await rig.reasons() == []
+    assert rig.store.rows["app"] == [], "where it is carried out, it is none"
