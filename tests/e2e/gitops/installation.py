@@ -185,8 +185,8 @@ class Installation:
         headers = {"Authorization": f"Bearer {self.token}"}
         with connect(url, additional_headers=headers, proxy=None) as socket:
             socket.send(json.dumps({"type": "subscribe", "id": "1", "types": types}))
-            while json.loads(socket.recv(GUARD))["type"] != "result":
-                pass
+            while (said := json.loads(socket.recv(GUARD)))["type"] != "result":
+                assert said["type"] != "error", said
             heard = Heard()
             thread = threading.Thread(target=heard.listen, args=(socket,), daemon=True)
             thread.start()
