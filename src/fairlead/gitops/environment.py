@@ -29,6 +29,7 @@ OBJECT: Final = "environment"
 """What drift rows of this kind are about."""
 
 MAX_AGE: Final = 300.0  # s for which an answer holds
+MISFIT_AGE: Final = 10.0  # s: the same for what is not as declared, since somebody will mend that
 PATIENCE: Final = 20.0  # s for one command
 MOST_OUTPUT: Final = 2**20  # bytes; what is more is an error
 _COMMANDS: Final[Mapping[str, Sequence[Sequence[str]]]] = {
@@ -71,38 +72,43 @@ class Environment:
         """On each tool that the application declares, in its order; `fresh` asks the tools anew."""
         if fresh:
             self._answers.clear()
-        return [
-            _report(application.name, tool, wanted, await self._installed(tool))
-            for tool, wanted in versions.wanted(application.tools)
-        ]
+        found = []
+        for tool, wanted in versions.wanted(application.tools):
+            report = _report(application.name, tool, wanted, await self._installed(tool, MAX_AGE))
+            if not report.fits:
+                report = _report(application.name, tool, wanted, await self._installed(tool, MISFIT_AGE))
+            found.append(report)
+        return found
 
-    async def _installed(self, tool: str) -> str | None:
+    async def _installed(self, tool: str, max_age: float) -> str | None:
         registry, _, name = tool.partition(":")
         if registry == "npm":
-            return _npm_version(await self._ask(_NPM), name)
+            return _npm_version(await self._ask(_NPM, max_age), name)
         if registry == "pypi":
-            return await self._pypi_version(_folded(name))
+            return await self._pypi_version(_folded(name), max_age)
         for argv in _COMMANDS[tool]:
-            if (found := await self._ask(argv)) is not None:
+            if (found := await self._ask(argv, max_age)) is not None:
                 return versions.version_in(found) or found.strip()[:80] or "unknown"
         return None
 
-    async def _pypi_version(self, name: str) -> str | None:
+    async def _pypi_version(self, name: str, max_age: float) -> str | None:
         """In the interpreter on the path, or among the tools that have an environment of their own."""
-        of_python = _json(await self._ask(_PYTHON))
+        of_python = _json(await self._ask(_PYTHON, max_age))
         found = {_folded(each): said for each, said in of_python.items() if isinstance(said, str)}
         for argv in _TOOL_LISTS:
             if name in found:
                 break
-            found |= {_folded(each): said for each, said in _TOOL.findall(await self._ask(argv) or "")}
+            found |= {
+                _folded(each): said for each, said in _TOOL.findall(await self._ask(argv, max_age) or "")
+            }
         return found.get(name)
 
-    async def _ask(self, argv: Sequence[str]) -> str | None:
+    async def _ask(self, argv: Sequence[str], max_age: float) -> str | None:
         """Once for all who ask at the same time."""
         key = tuple(argv)
         async with self._asking.setdefault(key, asyncio.Lock()):
             at, answer = self._answers.get(key, (-math.inf, None))
-            if self._now() - at > MAX_AGE:
+            if self._now() - at > max_age:
                 answer = await self._run(argv)
                 self._answers[key] = self._now(), answer
         return answer

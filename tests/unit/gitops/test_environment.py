@@ -13,7 +13,7 @@ import pytest
 
 from fairlead.core.rules import Rules
 from fairlead.gitops import environment as environment_module
-from fairlead.gitops.environment import MAX_AGE, Environment, drift_rows, printed
+from fairlead.gitops.environment import MAX_AGE, MISFIT_AGE, Environment, drift_rows, printed
 from fairlead.model.gitops import Application, DriftKind, PathRule, Policy, Severity
 
 
@@ -41,6 +41,19 @@ class Host:
 async def found(answers: Mapping[str, str | None], **tools: Any) -> dict[str, tuple[str | None, str]]:
     reports = await Host(answers).environment().reports(application(**tools))
     return {each.tool: (each.installed, each.message) for each in reports}
+
+
+async def test_what_was_mended_is_seen_soon() -> None:
+    host = Host({"node --version": "v20.19.0"})
+    environment = host.environment()
+    declares = application(node=">=22")
+    assert not (await environment.reports(declares))[0].fits
+    host.answers = {"node --version": "v24.1.0"}
+    host.now += MISFIT_AGE + 1
+    assert (await environment.reports(declares))[0].fits
+    host.now += MISFIT_AGE + 1
+    await environment.reports(declares)
+    assert len(host.asked) == 2, "what fits is not asked as often"
 
 
 async def test_tools_are_asked_by_their_own_commands() -> None:
@@ -110,7 +123,7 @@ async def test_a_range_that_is_none_is_told() -> None:
 
 
 async def test_each_command_is_run_once_for_all_who_ask() -> None:
-    host = Host({"node --version": "v24.1.0"})
+    host = Host({"node --version": "v24.1.0", "npm ls": '{"dependencies": {"x": {"version": "1"}}}'})
     environment = host.environment()
     wanted = [application(name, node=">=22", packages={"npm:x": ">=1"}) for name in "abc"]
     reports = await asyncio.gather(*(environment.reports(each) for each in wanted))
