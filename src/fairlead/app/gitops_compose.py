@@ -176,7 +176,7 @@ def compose_gitops(
     )
     controller = GitOpsController(catalogue, tools)
     deployments.on_changed = lambda application: _look(controller, application)
-    deployments.concerns = catalogue.concerns
+    deployments.concerns, deployments.is_current = catalogue.concerns, controller.is_current
 
     async def configured(found: list[GitSource], file: GitOpsFile) -> None:
         told.configure(file)

@@ -213,6 +213,11 @@ class GitOpsController:
             )
         return found
 
+    def is_current(self, subject: Subject) -> bool:
+        """Whether the application is still declared as it was when a look at it began."""
+        managed = self._managed.get(subject.name)
+        return managed is not None and managed.subject is subject
+
     def statistics(self) -> QueueStatistics:
         return self._queue.statistics() if self._queue is not None else QueueStatistics(0, 0, 0, 0, 0.0)
 

@@ -28,9 +28,10 @@ from fairlead.gitops.execution import (
     every_commit,
     settle,
 )
-from fairlead.gitops.passes import Look
+from fairlead.gitops.passes import Look, Subject
 from fairlead.gitops.state_keeping import keep
 from fairlead.model.errors import Fault, Problem, ProblemError
+from fairlead.model.gitops import Mode
 from fairlead.model.reconciling import (
     Blocked,
     Deployment,
@@ -98,6 +99,7 @@ class Deployments:
         self._at = at
         self._cancelled: dict[str, str] = {}  # running ones -> by whom
         self.concerns: Concerns = every_commit
+        self.is_current: Callable[[Subject], bool] = lambda _: True  # or it is declared otherwise by now
         self.on_changed: Callable[[str], None] = lambda application: None
 
     def __repr__(self) -> str:
@@ -109,11 +111,14 @@ class Deployments:
         """Before anything is compared: end what was interrupted and is not to go on.
 
         What was being taken back is taken back. What another commit overtakes is superseded, and what it
-        wrote counts as applied by Git, so that it is nobody's live edit.
+        wrote counts as applied by Git, so that it is nobody's live edit. Where Git is only observed by now,
+        nothing is written any more: that would make the target Git's again.
         """
         for row in look.unfinished:
             record = self._record(row)
-            if record.last is StepName.ROLL_BACK:
+            if look.application.sync.mode is Mode.OBSERVE:
+                await self._let_go(look, record)
+            elif record.last is StepName.ROLL_BACK:
                 await self._take_back_again(look, record)
             elif look.commit is not None and not self._goes_on(row, look):
                 await self._supersede(look, record)
@@ -129,7 +134,7 @@ class Deployments:
             return record.row
         execution = Execution(look, record, self._stores.applications, self._leases, self._at)
         execution.conceal, execution.cancelled = self._conceal, lambda: record.row.id in self._cancelled
-        execution.concerns = self.concerns
+        execution.concerns, execution.is_current = self.concerns, self.is_current
         try:
             await self._carry_out(look, record, execution)
         except Overtaken:
@@ -346,17 +351,29 @@ class Deployments:
             return False
         return row.commit == look.commit
 
-    async def _supersede(self, look: Look, record: Record) -> None:
-        row, store = record.row, self._stores.applications
-        kept = [journal.entry(each) for each in await store.intents(row.id)]
+    async def _let_go(self, look: Look, record: Record) -> None:
+        done = await self._written(look, record.row)
+        changed, gone = journal.applied(done, look.bases, record.row.commit)
+        await keep(look, self._stores.applications, look.state, changed, gone)
+        look.bases = await self._stores.applications.bases(look.name)
+        await record.end(_S.CANCELLED, "Git is only observed: what is there stays")
+        await self._stores.applications.forget_intents(record.row.id)
+
+    async def _written(self, look: Look, row: Deployment) -> list[journal.Entry]:
+        """What a deployment has written, also where that was not noted."""
+        kept = [journal.entry(each) for each in await self._stores.applications.intents(row.id)]
         await settle(look.subject.target, kept)
         unsure = [each.object for each in kept if not each.done]
         lives = await look.subject.target.read(unsure) if unsure else {}
-        done = [
+        return [
             replace(each, done=True)
             for each in kept
             if each.done or journal.is_written(each, lives.get(each.object))
         ]
+
+    async def _supersede(self, look: Look, record: Record) -> None:
+        row, store = record.row, self._stores.applications
+        done = await self._written(look, row)
         if done and look.commit is not None:
             heir = next((each for each in look.unfinished if self._goes_on(each, look)), None)
             if heir is None:

@@ -13,7 +13,7 @@ from fairlead.formats import documents
 from fairlead.gitops import journal
 from fairlead.gitops.deployment_record import Record
 from fairlead.gitops.journal import Entry
-from fairlead.gitops.passes import Look
+from fairlead.gitops.passes import Look, Subject
 from fairlead.gitops.planning import FLEET
 from fairlead.kit.tasks import attended
 from fairlead.model.gitops import Application
@@ -40,7 +40,7 @@ _TRIES: Final = 5
 
 
 class Overtaken(Exception):  # noqa: N818 - no error: another commit is to be looked at
-    """Git has a newer commit in which the application is another one."""
+    """Git has a newer commit in which the application is another one, or it is declared otherwise."""
 
 
 class Unhealthy(Exception):  # noqa: N818 - as above: the text says why
@@ -120,6 +120,7 @@ class Execution:
         self._passed_over = look.head  # the source's newest commit that is no reason to stop
         self.cancelled: Callable[[], bool] = lambda: False
         self.concerns: Concerns = every_commit
+        self.is_current: Callable[[Subject], bool] = lambda _: True
         self.conceal: Callable[[str], str] = str
 
     async def run(self) -> None:
@@ -275,6 +276,8 @@ class Execution:
         if self.cancelled():
             raise Unhealthy("cancelled")
         look, head = self._look, self._look.subject.source.head
+        if not self.is_current(look.subject):
+            raise Overtaken
         if look.order is not None or head is None or head.commit.id == self._passed_over:
             return
         if look.snapshot is None or await self.concerns(look.application, look.snapshot, head):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.model.gitops import Mode
 from fairlead.model.reconciling import DeploymentState, Reason, StepName
 from fairlead.ports.gitops import Health, TargetAwayError, Write
 from support.gitops_memory import MemoryTarget
@@ -153,3 +154,48 @@ async def test_one_that_is_cancelled_while_its_target_is_away_is_not_written_whe
     assert rig.target.written == []
     assert rig.latest.state is _S.CANCELLED
     assert rig.latest.message == "cancelled by eve (nothing was changed)"
+
+
+@pytest.mark.parametrize("lands", [False, True])
+async def test_an_application_that_is_declared_otherwise_waits_for_no_answer(lands: bool):
+    rig = slow_fleet(lands)
+    rig.deployer.is_current = lambda subject: subject.application is rig.application
+    await deployed(rig)
+    rig.commit(fleet=TWO)
+    look = await writing(rig)
+    observing = rig.application.sync.model_copy(update={"mode": Mode.OBSERVE})
+    rig.application = rig.application.model_copy(update={"sync": observing})
+    assert [each.reason for each in (await look).findings] == [Reason.PROGRESSING]
+    written = list(rig.target.written)
+    assert await rig.reasons() == ([] if lands else [Reason.OBSERVED])
+    assert rig.latest.state is _S.CANCELLED
+    assert rig.target.written == written + ["fleet"] * lands, "nothing but what was on its way"
+    assert rig.store.journal == {}
+    base = rig.store.kept_bases["app"]["fleet"].document
+    assert base == (TWO if lands else ONE), "what landed is nobody's live edit"
+
+
+async def test_where_git_is_only_observed_by_now_nothing_is_taken_back():
+    rig = fleet(ONE)
+    await deployed(rig)
+    rig.target.sick = lambda contents: Health(healthy=False, done=True, message="a does not start")
+    rig.commit(fleet=TWO)
+
+    class Crash(BaseException):
+        pass
+
+    def at(point: str) -> None:
+        if point == "taking-back":
+            raise Crash
+
+    rig.at = at
+    with pytest.raises(Crash):
+        await rig.look()
+    rig.restart()
+    observing = rig.application.sync.model_copy(update={"mode": Mode.OBSERVE})
+    rig.application = rig.application.model_copy(update={"sync": observing})
+    written = list(rig.target.written)
+    await rig.look()
+    assert rig.target.written == written, "a write would make the fleet Git's again"
+    assert rig.latest.state is _S.CANCELLED
+    assert "only observed" in rig.latest.message
