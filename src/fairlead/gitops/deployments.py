@@ -29,7 +29,7 @@ from fairlead.gitops.execution import (
     settle,
 )
 from fairlead.gitops.passes import Look, Subject
-from fairlead.gitops.state_keeping import keep
+from fairlead.gitops.state_keeping import keep, left_to_do
 from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Mode
 from fairlead.model.reconciling import (
@@ -172,6 +172,8 @@ class Deployments:
             if row.state in rollout.ENDED:
                 raise _refused("deployment-over", f"deployment {row.id} is over: {row.state}", 409)
             if row.state is _S.RUNNING:
+                if row.reason is not _R.HEAL:  # so that a restart knows, too
+                    await self._block(row, f"cancelled by {actor}")
                 self._cancelled[row.id] = actor
                 return row
             text = f"cancelled by {actor}"
@@ -225,16 +227,19 @@ class Deployments:
             if record.row.message != (message := _awaits(record.row, lacking)):
                 await record.save(replace(record.row, message=message))
             return
+        interrupted = record.row.state is _S.RUNNING
         record.start()
         try:
             goes_on = bool(await execution.entries())
             await execution.look_up()
-            await self._prepare(look, record, execution, goes_on=goes_on)
+            await self._prepare(look, record, execution, goes_on=goes_on and interrupted)
             if (plan.waves or goes_on) and not await self._pass_gate(look, record):
                 return
             if record.row.reason is _R.ROLLBACK:
                 await self._block_newer(look, record.row)
             await execution.run()
+            if execution.cancelled():
+                raise Unhealthy("cancelled")
         except ProblemError as error:
             problem = error.problem
             if problem.retry_after is not None:
@@ -250,7 +255,8 @@ class Deployments:
     async def _prepare(self, look: Look, record: Record, execution: Execution, *, goes_on: bool) -> None:
         """Up to the plan. Raises ProblemError for what the target refuses.
 
-        What `goes_on` was approved as a whole; the difference that is left is not shown.
+        What `goes_on` was approved as a whole; the difference that is left is not shown. What has overtaken
+        another one is not approved yet, whatever that had written.
         """
         assert look.plan is not None
         if record.last is StepName.HEALTH:
@@ -266,7 +272,7 @@ class Deployments:
         record.enter(
             StepName.PLAN, f"{_count(look.plan.changes, 'object')} in {_count(len(look.plan.waves), 'wave')}"
         )
-        difference = record.row.difference if goes_on else self._conceal(look.plan.difference)
+        difference = (goes_on and record.row.difference) or self._conceal(look.plan.difference)
         approved = record.row.approved_by if record.row.difference in ("", difference) else ()
         await record.save(replace(record.row, difference=difference, approved_by=approved))
         self._at("row-kept")
@@ -294,7 +300,7 @@ class Deployments:
             seen=record.row.commit,
             applied=record.row.commit,
             applied_digest=look.rendered.digest,
-            resolutions=(),
+            resolutions=left_to_do(look),
             target_generation=getattr(look.subject.target, "generation", None),
         )
         bases = list(look.plan.bases.values())
@@ -385,7 +391,11 @@ class Deployments:
             changed, gone = journal.applied(done, look.bases, row.commit)
             await keep(look, store, look.state, changed, gone)
             look.bases = await store.bases(look.name)
-        await record.end(_S.SUPERSEDED, f"overtaken by {(look.commit or '')[:12]}")
+        by = self._cancelled.pop(row.id, None)
+        if by is None:
+            await record.end(_S.SUPERSEDED, f"overtaken by {(look.commit or '')[:12]}")
+        else:
+            await record.end(_S.CANCELLED, f"cancelled by {by}")
         await store.forget_intents(row.id)
 
     async def _block(self, row: Deployment, why: str) -> None:

@@ -18,7 +18,7 @@ from fairlead.gitops.drift import DriftDetector
 from fairlead.gitops.passes import Look, Order, Stop, Subject
 from fairlead.gitops.pieces import Gathered
 from fairlead.gitops.planning import Versions
-from fairlead.gitops.state_keeping import keep
+from fairlead.gitops.state_keeping import keep, left_to_do
 from fairlead.gitops.synchronizer import ConfigSynchronizer, gate, held
 from fairlead.model.errors import ProblemError, SpecError
 from fairlead.model.gitops import Application, DriftKind
@@ -322,12 +322,21 @@ STEPS: Final[Sequence[Step]] = (
 
 
 def _take_up(look: Look) -> None:
-    """What a person ordered before a restart, and what waits since then, is the order now."""
-    if look.order is not None:
+    """The commit that a person has ordered last is the order now: one from before a restart, or one that
+    waits, goes on whatever else is asked for; of two, the later one counts.
+    """
+    order = look.order
+    if order is not None and order.commit is not None and order.deployment is None:
         return
+    cancelled = {each.commit for each in look.blocked}  # an order unblocks its commit
     for row in look.unfinished:
-        if row.reason in _LASTING and (not row.steps or row.steps[-1].name is not StepName.ROLL_BACK):
-            look.order = Order(row.actor, row.reason, row.commit, deployment=row.id)
+        if row.reason not in _LASTING or row.commit in cancelled:
+            continue
+        if not row.steps or row.steps[-1].name is not StepName.ROLL_BACK:
+            asked = Order(row.actor) if order is None else order
+            look.order = replace(
+                asked, actor=row.actor, reason=row.reason, commit=row.commit, deployment=row.id
+            )
             return
 
 
@@ -412,12 +421,16 @@ async def _note_applied(look: Look, tools: Tools) -> None:
     """Nothing is to be written: the commit counts as applied, and the bases are brought up to it."""
     assert look.plan is not None
     assert look.rendered is not None
-    state, rendered = look.state, look.rendered
-    resolved = bool(state.resolutions)
-    if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest) and not resolved:
+    state, rendered, resolutions = look.state, look.rendered, left_to_do(look)
+    as_before = resolutions == state.resolutions
+    if (state.applied, state.applied_digest) == (rendered.commit, rendered.digest) and as_before:
         return
     wanted = replace(
-        state, seen=rendered.commit, applied=rendered.commit, applied_digest=rendered.digest, resolutions=()
+        state,
+        seen=rendered.commit,
+        applied=rendered.commit,
+        applied_digest=rendered.digest,
+        resolutions=resolutions,
     )
     await keep(look, tools.applications, wanted, list(look.plan.bases.values()), list(look.plan.dropped))
 

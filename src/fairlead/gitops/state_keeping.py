@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fairlead.core.resolve import Action
 from fairlead.gitops.passes import Look
-from fairlead.model.reconciling import ApplicationState, Base
+from fairlead.model.reconciling import ApplicationState, Base, Resolution
 from fairlead.ports.gitops import ApplicationStore, ChangedMeanwhileError, RevisionConflictError
 
 
@@ -38,6 +39,17 @@ async def keep(
             )
         else:
             return
+
+
+def left_to_do(look: Look) -> tuple[Resolution, ...]:
+    """What a person has decided of places that the plan cannot touch yet."""
+    assert look.plan is not None
+    waits = {
+        (each.difference.object, each.difference.key)
+        for each in look.plan.decisions.decided
+        if each.action in (Action.HOLD, Action.DEFER)
+    }
+    return tuple(each for each in look.state.resolutions if (each.object, each.key) in waits)
 
 
 def _suspended_as(kept: ApplicationState, other: ApplicationState) -> ApplicationState:

@@ -153,7 +153,7 @@ async def test_one_that_is_cancelled_while_its_target_is_away_is_not_written_whe
     await rig.look()
     assert rig.target.written == []
     assert rig.latest.state is _S.CANCELLED
-    assert rig.latest.message == "cancelled by eve (nothing was changed)"
+    assert rig.latest.message == "cancelled by eve"
 
 
 @pytest.mark.parametrize("lands", [False, True])
