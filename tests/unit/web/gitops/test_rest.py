@@ -149,7 +149,7 @@ class TestHolds:
         rig.edit("fleet", servers(["by hand"])["fleet"])
         await rig.settle()
         assert rig.target("fleet").document("fleet") == servers(["by hand"])["fleet"]
-        [row] = (await http.get("/api/drift/status")).json()["drift"]
+        [row] = (await http.get("/api/drift/status?application=fleet")).json()["drift"]
         assert (row["state"], row["live"]) == ("held", '["by hand"]')
         [shown] = (await http.get("/api/applications/fleet")).json()["holds"]
         assert shown == held
