@@ -80,7 +80,8 @@ def judge(
     if not early:
         return Verdict()
     again = min(due[id(each)] for each in early)
-    return Verdict(early, f"{len(early)} removals wait for their time, `sync.prune.grace`.", again=again)
+    what = "1 removal waits" if len(early) == 1 else f"{len(early)} removals wait"
+    return Verdict(early, f"{what} for the end of `sync.prune.grace`.", again=again)
 
 
 def _needs_agreement(count: int, setting: Setting) -> str:

@@ -382,8 +382,10 @@ async def _ask_to_revert(look: Look, deployment: Deployment, tools: Tools) -> No
 
 
 def _soonest(again: float | None, look: Look) -> float | None:
-    """A hold that ends is a reason to look, too."""
+    """A hold that ends, and a removal whose time comes, are reasons to look, too."""
     ends = [max(SOON, hold.until - look.now) for hold in look.holds if hold.until > look.now]
+    if look.plan is not None and look.plan.removals.again is not None:
+        ends.append(max(SOON, look.plan.removals.again - look.now))
     return min([*ends, *([] if again is None else [again])], default=None)
 
 
@@ -400,8 +402,11 @@ def _tell(look: Look) -> None:
     if conflicts:
         says = f"{conflicts} waiting for a person: `fairlead gitops diff {look.name}` shows the versions"
         look.findings.append(Finding(Reason.CONFLICT, says))
-    if look.plan.removals.confirm:
-        look.findings.append(Finding(Reason.AWAITING_PRUNE, look.plan.removals.message))
+    removals = look.plan.removals
+    if removals.confirm:
+        look.findings.append(Finding(Reason.AWAITING_PRUNE, removals.message))
+    elif removals.again is not None:
+        look.findings.append(Finding(Reason.PROGRESSING, removals.message))
     look.findings += held(look.holds, look.now)
     unhealthy = [row.message for row in look.drift if row.kind is DriftKind.SERVICE]
     if unhealthy:

@@ -316,3 +316,20 @@ async def test_gits_change_is_shown_as_drift_where_it_is_only_observed():
     )
     assert await rig.reasons() == []
     assert rig.store.rows["app"] == [], "where it is carried out, it is none"
+
+
+async def test_a_removal_that_has_to_wait_is_told_and_looked_at_when_its_time_comes():
+    both = {"servers": {"a": {"args": ["1"]}, "b": {}}}
+    rig = fleet(both, sync={"prune": {"grace": "10m", "maxPercent": 100}})
+    rig.commit(fleet=both)
+    await rig.look()
+    rig.commit(fleet=ONE)
+    outcome = await rig.look(now=NOW + 100.0)
+    assert [each.reason for each in outcome.findings] == [Reason.PROGRESSING]
+    assert "1 removal waits" in outcome.findings[0].message
+    assert outcome.again == 600.0
+    outcome = await rig.look(now=NOW + 500.0)
+    assert outcome.again == 200.0
+    assert rig.target.document("fleet") == both
+    assert await rig.reasons(now=NOW + 700.0) == []
+    assert rig.target.document("fleet") == ONE
