@@ -214,9 +214,13 @@ class GitOpsController:
         return found
 
     def is_current(self, subject: Subject) -> bool:
-        """Whether the application is still declared as it was when a look at it began."""
+        """Whether a look at an application is about what is wanted of it: as long as it is declared as it was
+        when the look began, and nobody has ordered another commit since.
+        """
         managed = self._managed.get(subject.name)
-        return managed is not None and managed.subject is subject
+        if managed is None or managed.subject is not subject:
+            return False
+        return all(order.commit is None for order in managed.orders)
 
     def statistics(self) -> QueueStatistics:
         return self._queue.statistics() if self._queue is not None else QueueStatistics(0, 0, 0, 0, 0.0)

@@ -99,7 +99,7 @@ class Deployments:
         self._at = at
         self._cancelled: dict[str, str] = {}  # running ones -> by whom
         self.concerns: Concerns = every_commit
-        self.is_current: Callable[[Subject], bool] = lambda _: True  # or it is declared otherwise by now
+        self.is_current: Callable[[Subject], bool] = lambda _: True  # or another one is wanted by now
         self.on_changed: Callable[[str], None] = lambda application: None
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ _TRIES: Final = 5
 
 
 class Overtaken(Exception):  # noqa: N818 - no error: another commit is to be looked at
-    """Git has a newer commit in which the application is another one, or it is declared otherwise."""
+    """Git has a newer commit in which the application is another one, or a person wants something else."""
 
 
 class Unhealthy(Exception):  # noqa: N818 - as above: the text says why

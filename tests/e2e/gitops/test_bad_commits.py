@@ -13,6 +13,7 @@ from e2e.gitops.team import (
     APP,
     BASE,
     Gate,
+    arguments_of,
     begin,
     blocked,
     declared,
@@ -125,3 +126,33 @@ def test_a_person_ends_a_deployment_and_what_it_wrote_is_taken_back(installed: P
     assert installation.spec() == before
     following = pushed(installed.work, {APP: declared(), BASE: fleet({"light": light("--label", "next")})})
     installation.until("team", applied=following, reason="Synced")
+
+
+def at_the_write(place: Place) -> dict[str, Any]:
+    """A commit whose new version of `light` does not come up for an hour, so that nobody answers."""
+    mute = light("--no-initialize-answer") | {"timeouts": {"start": "1h"}}
+    commit = pushed(place.work, {BASE: fleet({"light": mute})}, "mute")
+    wait_until(
+        lambda: [steps_of(each)[-1:] for each in deployments_of(place, commit)] == [["apply"]],
+        lambda: deployments_of(place, commit),
+    )
+    [running] = deployments_of(place, commit)
+    return running
+
+
+def test_a_write_that_gets_no_answer_is_overtaken_and_cancelled(installed: Place):
+    installation = installed.installation
+    good = begin(installed)
+    before = installation.spec()
+    stuck = at_the_write(installed)
+    assert "still served" in echo(installed, "still served")
+    installation.command("gitops", "cancel", stuck["id"])
+    ended = taken_back(installed, stuck["commit"], good)
+    assert (ended["id"], ended["state"]) == (stuck["id"], "cancelled")
+    assert installation.spec() == before
+    stuck = at_the_write(installed)
+    newer = pushed(installed.work, {BASE: fleet({"light": light("--label", "newer")})}, "newer")
+    installation.until("team", applied=newer, reason="Synced")
+    [overtaken] = deployments_of(installed, stuck["commit"])
+    assert overtaken["state"] == "superseded"
+    assert "newer" in arguments_of(installed)

@@ -18,6 +18,7 @@ from fairlead.model.errors import Fault, Problem, ProblemError
 from fairlead.model.gitops import Application, Mode
 from fairlead.model.reconciling import Reason
 from fairlead.ports import NO_RECORDER
+from fairlead.ports.gitops import Write
 from support.gitops_memory import (
     MemoryApplications,
     MemoryDeployments,
@@ -26,6 +27,7 @@ from support.gitops_memory import (
     MemorySource,
     MemoryTarget,
 )
+from support.until import until
 
 pytestmark = pytest.mark.looptime
 
@@ -58,14 +60,14 @@ class MemoryCatalogue:
 class Rig:
     def __init__(self, *sources: MemorySource) -> None:
         self.store, deployments = MemoryApplications(), MemoryDeployments()
-        deployer = Deployments(Stores(self.store, deployments), NO_RECORDER, holder="here")
+        self.deployer = Deployments(Stores(self.store, deployments), NO_RECORDER, holder="here")
         self.renderer = MemoryRenderer()
         self.catalogue = MemoryCatalogue()
         self.sources = sources
         tools = Tools(
             self.renderer,
             DriftDetector(self.store, NO_RECORDER),
-            ConfigSynchronizer(deployer),
+            ConfigSynchronizer(self.deployer),
             self.store,
             deployments,
         )
@@ -338,3 +340,34 @@ async def test_a_fault_of_ours_is_told_and_tried_again():
         await asyncio.sleep(5)
         assert rig.reasons("one")[0] == Reason.SYNCED
         assert rig.controller.statistics().failing == 0
+
+
+async def test_what_a_person_orders_does_not_wait_for_a_write_that_gets_no_answer():
+    class Mute(MemoryTarget):
+        """It answers no write of 2."""
+
+        async def write(self, write: Write) -> str | None:
+            if write.document == servers("2")["fleet"]:
+                stuck.set()
+                await asyncio.Event().wait()
+            return await super().write(write)
+
+        async def settle(self) -> None:
+            """What is given up is not in force."""
+
+    source, stuck = MemorySource(), asyncio.Event()
+    source.add({"one": servers("1")})
+    rig = Rig(source)
+    rig.catalogue.targets["one"] = target = Mute({"fleet": {}})
+    rig.deployer.is_current = rig.controller.is_current
+    async with rig:
+        source.add({"one": servers("2")})
+        rig.controller.source_changed("config")
+        await stuck.wait()
+        third = source.add({"one": servers("3")})  # which nobody has fetched yet, but a person names it
+        source.commits.insert(0, source.commits.pop())
+        rig.controller.order("one", Order("ada"))
+        assert rig.controller.is_current(rig.controller.managed("one").subject)
+        rig.controller.order("one", Order("ada", commit=third))
+        assert not rig.controller.is_current(rig.controller.managed("one").subject)
+        await until(lambda: target.document("fleet") == servers("3")["fleet"])
