@@ -47,7 +47,7 @@ def sources_command(*, as_json: bool, **given: Any) -> None:
 def commits_command(source: str | None, *, limit: int, as_json: bool, **given: Any) -> None:
     """List the commits of SOURCE, the newest first: where each is in force, and where it is blocked.
 
-    Without SOURCE, of the first one by name.
+    Without SOURCE, of the first one by name that has any.
     """
     wanted = {"limit": limit} if source is None else {"source": source, "limit": limit}
     answer = gitops(given).get(f"/api/git/commits?{urlencode(wanted)}")

@@ -349,9 +349,10 @@ class GitOpsOperations:
         )
 
     async def commits(self, source: str | None = None, limit: int = 50) -> CommitList:
-        """The newest first; without a source, of the first one."""
+        """The newest first; without a source, of the first one that has any."""
         sources = self._controller.sources
-        name = source if source is not None else next(iter(sorted(sources)), "")
+        first = min(sources, key=lambda each: (sources[each].source.head is None, each), default="")
+        name = first if source is None else source
         if name not in sources:
             known = ", ".join(sorted(sources)[:20]) or "none"
             raise refused("unknown-source", f"there is no source {name[:80]!r}; known: {known}", 404)

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fairlead.gitops.controller import Declared
 from fairlead.model.access import Role
 from fairlead.model.gitops import GitOpsFile
 from fairlead.model.reconciling import Blocked, DeploymentReason, DeploymentState, Hold
@@ -536,6 +537,12 @@ class TestTheRest:
             "no route to it",
         )
         assert (await http.get("/health")).json()["status"] == "degraded"
+
+    async def test_without_a_source_commits_are_of_one_that_has_some(self, rig, http):
+        empty = type(rig.source)()
+        rig.controller.sources["a"] = Declared(empty)
+        found = (await http.get("/api/git/commits")).json()
+        assert (found["source"], [each["id"] for each in found["commits"]]) == ("config", [FIRST])
 
     async def test_unknown_sources(self, http):
         assert code(await http.get("/api/git/commits?source=x")) == (404, "unknown-source")
