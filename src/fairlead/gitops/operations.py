@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from fairlead.core import severity
-from fairlead.core.overrides import parse_key
+from fairlead.core.overrides import Key, parse_key
 from fairlead.core.patterns import Pattern
 from fairlead.core.summary import KINDS, Finding, Kind
 from fairlead.gitops import reports
@@ -273,7 +273,9 @@ class GitOpsOperations:
     async def trigger(
         self, name: str | None, *, commit: str | None = None, confirm: bool = False, actor: str
     ) -> SyncTriggered:
-        """Fetch, and bring an application, or all, to what Git says now; `confirm` agrees to removals."""
+        """Fetch, and bring an application, or all, to what Git says now. `confirm` agrees to the removals
+        that wait for that, as they are shown; not to others that the fetch brings.
+        """
         if name is None:
             if commit is not None:
                 raise refused("application-missing", "a commit is of one application: name it", 422)
@@ -288,7 +290,9 @@ class GitOpsOperations:
         enforced = [each.subject.name for each in every if is_enforced(each)]
         observed = [each.subject.name for each in every if not is_enforced(each)]
         for each in enforced:
-            self._controller.order(each, Order(actor, commit=chosen, confirmed=confirm))
+            agreed = _waiting(self._controller.managed(each))
+            order = Order(actor, commit=chosen, confirmed=confirm, agreed=agreed)
+            self._controller.order(each, order)
         for each in observed:
             self._controller.look(each)
         return SyncTriggered(applications=sorted(enforced), observed=sorted(observed))
@@ -492,3 +496,9 @@ class GitOpsOperations:
             removed=list(declaration.removed),
         )
         self._recorder.note(EventType.CONFIG_CHANGED, declaration.source, data)
+
+
+def _waiting(managed: Managed) -> frozenset[tuple[str, Key]]:
+    """The removals that people can see wait."""
+    plan = managed.outcome.look.plan if managed.outcome else None
+    return frozenset((each.object, each.key) for each in plan.removals.waiting) if plan else frozenset()

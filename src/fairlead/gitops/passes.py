@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fairlead.core.overrides import Key
 from fairlead.core.rules import Rules
 from fairlead.core.summary import Finding
 from fairlead.gitops.planning import Plan, Versions
@@ -49,7 +50,8 @@ class Order:
     actor: str
     reason: DeploymentReason = DeploymentReason.MANUAL
     commit: str | None = None
-    confirmed: bool = False  # the removals that wait are agreed to
+    confirmed: bool = False  # removals are agreed to
+    agreed: frozenset[tuple[str, Key]] | None = None  # those that were shown: object and key; None: any
     deployment: str | None = None  # the id of a pending one that was made for this order
     resolutions: tuple[Resolution, ...] = ()
 

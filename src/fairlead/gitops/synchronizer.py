@@ -74,7 +74,7 @@ class ConfigSynchronizer:
             application.environment,
             total=sum(pruning.things(versions.live(name)) for name in versions.lives),
             nothing_desired=not versions.rendered.objects,
-            confirmed=confirmed,
+            confirmed=confirmed and _agreed(decisions.removals, look),
         )
         verdict = pruning.judge(
             decisions.removals,
@@ -126,6 +126,13 @@ def _policies(look: Look, rules: Rules) -> Callable[[str, Key], Policy]:
     """What a person has decided goes before the rules."""
     decided = {(each.object, each.key): each.take for each in look.state.resolutions}
     return lambda name, key: decided.get((name, key)) or rules.policy(name, key)
+
+
+def _agreed(removals: Sequence[Difference], look: Look) -> bool:
+    """Whether the person who confirms has seen all of them."""
+    agreed = look.order.agreed if look.order is not None else None
+    counted = {(each.object, each.key) for each in removals if pruning.taken(each)}
+    return agreed is None or counted <= agreed
 
 
 def _without_local(left: Sequence[Difference], look: Look) -> tuple[Difference, ...]:

@@ -168,3 +168,21 @@ async def test_one_that_is_cancelled_at_its_very_end_is_taken_back():
     assert rig.target.document("fleet") == ONE
     assert rig.store.kept["app"].applied == good
     assert [each.commit for each in rig.deployments.blocks] == [bad]
+
+
+async def test_who_agrees_to_removals_agrees_to_those_that_were_shown():
+    def some(*names: str) -> dict[str, Any]:
+        return {"servers": {name: {} for name in names}}
+
+    rig = fleet(some("a", "b", "c"), environment="production")
+    rig.commit(fleet=some("a", "b", "c"))
+    await rig.look()
+    rig.commit(fleet=some("a", "b"))
+    assert await rig.reasons() == [Reason.AWAITING_PRUNE]
+    agreed = Order("bob", confirmed=True, agreed=frozenset({("fleet", ("servers", "c"))}))
+    rig.commit(fleet=some("a"))
+    assert await rig.reasons(agreed) == [Reason.AWAITING_PRUNE]
+    assert rig.target.document("fleet") == some("a", "b", "c"), "nobody has agreed to b's removal"
+    rig.commit(fleet=some("a", "b"))
+    assert await rig.reasons(agreed) == []
+    assert rig.target.document("fleet") == some("a", "b")
